@@ -1,0 +1,50 @@
+# `make` lists what there is to make. Needs Python 3.11 or newer; all else goes into .venv.
+
+PYTHON ?= python3
+VENV   := .venv/bin/python
+
+# The environment's own Jupyter kernel, not one that the user has installed elsewhere under the same name.
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.PHONY: help train test lab notebooks clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+# Settings for this once: make train OVERRIDES="train.num_epochs=20 model.n_temporal_aware_block=3"
+train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO or else on the demo corpus
+	$(VENV) -m training.notebook $(OVERRIDES)
+
+test: .venv/.installed-dev  ## run the linters and all tests
+	$(VENV) -m ruff check .
+	$(VENV) -m pytest
+
+lab: .venv/.installed  ## open the notebooks in JupyterLab
+	$(VENV) -m jupyter lab notebook_train.ipynb
+
+notebooks: .venv/.installed  ## run all notebooks and keep their outputs in them, to be committed
+	CKTIM_AUDIO=0 $(VENV) -m training.notebook --in-place \
+		notebook_train.ipynb notebook_test.ipynb notebook_results.ipynb
+
+clean:  ## delete the environment and caches; corpora and runs stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made once, and brought up to date when the requirements change. `.unfinished` lies in it while
+# that goes on: where it is found, or pip is missing, an installation was interrupted and all is made anew.
+.venv/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: Python 3.11 or newer is needed, and '$(PYTHON)' is not that." >&2; \
+		echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@if [ -e .venv/.unfinished ] || ! $(VENV) -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
+			echo "error: '$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	fi
+	@rm -f $@ && touch .venv/.unfinished
+	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt
+	@mv .venv/.unfinished $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	@mv .venv/.installed .venv/.unfinished
+	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@mv .venv/.unfinished .venv/.installed && touch $@
