@@ -1,0 +1,33 @@
+"""Fixtures that several test packages share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def emovo_root() -> Path:
+    """The real corpus, where it is on disk; tests that need it are skipped elsewhere."""
+    places = (os.environ.get("EMOVO_ROOT"), REPOSITORY / "../shared/data/EMOVO", REPOSITORY / "dataset/EMOVO")
+    for root in places:
+        if root and Path(root).exists():
+            return Path(root).resolve()
+    pytest.skip("EMOVO is not on disk")
+
+
+@pytest.fixture(scope="session")
+def emovo_original_root() -> Path:
+    """A few of EMOVO's files as distributed (48 kHz stereo WAV), where they are on disk."""
+    root = REPOSITORY / "../shared/data/EMOVO_original"
+    if not root.exists():
+        pytest.skip("EMOVO's original files are not on disk")
+    return root.resolve()

@@ -1,0 +1,427 @@
+"""The configuration: what is read, what is refused, and in which words."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from utils.config import (
+    KEYS,
+    SECTIONS,
+    Config,
+    ConfigError,
+    FeaturesConfig,
+    ModelConfig,
+    load_config,
+    save_config,
+)
+from utils.errors import UserError
+
+# What a configuration of the earlier implementation holds, as in the published parameters.txt.
+OLD_TRAIN = (
+    "train: {'num_epochs': 100, 'batch_size': 64, 'learning_rate': 0.01, 'optimizer': 'adam', "
+    "'early_stopping': True, 'patience': 5, 'lr_scheduler': 0.25, 'label_smoothing': 0.1}\n"
+)
+OLD_MODEL = (
+    "model: {'dropout_rate': 0.1, 'n_temporal_aware_block': 3, 'n_filter': 39, 'num_features': 39, "
+    "'ck': False, 'generator_type': 'convKan', 'kernel_size': 2, 'omega_0': 26, 'hidden_scale': 1, "
+    "'af_type': 'KAFsin', 'aug': True}\n"
+)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load a configuration from its text."""
+
+    def load(text: str, *overrides: str) -> Config:
+        path = tmp_path / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_config(path, overrides)
+
+    return load
+
+
+@pytest.fixture
+def complaint(load, tmp_path):
+    """What loading a text says is wrong, the folder left out."""
+
+    def complaint(text: str, *overrides: str) -> str:
+        with pytest.raises(ConfigError) as error:
+            load(text, *overrides)
+        return str(error.value).replace(str(tmp_path / "config.yaml"), "config.yaml")
+
+    return complaint
+
+
+# ----------------------------------------------------------------------------------- the two files in conf/
+
+
+def test_config_yaml_holds_the_defaults(repository):
+    assert load_config(repository / "conf/config.yaml") == Config()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "published.yaml"])
+def test_every_key_is_there_in_order_and_commented(repository, name):
+    text = (repository / "conf" / name).read_text(encoding="utf-8")
+    keys = [f"{section}.{key}" for section, keys in yaml.safe_load(text).items() for key in keys]
+    assert sorted(keys) == sorted(KEYS)
+    assert [key.split(".")[0] for key in keys] == [key.split(".")[0] for key in KEYS]
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"  \w+:", line):
+            assert lines[number - 1].startswith("  # ") or "  # " in line, f"no comment on {line.strip()}"
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_comment_says_what_is_allowed(repository, key):
+    """Each bound and each choice of a key stands in its comment in config.yaml."""
+    text = (repository / "conf/config.yaml").read_text(encoding="utf-8")
+    comment = re.search(rf"((?:  # .*\n)+)  {key.split('.')[1]}:", text)[1]
+    bounds = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    numbers = [f"{KEYS[key][bound]:.10g}" for bound in bounds if bound in KEYS[key]]
+    for word in [*numbers, *KEYS[key].get("enum", [])]:
+        assert re.search(rf"(?<![\w.]){word}(?![\w])", comment), f"{word} is not in the comment"
+
+
+def test_published_settings(repository):
+    config = load_config(repository / "conf/published.yaml")
+    train, model = config.train, config.model
+    assert (train.num_epochs, train.batch_size) == (100, 64)
+    assert (train.optimizer, train.learning_rate) == ("adam", 0.01)
+    assert (train.patience, train.lr_scheduler, train.label_smoothing) == (5, 0.25, 0.1)
+    assert (train.weight_decay, train.gradient_clipping, train.early_stopping) == (0, 0, False)
+    assert (model.dropout_rate, model.n_filter, model.kernel_size, model.num_features) == (0.1, 39, 2, 39)
+    assert (model.ck, model.generator_type, model.af_type, model.hidden_scale) == (True, "conv", "sin", 1)
+    assert (model.omega_0, model.input_omega_0) == (25, 1)
+    assert (model.generator_norm, model.kernel_dropout, model.kernel_init) == ("batch", 0.1, "siren")
+    assert (model.kernel_bias, model.kernel_window) == (False, 0)
+    assert config.features == FeaturesConfig(standardise=False)
+
+
+# --------------------------------------------------------------------------------------------- what is read
+
+
+def test_frames():
+    assert FeaturesConfig().frames == 188
+    assert FeaturesConfig(signal_length=512).frames == 2
+    assert FeaturesConfig(signal_length=511).frames == 1
+
+
+def test_names_of_the_network():
+    assert ModelConfig().name == "CkTIM"
+    assert ModelConfig(generator_type="convKan").name == "CkkTIM"
+    assert ModelConfig(ck=False, generator_type="convKan").name == "TIM"
+
+
+def test_an_old_file_loads_with_todays_defaults_for_the_rest(load):
+    config = load(OLD_TRAIN + OLD_MODEL)
+    assert config.train.learning_rate == 0.01 and config.train.early_stopping is True
+    assert config.model.omega_0 == 26 and config.model.af_type == "KAFsin" and config.model.aug is True
+    assert config.model.name == "TIM"
+    assert config.features == FeaturesConfig()
+    assert config.model.kernel_window == ModelConfig().kernel_window
+
+
+def test_published_parameters_load(load, repository):
+    files = sorted((repository / "../shared/published").glob("*/parameters.txt"))
+    if not files:
+        pytest.skip("the published runs are not on disk")
+    for file in files:
+        _title, _rule, *lines = file.read_text(encoding="utf-8").splitlines()
+        config = load("\n".join(lines))
+        assert config.train.learning_rate == 0.01
+        assert file.parent.name.startswith(config.model.name)
+        assert config.model.aug == ("aug" in file.parent.name)
+
+
+def test_an_empty_section_takes_the_defaults(load):
+    assert load("train:\nmodel: {}\n") == Config()
+
+
+def test_numbers_in_scientific_notation(load):
+    assert load("train: {learning_rate: 1e-3}").train.learning_rate == 0.001
+    assert load("train: {learning_rate: .5E-3}").train.learning_rate == 0.0005
+    assert load("train: {}", "train.learning_rate=2.5e-2").train.learning_rate == 0.025
+
+
+def test_a_whole_number_is_a_number(load):
+    assert load("model: {omega_0: 25}").model.omega_0 == 25.0
+
+
+def test_overrides(load):
+    config = load(
+        "train: {num_epochs: 7, batch_size: 8}",
+        "train.num_epochs=5",
+        "train.num_epochs = 6",
+        "model.ck=false",
+        "data.root=a folder/EMOVO=1.zip",
+        "train.optimizer=adamw",
+    )
+    assert config.train.num_epochs == 6  # the last one wins
+    assert config.train.batch_size == 8
+    assert config.model.ck is False
+    assert config.data.root == Path("a folder/EMOVO=1.zip")
+    assert config.train.optimizer == "adamw"
+
+
+def test_an_override_of_nothing_is_null(load):
+    assert load("data: {root: somewhere}", "data.root=").data.root is None
+
+
+def test_an_override_changes_its_own_section_only(load):
+    # both sections are one object to YAML
+    assert load("features: &empty {}\ntrain: *empty\n", "train.seed=3").train.seed == 3
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(load):
+    assert load("\ufefftrain: {seed: 3}").train.seed == 3
+
+
+def test_nothing_changes_after_loading():
+    with pytest.raises(ValidationError):
+        Config().train.seed = 1
+
+
+# ------------------------------------------------------------------------------------------ what is refused
+
+
+def test_value_out_of_range(complaint):
+    assert complaint("model: {dropout_rate: 1.5}") == (
+        "config.yaml: model.dropout_rate = 1.5: must be a number, at least 0 and less than 1"
+    )
+    assert complaint("train: {num_epochs: 0}") == (
+        "config.yaml: train.num_epochs = 0: must be a whole number, at least 1"
+    )
+    assert complaint("train: {lr_scheduler: 1.0}") == (
+        "config.yaml: train.lr_scheduler = 1.0: must be a number, more than 0 and less than 1"
+    )
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if "type" in KEYS[key]])
+def test_every_bound_is_enforced_and_named(complaint, key):
+    schema = KEYS[key]
+    for name, step in (("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)):
+        if name in schema:
+            section, leaf = key.split(".")
+            message = complaint(f"{section}: {{{leaf}: {schema[name] + step}}}")
+            assert message.startswith(f"config.yaml: {key} = {schema[name] + step}: must be")
+            assert str(schema[name]) in message.rpartition("must be")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {batch_size: true}", "train.batch_size = true: must be a whole number, at least 1"),
+        ("train: {num_epochs: 5.0}", "train.num_epochs = 5.0: must be a whole number, at least 1"),
+        ("train: {num_epochs: '5'}", 'train.num_epochs = "5": must be a whole number, at least 1'),
+        ("train: {num_epochs:}", "train.num_epochs = null: must be a whole number, at least 1"),
+        ("model: {omega_0: true}", "model.omega_0 = true: must be a number, more than 0"),
+        ("model: {omega_0: .nan}", "model.omega_0 = NaN: must be a number, more than 0"),
+        ("model: {omega_0: .inf}", "model.omega_0 = Infinity: must be a number, more than 0"),
+        ("model: {ck: 1}", "model.ck = 1: must be true or false"),
+        ("train: {optimizer: sgd}", 'train.optimizer = "sgd": must be one of adam, adamw'),
+        ("model: {af_type: relu}", 'model.af_type = "relu": must be one of sin, KAF, KAFsin, ReLu'),
+        ("data: {corpus: emodb}", 'data.corpus = "emodb": must be emovo'),
+        ("data: {root: 2024}", "data.root = 2024: must be text or null"),
+        ("data: {cache_dir: [a, b]}", "data.cache_dir = a list: must be text"),
+        ("train: {patience: {a: 1}}", "train.patience = a mapping: must be a whole number, at least 0"),
+        ("train: 5", "train = 5: must be a section of keys"),
+        ("train: [1]", "train = a list: must be a section of keys"),
+        ("model: {ck: " + "x" * 100 + "}", 'model.ck = "' + "x" * 56 + "…: must be true or false"),
+    ],
+)
+def test_wrong_type(complaint, text, expected):
+    assert complaint(text) == f"config.yaml: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {num_epoch: 5}", "unknown key train.num_epoch; did you mean train.num_epochs?"),
+        ("model: {learning_rate: 1}", "unknown key model.learning_rate; did you mean train.learning_rate?"),
+        ("num_epochs: 5", "unknown key num_epochs; did you mean train.num_epochs?"),
+        ("trian: {seed: 1}", "unknown key trian; did you mean train?"),
+        ("omega: 1", "unknown key omega; did you mean model.omega_0?"),
+        ("zzzz: 1", "unknown key zzzz; the sections are data, features, train, model"),
+        ("7: 1", "unknown key 7; the sections are data, features, train, model"),
+    ],
+)
+def test_unknown_key(complaint, text, expected):
+    assert complaint(text) == f"config.yaml: {expected}"
+
+
+def test_every_error_has_its_line(complaint):
+    text = "train: {seed: -1, num_epoch: 5}\nmodel: {ck: maybe}"
+    lines = complaint(text, "train.patience=-1", "x").splitlines()
+    assert [line.split(" =")[0] for line in sorted(lines)] == [
+        "config.yaml: model.ck",
+        "config.yaml: train.seed",
+        "config.yaml: unknown key train.num_epoch; did you mean train.num_epochs?",
+        "override train.patience=-1: must be a whole number, at least 0",
+        "override x: must be key=value, such as train.num_epochs=5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.num_epoch=5", "unknown key train.num_epoch; did you mean train.num_epochs?"),
+        ("num_epochs=5", "unknown key num_epochs; did you mean train.num_epochs?"),
+        ("train.seed.x=5", "unknown key train.seed.x; did you mean train.seed?"),
+        ("train=5", "train is a section; name one of its keys, such as train.seed"),
+        ("train.num_epochs", "must be key=value, such as train.num_epochs=5"),
+        ("train.num_epochs=0", "must be a whole number, at least 1"),
+        ("train.num_epochs=[1, 2]", "must be a whole number, at least 1"),
+        (
+            "train.num_epochs=[1",
+            "not valid YAML: line 1, column 3: while parsing a flow sequence, expected ',' or ']', "
+            "but got '<stream end>'",
+        ),
+        ("=5", "unknown key ; the sections are data, features, train, model"),
+    ],
+)
+def test_wrong_override(complaint, override, expected):
+    assert complaint("train:", override) == f"override {override}: {expected}"
+
+
+def test_an_override_of_a_section_that_is_none(complaint):
+    assert complaint("train: 5", "train.seed=1") == "config.yaml: train = 5: must be a section of keys"
+
+
+def test_fractions_must_leave_a_training_set(complaint):
+    expected = ": must be less than 1, for the rest is the training set"
+    fractions = "data.validation_fraction + data.test_fraction"
+    assert complaint("data: {validation_fraction: 0.8}") == f"config.yaml: {fractions} = 1{expected}"
+    override = "data.test_fraction=0.95"
+    assert complaint("train:", override) == f"override {override}: {fractions} = 1.05{expected}"
+
+
+def test_no_more_coefficients_than_mel_bands(complaint, load):
+    expected = "model.num_features = 39: must be at most features.n_mels = 38"
+    assert complaint("features: {n_mels: 38}") == f"config.yaml: {expected}"
+    assert load("features: {n_mels: 39}").features.n_mels == 39
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train:\n  seed: 1\n  seed: 2\n", "line 3, column 3: the key seed stands here a second time"),
+        ("train: {}\ntrain: {}\n", "line 2, column 1: the key train stands here a second time"),
+        ("train: a: b", "line 1, column 9: mapping values are not allowed here"),
+        ("train:\n\tseed: 1", "line 2, column 1: while scanning for the next token, found character '\\t'"),
+        ("--- {}\n--- {}", "line 2, column 1: expected a single document in the stream, but found another"),
+        ("train: !!python/name:os.system", "line 1, column 8: could not determine a constructor for the tag"),
+        ("train: {seed: \x01}", "unacceptable character #x0001"),
+        ("train: {seed: 2024-99-99}", "month must be in 1..12"),
+        ("[" * 2_000, "nested too deeply"),
+        ("? [a]\n: 1", "line 1, column 3: while constructing a mapping, found unhashable key"),
+    ],
+)
+def test_bad_yaml(complaint, text, expected):
+    assert complaint(text).startswith(f"config.yaml: not valid YAML: {expected}")
+
+
+def test_a_file_of_something_else(complaint):
+    expected = "must hold sections of keys (data, features, train, model)"
+    assert complaint("") == f"config.yaml: is empty: {expected}"
+    assert complaint("# nothing yet\n") == f"config.yaml: is empty: {expected}"
+    assert complaint("- train") == f"config.yaml: holds a list: {expected}"
+    assert complaint("train") == f'config.yaml: holds "train": {expected}'
+
+
+def test_a_list_that_holds_itself_is_only_a_list(complaint):
+    assert complaint("train: &a [*a]") == "config.yaml: train = a list: must be a section of keys"
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path / "none.yaml")
+    assert str(error.value) == f"{tmp_path / 'none.yaml'}: there is no such file in {tmp_path.resolve()}"
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+
+
+def test_not_utf8(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"train: {}\n# caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml: is not UTF-8 text \(byte 16\)"):
+        load_config(path)
+
+
+# ------------------------------------------------------------------------------------ written and read back
+
+
+TEXTS = ["1e3", "null", "~", "yes", "12", "2024-01-01", "a: b", "# c", " d ", "é/ù", "\x85", "lo  ng " * 30]
+
+
+def values_of(schema: dict) -> st.SearchStrategy:
+    """Values that a key takes, by its JSON schema."""
+    if "anyOf" in schema:
+        return st.one_of([values_of(choice) for choice in schema["anyOf"]])
+    if "const" in schema or "enum" in schema:
+        return st.sampled_from(schema.get("enum") or [schema["const"]])
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if schema["type"] == "integer":
+        return st.integers(low, high)
+    if schema["type"] == "number":
+        return st.floats(
+            low,
+            high,
+            exclude_min="exclusiveMinimum" in schema,
+            exclude_max="exclusiveMaximum" in schema,
+            allow_infinity=False,
+        )
+    if schema["type"] == "string":
+        letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+        return st.sampled_from(TEXTS) | st.text(letters, max_size=20)
+    return {"boolean": st.booleans(), "null": st.none()}[schema["type"]]
+
+
+def mend(values: dict) -> dict:
+    """Bring together what the keys allow one by one."""
+    data, model = values["data"], values["model"]
+    if data["validation_fraction"] + data["test_fraction"] >= 1:
+        data["validation_fraction"] /= 2
+        data["test_fraction"] /= 2
+    model["num_features"] = min(model["num_features"], values["features"]["n_mels"])
+    return values
+
+
+configs = st.fixed_dictionaries(
+    {
+        section: st.fixed_dictionaries(
+            {key.split(".")[1]: values_of(KEYS[key]) for key in KEYS if key.startswith(f"{section}.")}
+        )
+        for section in SECTIONS
+    }
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(values=configs.map(mend))
+def test_a_saved_config_loads_as_it_was(tmp_path_factory, values):
+    config = Config.model_validate(values)
+    path = tmp_path_factory.getbasetemp() / "saved.yaml"
+    save_config(config, path)
+    assert load_config(path) == config
+
+
+def test_a_saved_config_is_plain_yaml_in_the_order_of_config_yaml(tmp_path, repository):
+    save_config(Config(), tmp_path / "parameters.txt")
+    text = (tmp_path / "parameters.txt").read_text(encoding="utf-8")
+    original = yaml.safe_load((repository / "conf/config.yaml").read_text(encoding="utf-8"))
+    assert yaml.safe_load(text) == original
+    assert list(yaml.safe_load(text)) == list(original)
+
+
+def test_saving_where_nothing_can_be_written(tmp_path):
+    with pytest.raises(UserError, match="cannot write"):
+        save_config(Config(), tmp_path / "no such folder" / "parameters.txt")

@@ -1,0 +1,42 @@
+"""Tables as text and as HTML."""
+
+from utils.tables import Table, percent, percent_range
+
+TABLE = Table(
+    [
+        {"run": "<CkTIM>", "settings": "default", "accuracy": "81.2 ± 2.6"},
+        {"run": "TIM", "settings": "published", "accuracy": "–"},
+    ],
+    "A caption & more",
+    ["A note."],
+)
+
+
+def test_text_lines_up():
+    assert str(TABLE).splitlines() == [
+        "A caption & more",
+        "run      settings     accuracy",
+        "-------  ---------  ----------",
+        "<CkTIM>  default    81.2 ± 2.6",
+        "TIM      published           –",
+        "A note.",
+    ]
+
+
+def test_html_is_escaped_and_aligned():
+    html = TABLE._repr_html_()
+    assert "&lt;CkTIM&gt;" in html and "<CkTIM>" not in html and "A caption &amp; more" in html
+    assert '<td style="text-align: right; white-space: nowrap">81.2 ± 2.6</td>' in html
+    assert '<th style="text-align: left; white-space: nowrap">settings</th>' in html
+    assert html.count("<tr>") == 3 and "<em>A note.</em>" in html
+
+
+def test_an_empty_table_says_so():
+    table = Table([], "Nothing yet")
+    assert str(table) == "Nothing yet\n(nothing to show)"
+    assert "(nothing to show)" in table._repr_html_()
+
+
+def test_percent():
+    assert percent(0.8125) == "81.2 %"
+    assert percent_range(0.5, 0.98765) == "50.0 – 98.8 %"

@@ -1,0 +1,50 @@
+"""Google Colab: install what it lacks, and change nothing that it has. Imports only what Colab has itself."""
+
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from packaging.requirements import Requirement
+
+from utils.errors import UserError
+
+# They run notebooks outside a browser or serve them: Colab does that itself, with versions of its own.
+NOT_FOR_COLAB = {"jupyter", "nbclient", "papermill"}
+
+
+def missing_requirements(path: str | Path = "requirements.txt") -> list[str]:
+    """The lines of a requirements file whose distribution is not installed in any version."""
+    lines = [line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    wanted = [Requirement(line) for line in lines if line]
+    return [str(one) for one in wanted if one.name not in NOT_FOR_COLAB and not _is_installed(one.name)]
+
+
+def install_missing(path: str | Path = "requirements.txt") -> None:
+    """Install the missing requirements with pip, which may neither upgrade nor replace any other package.
+
+    Raises:
+        UserError: when pip fails; it has then said why.
+    """
+    missing = missing_requirements(path)
+    if not missing:
+        return
+    print("Installing", ", ".join(missing), flush=True)
+    with TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("".join(f"{one.name}=={one.version}\n" for one in distributions() if one.name))
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
+        if subprocess.run([*pip, *missing]).returncode:
+            raise UserError(
+                f"pip could not install {', '.join(missing)} beside what is there; its message stands above. "
+                "Choose Runtime → Disconnect and delete runtime, and run the cell again."
+            )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,344 @@
+"""The one configuration: typed, with ranges, read from YAML, with `key=value` overrides on top.
+
+What each key does, in which unit, and when to change it, stands beside it in `conf/config.yaml`,
+whose values are the defaults below.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from utils.errors import UserError
+from utils.files import write_atomically
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be used. The message has one line for each thing that is wrong."""
+
+
+# A path is text in YAML, with forward slashes whatever the system that wrote it.
+PathText = Annotated[Path, Field(strict=False), PlainSerializer(Path.as_posix, when_used="json")]
+
+
+class Section(BaseModel):
+    """A group of keys: unknown ones are refused, a number is not a truth value, and nothing changes later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which corpus, where it lies, and how it is split."""
+
+    corpus: Literal["emovo"] = Field("emovo", description="the corpus to train on")
+    root: PathText | None = Field(None, description="its folder or zip; null looks in the usual places")
+    cache_dir: PathText = Field(Path("dataset/cache"), description="where extracted features are kept")
+    demo_dir: PathText = Field(Path("dataset/demo"), description="where the synthetic demo corpus is made")
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="share of the utterances for validation")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the utterances for testing")
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> "DataConfig":
+        total = self.validation_fraction + self.test_fraction
+        if total >= 1:
+            raise PydanticCustomError(
+                "together",
+                "data.validation_fraction + data.test_fraction = {total}: "
+                "must be less than 1, for the rest is the training set",
+                {"total": f"{total:g}", "keys": ["data.validation_fraction", "data.test_fraction"]},
+            )
+        return self
+
+
+class FeaturesConfig(Section):
+    """From waveform to MFCCs (how many of them: `model.num_features`)."""
+
+    sample_rate: int = Field(22_050, ge=1_000, le=192_000, description="samples per second after resampling")
+    n_fft: int = Field(2_048, ge=16, le=65_536, description="samples in one analysis window")
+    hop_length: int = Field(512, ge=1, description="samples from one frame to the next")
+    n_mels: int = Field(128, ge=1, le=1_024, description="mel bands")
+    signal_length: int = Field(96_000, ge=1, description="samples that an utterance is padded or cut to")
+    standardise: bool = Field(True, description="scale each coefficient by the training set's mean and std")
+
+    @property
+    def frames(self) -> int:
+        """Frames of one utterance."""
+        return 1 + self.signal_length // self.hop_length
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop_length / self.sample_rate
+
+
+class TrainConfig(Section):
+    """One training run."""
+
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="of the split, the weights and the batches")
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="where to compute")
+    results_dir: PathText = Field(Path("training/results"), description="where run directories are made")
+    num_epochs: int = Field(100, ge=1, description="passes over the training set")
+    batch_size: int = Field(64, ge=1, description="utterances per step")
+    learning_rate: float = Field(0.003, gt=0, le=1, description="step size of the optimiser")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="the optimiser")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="the optimiser's weight decay")
+    lr_scheduler: float = Field(0.25, gt=0, lt=1, description="factor on the learning rate at a plateau")
+    patience: int = Field(5, ge=0, description="epochs without progress that make a plateau")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="target share spread over all classes")
+    early_stopping: bool = Field(False, description="end when validation stops improving")
+    early_stopping_patience: int = Field(30, ge=1, description="epochs without progress that end the run")
+    gradient_clipping: float = Field(0.0, ge=0, description="largest gradient norm; 0 is off")
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    dropout_rate: float = Field(0.1, ge=0, lt=1, description="spatial dropout: share of channels zeroed")
+    n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
+    n_filter: int = Field(39, ge=1, description="channels of each direction")
+    num_features: int = Field(39, ge=1, description="MFCCs per frame")
+    ck: bool = Field(True, description="continuous kernels (CkTIM) or dilated ones (TIM)")
+    generator_type: Literal["conv", "convKan"] = Field("conv", description="the network that makes a kernel")
+    kernel_size: int = Field(2, ge=1, description="taps of TIM's dilated convolutions, in frames")
+    omega_0: float = Field(25.0, gt=0, description="frequency factor of the TABs' generators")
+    input_omega_0: float = Field(1.0, gt=0, description="the same, of the input convolution's generator")
+    hidden_scale: float = Field(1.0, ge=1 / 32, le=32, description="the generator's width, in units of 32")
+    af_type: Literal["sin", "KAF", "KAFsin", "ReLu"] = Field("sin", description="its nonlinearity")
+    generator_norm: Literal["none", "batch"] = Field("none", description="normalisation inside the generator")
+    kernel_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on single kernel values")
+    kernel_init: Literal["variance_preserving", "siren"] = Field(
+        "variance_preserving", description="scale of the kernels at the start"
+    )
+    kernel_bias: bool = Field(True, description="a trainable bias in the continuous input convolution")
+    kernel_window: float = Field(0.1, ge=0, le=1, description="start width of the kernels' window; 0 is none")
+    conv_algorithm: Literal["auto", "direct", "fft"] = Field("auto", description="how CKConv is computed")
+    aug: bool = Field(False, description="train on augmented utterances")
+
+    @property
+    def name(self) -> str:
+        """The network's name, with which run directories begin: CkTIM, CkkTIM (convKan) or TIM."""
+        if not self.ck:
+            return "TIM"
+        return "CkkTIM" if self.generator_type == "convKan" else "CkTIM"
+
+
+class Config(BaseModel):
+    """Everything that a run depends on, in four sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataConfig = DataConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    train: TrainConfig = TrainConfig()
+    model: ModelConfig = ModelConfig()
+
+    @model_validator(mode="after")
+    def _enough_mel_bands(self) -> "Config":
+        if self.model.num_features > self.features.n_mels:
+            raise PydanticCustomError(
+                "together",
+                "model.num_features = {coefficients}: must be at most features.n_mels = {bands}",
+                {
+                    "coefficients": self.model.num_features,
+                    "bands": self.features.n_mels,
+                    "keys": ["model.num_features", "features.n_mels"],
+                },
+            )
+        return self
+
+
+SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}
+# Every key with its JSON schema, from which error messages take types and ranges.
+KEYS = {
+    f"{section}.{key}": schema
+    for section, model in SECTIONS.items()
+    for key, schema in model.model_json_schema()["properties"].items()
+}
+
+
+def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file and put overrides on top.
+
+    Keys that the file leaves out take the defaults, which are the values of `conf/config.yaml`. That
+    also holds for a file of the earlier implementation, which knows only the older keys of `train` and
+    `model`: it gets today's treatment in everything that it does not name.
+
+    Args:
+        path: a YAML file with the sections data, features, train and model, each of them optional.
+        overrides: texts such as "train.num_epochs=5", the value written as in YAML. The last one wins.
+
+    Raises:
+        ConfigError: one line for each thing that is wrong, with the key, the value and what is allowed.
+    """
+    path = Path(path)
+    values = _read(path)
+    errors = []
+    origin = {}  # key → the override that set it
+    for override in overrides:
+        key, equals, text = (part.strip() for part in override.partition("="))
+        if not equals:
+            errors.append(f"override {override}: must be key=value, such as train.num_epochs=5")
+        elif key not in KEYS:
+            errors.append(f"override {override}: {_unknown(key)}")
+        else:
+            section, name = key.split(".")
+            try:
+                value = _parse(text)
+            except ConfigError as error:
+                errors.append(f"override {override}: {error}")
+                continue
+            if isinstance(values.setdefault(section, {}), dict):  # otherwise the file's own error follows
+                values[section][name] = value
+                origin[key] = f"override {override}"
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        errors += [_explain(details, path, origin) for details in error.errors(include_url=False)]
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return config
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write the whole configuration as YAML; `load_config` reads it back to an equal one.
+
+    Raises:
+        UserError: when the file cannot be written.
+    """
+    text = yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+    write_atomically(path, text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's sections; a section with nothing in it is an empty one."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file in {path.parent.resolve()}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start + 1})") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        values = _parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(values, dict):
+        found = "is empty" if values is None else f"holds {_show(values)}"
+        raise ConfigError(f"{path}: {found}: must hold sections of keys ({', '.join(SECTIONS)})")
+    # Copies, for a YAML alias makes two sections one and the same object.
+    return {
+        key: {} if value is None else dict(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        problem = f"line {mark.line + 1}, column {mark.column + 1}: {what}"
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+    except RecursionError:
+        problem = "nested too deeply"
+    except ValueError as error:  # a date that is none, say
+        problem = str(error)
+    raise ConfigError(f"not valid YAML: {problem}")
+
+
+def _explain(details: dict[str, Any], path: Path, origin: dict[str, str]) -> str:
+    """One line for one of pydantic's errors."""
+    if details["type"] == "together":
+        culprits = [origin[key] for key in details["ctx"]["keys"] if key in origin]
+        return f"{', '.join(culprits) or path}: {details['msg']}"
+    key = ".".join(str(part) for part in details["loc"][:2])
+    if details["type"] in ("extra_forbidden", "invalid_key"):
+        return f"{path}: {_unknown(key)}"
+    allowed = _allowed(KEYS[key]) if key in KEYS else "a section of keys"
+    where = origin[key] if key in origin else f"{path}: {key} = {_show(details['input'])}"
+    return f"{where}: must be {allowed}"
+
+
+def _unknown(key: str) -> str:
+    """`unknown key train.num_epoch; did you mean train.num_epochs?`"""
+    if key in SECTIONS:
+        example = next(known for known in KEYS if known.startswith(f"{key}."))
+        return f"{key} is a section; name one of its keys, such as {example}"
+    name = key.rpartition(".")[2]
+    same_name = [known for known in KEYS if known.endswith(f".{name}")]
+    close = difflib.get_close_matches(key, KEYS if "." in key else SECTIONS, n=1)
+    close_name = difflib.get_close_matches(name, [known.partition(".")[2] for known in KEYS], n=1)
+    suggestions = same_name or close or [known for known in KEYS if known.partition(".")[2] in close_name]
+    if suggestions:
+        return f"unknown key {key}; did you mean {suggestions[0]}?"
+    return f"unknown key {key}; the sections are {', '.join(SECTIONS)}"
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    """What a key takes, in words: `a number, at least 0 and less than 1`."""
+    if "anyOf" in schema:
+        return " or ".join(_allowed(choice) for choice in schema["anyOf"])
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return f"one of {', '.join(schema['enum'])}"
+    kind = {
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+        "string": "text",
+        "null": "null",
+    }[schema["type"]]
+    bounds = {
+        "minimum": "at least",
+        "exclusiveMinimum": "more than",
+        "maximum": "at most",
+        "exclusiveMaximum": "less than",
+    }
+    limits = [f"{words} {schema[bound]}" for bound, words in bounds.items() if bound in schema]
+    return f"{kind}, {' and '.join(limits)}" if limits else kind
+
+
+def _show(value: Any) -> str:
+    """A value as one would write it in YAML, kept short."""
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a repeated key is an error and `1e-3` is a number (see below)."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        problem = f"the key {key.value} stands here a second time"
+                        raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                    seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around text that _Loader would take for a number."""
+
+
+# YAML 1.1 wants a dot and a signed exponent in a float; people, and YAML 1.2, write 1e-3.
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )

@@ -1,0 +1,27 @@
+"""The one base class of every error that a user can cause and cure."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+
+
+class UserError(ValueError):
+    """Bad input. The message says what is wrong, where, and what to do about it."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows when this ends a cell (IPython's hook): the message alone."""
+        return [f"error: {self}"]
+
+
+def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command's main(): a UserError ends it with one `error: …` line and exit status 2."""
+
+    @wraps(main)
+    def wrapper(*args, **kwargs) -> None:
+        try:
+            main(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    return wrapper

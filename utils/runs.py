@@ -1,0 +1,347 @@
+"""Run directories: one training's configuration, split, weights, metrics and plots."""
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from utils.config import Config, ConfigError, load_config
+from utils.errors import UserError
+from utils.metrics import History, MetricsError, read_json
+from utils.progress import warn
+
+MODEL_FILE = "model.pt"
+PARAMETERS_FILE = "parameters.txt"
+SPLIT_FILE = "split.json"
+STANDARDISATION_FILE = "standardisation.json"
+TRAINING_METRICS_FILE = "training_metrics.json"
+VALIDATION_METRICS_FILE = "validation_metrics.json"
+TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
+PREDICTIONS_FILE = "predictions.csv"
+HISTORY_PLOT_FILE = "loss_acc.png"
+CONFUSION_PLOT_FILE = "confusion_matrix.png"
+
+DEFAULT_CONFIG = Path(__file__).parents[1] / "conf/config.yaml"
+PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
+# What the user must say of a run whose configuration is lost: its name tells the rest.
+FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")
+
+
+def run_name(config: Config, is_demo: bool, now: datetime) -> str:
+    """For instance `CkTIM_aug_demo_TAB6_seed0_2026-01-31_14-05-59`; `demo` marks the synthetic corpus."""
+    parts = [
+        config.model.name,
+        *(["aug"] if config.model.aug else []),
+        *(["demo"] if is_demo else []),
+        f"TAB{config.model.n_temporal_aware_block}",
+        f"seed{config.train.seed}",
+        now.strftime("%Y-%m-%d_%H-%M-%S"),
+    ]
+    return "_".join(parts)
+
+
+def create_run_dir(config: Config, is_demo: bool) -> Path:
+    """Make a new, empty run directory; two runs of the same second get different ones.
+
+    Raises:
+        UserError: when the results folder cannot be written.
+    """
+    results = Path(config.train.results_dir)
+    name = run_name(config, is_demo, datetime.now())
+    for attempt in range(1, 1000):
+        run_dir = results / (name if attempt == 1 else f"{name}_{attempt}")
+        try:
+            run_dir.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"cannot write the results folder {results} (train.results_dir): {error.strerror}. "
+                "Choose a folder that you may write to."
+            ) from error
+        return run_dir
+    raise UserError(f"{results} holds too many runs named {name}; move some away.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory tells without its weights (for those: testing.checkpoint.load_run).
+
+    Attributes:
+        path: the directory.
+        config: None where it holds no configuration that can be read.
+        corpus: "EMOVO" or "demo".
+        protocol: how the test set was drawn, such as "holdout"; None where the run did not record it.
+        training, validation: metrics of each epoch; None where there are none.
+        test: metrics of the test set, each a list (`testing.evaluate` writes them); None before it ran.
+    """
+
+    path: Path
+    config: Config | None
+    corpus: str
+    protocol: str | None
+    training: History | None
+    validation: History | None
+    test: Mapping[str, list] | None
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.name
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is about synthetic speech, from which no result may be drawn."""
+        return self.corpus == "demo"
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Key → value, such as `model.ck`; without a configuration the few that the name tells."""
+        return flat(self.config) if self.config else name_tells(self.name)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can be evaluated."""
+        return (self.path / MODEL_FILE).is_file()
+
+
+def read_run(run_dir: str | Path) -> Run:
+    """Read a run directory, ours or one of the earlier implementation.
+
+    Raises:
+        UserError: when there is no such directory, it is no run, or a file in it is damaged. A configuration
+            that cannot be read is no error here; load_run says what to do about it.
+    """
+    run_dir = existing_run_dir(run_dir)
+    try:
+        config = read_parameters(run_dir / PARAMETERS_FILE)
+    except ConfigError:
+        config = None
+    split = _read_split_header(run_dir / SPLIT_FILE)
+    tests = sorted(run_dir.glob(f"*{TEST_METRICS_SUFFIX}"))
+    is_demo = "demo" in run_dir.name.split("_")
+    return Run(
+        path=run_dir,
+        config=config,
+        corpus=split.get("corpus", "demo" if is_demo else "EMOVO"),
+        protocol=split.get("protocol"),
+        training=_history(run_dir / TRAINING_METRICS_FILE),
+        validation=_history(run_dir / VALIDATION_METRICS_FILE),
+        test=read_test_metrics(tests[0]) if tests else None,
+    )
+
+
+def existing_run_dir(run_dir: str | Path) -> Path:
+    """The directory, if it is one that looks like a run.
+
+    Raises:
+        UserError: when it is not there, or holds neither weights nor metrics.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        siblings = sorted(path.name for path in run_dir.parent.glob("*") if _is_run(path))
+        there = f"; {run_dir.parent} holds {_some(siblings)}" if siblings else ""
+        raise UserError(f"there is no run directory {run_dir}{there}.")
+    if not _is_run(run_dir):
+        raise UserError(
+            f"{run_dir} is not a run directory: it holds neither {MODEL_FILE} nor {TRAINING_METRICS_FILE}. "
+            "Name a directory that a training made."
+        )
+    return run_dir
+
+
+def list_runs(results_dir: str | Path) -> list[Run]:
+    """All runs in a results folder, in the order of their names; damaged ones are left out with a warning."""
+    found = []
+    for path in sorted(Path(results_dir).glob("*")):
+        if _is_run(path):
+            try:
+                found.append(read_run(path))
+            except UserError as error:
+                warn(f"left out: {error}")
+    return found
+
+
+def newest_run(results_dir: str | Path) -> Path:
+    """The run directory whose weights were written last.
+
+    Raises:
+        UserError: when there is none.
+    """
+    weights = list(Path(results_dir).glob(f"*/{MODEL_FILE}"))
+    if not weights:
+        raise UserError(
+            f"{results_dir} holds no run with weights ({MODEL_FILE}) yet: train one, with "
+            "notebook_train.ipynb or `python -m training.train`."
+        )
+    return max(weights, key=lambda path: path.stat().st_mtime).parent
+
+
+def read_test_metrics(path: str | Path) -> dict[str, list]:
+    """A file of test metrics: each key a list, most of one value (see testing.evaluate).
+
+    Raises:
+        MetricsError: when the file is missing, cut off, or something else.
+    """
+    content = read_json(Path(path))
+    required = {
+        "model",
+        "accuracy",
+        "recall",
+        "precision",
+        "f1_score",
+        "inference_time_one_sample",
+        "inference_time_tot",
+        "trainable_parameters",
+    }
+    if not (
+        isinstance(content, dict)
+        and required <= content.keys()
+        and all(isinstance(values, list) for values in content.values())
+        and all(len(content[key]) == 1 for key in required)
+    ):
+        raise MetricsError(
+            f"{path} does not hold test metrics: expected lists of one value for "
+            f"{', '.join(sorted(required))}. Delete it, and evaluate the run again."
+        )
+    return content
+
+
+def read_parameters(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in a run's parameters.txt, with overrides (`key=value`) on top.
+
+    The earlier implementation printed dictionaries of `train` and `model` there. What they lack is filled in
+    with conf/published.yaml: today's defaults are not what those runs were made with.
+
+    Raises:
+        ConfigError: when it cannot be read.
+    """
+    path = Path(path)
+    try:
+        printed = _printed_dictionaries(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        printed = {}  # load_config explains it
+    if printed.keys() != {"train", "model"}:
+        return load_config(path, overrides)
+    recorded = [
+        f"{section}.{key}={json.dumps(value, default=str)}"
+        for section, values in printed.items()
+        for key, value in values.items()
+    ]
+    try:
+        return load_config(PUBLISHED_CONFIG, [*recorded, *overrides])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """A configuration as one mapping, `section.key` → value."""
+    sections = config.model_dump(mode="json").items()
+    return {f"{section}.{key}": value for section, values in sections for key, value in values.items()}
+
+
+def name_tells(name: str) -> dict[str, Any]:
+    """What a directory's name says of its settings: the old rule, and numbers where they are there.
+
+    `Ck` means continuous kernels, `Ckk` the generator convKan, `aug` augmented training. A name without
+    `TIM` is the user's own and says nothing.
+    """
+    network = re.search(r"(?<![^_])(Ckk?)?TIM(?![^_])", name)
+    if not network:
+        return {}
+    told: dict[str, Any] = {"model.ck": network[1] is not None}
+    if network[1]:
+        told["model.generator_type"] = "convKan" if network[1] == "Ckk" else "conv"
+    if "aug" in name.split("_"):
+        told["model.aug"] = True
+    for key, word in (
+        ("model.n_temporal_aware_block", "TAB"),
+        ("model.omega_0", "omega_0_"),
+        ("train.seed", "seed"),
+    ):
+        if number := re.search(rf"(?<![^_]){word}(\d+)(?![^_])", name):
+            told[key] = int(number[1])
+    return told
+
+
+def config_from_name(run_dir: Path, overrides: Sequence[str], published: bool) -> Config:
+    """A configuration for a run that has lost its own: what its name tells, and overrides for the rest.
+
+    Args:
+        run_dir: the run directory.
+        overrides: `key=value` for those of FALLBACK_KEYS that the name does not tell, and for whatever else
+            is known.
+        published: whether all else is as in conf/published.yaml, not as in conf/config.yaml.
+
+    Raises:
+        UserError: when a key is missing, or name and overrides contradict each other.
+    """
+    told = name_tells(run_dir.name)
+    given = {override.partition("=")[0].strip() for override in overrides}
+    missing = [key for key in ("model.ck", *FALLBACK_KEYS) if key not in told.keys() | given]
+    if missing:
+        raise UserError(
+            f"{run_dir} has no configuration that can be read ({PARAMETERS_FILE}), and neither its name nor "
+            f"the call tells {', '.join(missing)}. Give the directory the name that it had (CkTIM, CkkTIM or "
+            f"TIM, then _aug where it was trained so), and {', '.join(FALLBACK_KEYS)} as key=value."
+        )
+    by_name = [f"{key}={json.dumps(value)}" for key, value in told.items()]
+    config = load_config(PUBLISHED_CONFIG if published else DEFAULT_CONFIG, [*by_name, *overrides])
+    check_agreement(run_dir, {"its name": told, "the call": flat(config)})
+    return config
+
+
+def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise a UserError where sources disagree about a setting of a run.
+
+    Args:
+        run_dir: the run directory, for the message.
+        sources: source in words → key → value, as far as the source tells it.
+    """
+    conflicts = []
+    for key in dict.fromkeys(key for told in sources.values() for key in told):
+        values = {source: told[key] for source, told in sources.items() if key in told}
+        if any(value != next(iter(values.values())) for value in values.values()):
+            said = ", ".join(f"{json.dumps(value)} by {source}" for source, value in values.items())
+            conflicts.append(f"{key} is {said}")
+    if conflicts:
+        raise UserError(f"{run_dir} contradicts itself: {'; '.join(conflicts)}. Correct what is wrong.")
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
+
+
+def _history(path: Path) -> History | None:
+    return History.load(path) if path.exists() else None
+
+
+def _read_split_header(path: Path) -> dict[str, str]:
+    """Corpus and protocol, as far as recorded (dataloader.splits reads the whole file)."""
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    try:
+        return {key: str(content[key]) for key in ("corpus", "protocol")}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error
+
+
+def _printed_dictionaries(text: str) -> dict[str, dict]:
+    """The earlier implementation's lines `name: {…}`; only literals are read, nothing is run."""
+    found = {}
+    for name, line in re.findall(r"^(\w+): (\{.*\})\s*$", text, flags=re.MULTILINE):
+        try:
+            found[name] = ast.literal_eval(line)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return {}
+    return found
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
