@@ -1,0 +1,75 @@
+"""eSpeak NG as a program: lines as JSON on standard input, their sound on standard output.
+
+demo_corpus.py runs this file as a process of its own, for three reasons. What eSpeak NG speaks depends on all
+that the process had it speak before (it never resets its noise and flutter), so only a fresh process is
+deterministic. It takes no path to its voices longer than 160 bytes, so the working directory must be theirs.
+And should the library crash, it takes nothing with it. Hence nothing is imported here but the standard
+library and the espeakng-loader wheel, which holds eSpeak NG and its voices.
+
+Input: a list of {"text", "voice", "rate" (words a minute, 80 to 450), "pitch" and "range" (0 to 99; 50 is the
+voice's own)}. Output: for each line the number of its samples (int32), then the samples (int16, mono, at
+SAMPLE_RATE), both in the machine's byte order.
+"""
+
+import ctypes
+import json
+import os
+import struct
+import sys
+
+SAMPLE_RATE = 22_050  # Hz; eSpeak NG's own
+
+# from eSpeak NG's speak_lib.h
+SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: as RETRIEVAL (samples go to the callback), but in the calling thread
+DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: return errors
+RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
+CHARACTERS = 1  # espeak_POSITION_TYPE
+UTF8 = 1  # espeakCHARS_UTF8
+OK = 0  # espeak_ERROR
+
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+def main() -> None:
+    """Speak the lines of standard input; exit with a message on standard error where that is not possible."""
+    lines = json.load(sys.stdin)
+    try:
+        import espeakng_loader
+
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        folder, name = os.path.split(espeakng_loader.get_data_path())
+    except (ImportError, OSError, RuntimeError) as error:
+        sys.exit(f"the espeakng-loader wheel does not load ({error})")
+    library.espeak_Synth.argtypes = (
+        [ctypes.c_char_p, ctypes.c_size_t] + 4 * [ctypes.c_uint] + [ctypes.c_void_p, ctypes.c_void_p]
+    )
+
+    os.chdir(folder)
+    if library.espeak_Initialize(SYNCHRONOUS, 0, name.encode(), DONT_EXIT) != SAMPLE_RATE:
+        sys.exit(f"eSpeak NG does not start with the voices in {folder}")
+    library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # it is the clock's otherwise
+
+    spoken = bytearray()
+
+    @CALLBACK
+    def keep(samples, count, events) -> int:
+        if samples and count > 0:
+            spoken.extend(ctypes.string_at(samples, 2 * count))
+        return 0  # go on
+
+    library.espeak_SetSynthCallback(keep)
+    for line in lines:
+        spoken.clear()
+        text = line["text"].encode()
+        status = library.espeak_SetVoiceByName(line["voice"].encode())
+        for parameter, value in ((RATE, line["rate"]), (PITCH, line["pitch"]), (RANGE, line["range"])):
+            status = status or library.espeak_SetParameter(parameter, value, 0)
+        status = status or library.espeak_Synth(text, len(text) + 1, 0, CHARACTERS, 0, UTF8, None, None)
+        if status != OK or not spoken:
+            sys.exit(f"eSpeak NG does not speak {line} (error {status})")
+        sys.stdout.buffer.write(struct.pack("=i", len(spoken) // 2) + spoken)
+    library.espeak_Terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Reading sound files: the waveform, and an error by name for every file that is none."""
+
+import io
+import struct
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from dataloader.audio import AudioError, fit_length, read_audio
+
+RATE = 22_050
+
+
+def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
+    """White noise (samples, channels) that no format clips."""
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, (samples, channels))
+
+
+def encoded(waveform: np.ndarray, rate: int = RATE, **kwargs) -> bytes:
+    """A sound file's bytes."""
+    file = io.BytesIO()
+    soundfile.write(file, waveform, rate, **{"format": "WAV", **kwargs})
+    return file.getvalue()
+
+
+def test_stereo_becomes_the_mean_of_the_channels(tmp_path):
+    stereo = noise(5_000, channels=2)
+    soundfile.write(tmp_path / "x.wav", stereo, RATE, subtype="DOUBLE")
+    waveform = read_audio(tmp_path / "x.wav")
+    assert waveform.dtype == np.float32 and waveform.shape == (5_000,)
+    np.testing.assert_allclose(waveform, stereo.mean(axis=1), atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+def test_resampling_is_librosas_soxr_hq(tmp_path, rate):
+    librosa = pytest.importorskip("librosa")
+    original = noise(rate // 3).astype(np.float32)[:, 0]
+    soundfile.write(tmp_path / "x.wav", original, rate, subtype="FLOAT")
+    expected = librosa.resample(original, orig_sr=rate, target_sr=RATE, res_type="soxr_hq")
+    waveform = read_audio(tmp_path / "x.wav")
+    assert len(expected) - len(waveform) in (0, 1)  # librosa rounds up, and fills up with a zero
+    np.testing.assert_array_equal(waveform, expected[: len(waveform)])
+
+
+def test_a_tone_keeps_its_frequency_and_length(tmp_path):
+    tone = np.sin(2 * np.pi * 1_000 * np.arange(48_000) / 48_000)
+    soundfile.write(tmp_path / "x.wav", 0.5 * tone, 48_000)
+    waveform = read_audio(tmp_path / "x.wav")
+    assert len(waveform) == RATE
+    assert np.abs(np.fft.rfft(waveform)).argmax() == 1_000  # Hz, as it lasts one second
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
+def test_formats(tmp_path, format):
+    path = tmp_path / "x"
+    path.write_bytes(encoded(noise(RATE, channels=2), format=format))
+    assert abs(len(read_audio(path)) - RATE) < 2_500  # MP3 pads
+
+
+def test_a_member_of_a_zip_reads_as_the_file_does_and_nothing_is_unpacked(tmp_path):
+    data = encoded(noise(5_000, channels=2), rate=48_000)
+    (tmp_path / "x.wav").write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "EMOVO.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("EMOVO/f1/x.wav", data)
+    waveform = read_audio(tmp_path / "EMOVO.zip/EMOVO/f1/x.wav")
+    np.testing.assert_array_equal(waveform, read_audio(tmp_path / "x.wav"))
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["EMOVO.zip", "x.wav"]
+
+
+BROKEN_FLAC = bytearray(encoded(noise(20_000), format="FLAC"))
+BROKEN_FLAC[len(BROKEN_FLAC) // 2 : len(BROKEN_FLAC) // 2 + 500] = bytes(500)
+NAN = noise(5_000)
+NAN[77] = np.nan
+
+BAD_FILES = {
+    "empty": (b"", "not audio"),
+    "text": (b"Lorem ipsum dolor sit amet.\n" * 100, "not audio"),
+    "zeros": (bytes(10_000), "not audio"),
+    "header of a WAV": (encoded(noise(5_000))[:30], "not audio"),
+    "no samples": (encoded(noise(0)), "too short"),
+    "one sample": (encoded(noise(1)), "too short: 1 samples"),
+    "silent": (encoded(np.zeros(5_000)), "silent"),
+    "constant": (encoded(np.full(5_000, 0.5)), "silent"),
+    "one step of dither": (encoded((3 * noise(5_000)).round() / 2**15), "silent"),
+    "opposite channels": (encoded(np.hstack([noise(5_000), -noise(5_000)])), "silent"),
+    "NaN": (encoded(NAN, subtype="FLOAT"), "not finite"),
+    "infinity": (encoded(np.where(np.isnan(NAN), np.inf, NAN), subtype="FLOAT"), "not finite"),
+    "1 Hz": (encoded(noise(5_000), rate=1), "sample rate of 1 Hz"),
+    "corrupt FLAC": (bytes(BROKEN_FLAC), "corrupt"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_files_are_named(tmp_path, kind):
+    data, reason = BAD_FILES[kind]
+    path = tmp_path / "dis-f1-b1.wav"
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=reason) as caught:
+        read_audio(path)
+    assert str(path) in str(caught.value) and "BytesIO" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["WAV", "WAVEX", "AIFF", "AU", "FLAC", "MP3"])
+@pytest.mark.parametrize("share", [0.5, 0.999])
+def test_truncated_files_are_found(tmp_path, format, share):
+    data = encoded(noise(RATE, channels=2), format=format)
+    path = tmp_path / "x.wav"
+    path.write_bytes(data)
+    read_audio(path)
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(AudioError, match=r"x\.wav is (cut short|not audio, or corrupt)"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x80000000])
+def test_a_wav_that_was_streamed_and_does_not_know_its_size_is_read(tmp_path, size):
+    waveform = noise(5_000)
+    data = bytearray(encoded(waveform))
+    where = data.find(b"data") + 4
+    data[where : where + 4] = struct.pack("<I", size)
+    (tmp_path / "x.wav").write_bytes(data)
+    np.testing.assert_allclose(read_audio(tmp_path / "x.wav"), waveform[:, 0], atol=2**-15)
+
+
+def test_what_lies_behind_the_sound_may_be_cut_short(tmp_path):
+    data = encoded(noise(5_000)) + b"LIST" + struct.pack("<I", 100) + bytes(10)
+    (tmp_path / "x.wav").write_bytes(data[:4] + struct.pack("<I", len(data) + 82) + data[8:])
+    assert len(read_audio(tmp_path / "x.wav")) == 5_000
+
+
+def test_missing_files_are_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("here.wav", b"")
+    (tmp_path / "b.zip").write_bytes(b"no zip at all")
+    for path in ("gone.wav", "gone/x.wav", ".", "a.zip/gone.wav", "b.zip/x.wav"):
+        with pytest.raises(AudioError) as caught:
+            read_audio(tmp_path / path)
+        assert str(tmp_path / path) in str(caught.value)
+
+
+def test_a_corrupt_member_of_a_zip_is_named(tmp_path):
+    data = encoded(noise(5_000))
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+            archive.writestr("x.wav", data)
+        content = bytearray((tmp_path / "a.zip").read_bytes())
+        content[1_000:1_100] = bytes(100)
+        (tmp_path / "a.zip").write_bytes(content)
+        with pytest.raises(AudioError, match=r"a\.zip/x\.wav cannot be read"):
+            read_audio(tmp_path / "a.zip/x.wav")
+
+
+@pytest.mark.parametrize(
+    ("samples", "length", "expected"),
+    [
+        (3, 3, [1, 2, 3]),
+        (3, 6, [0, 1, 2, 3, 0, 0]),
+        (3, 5, [0, 1, 2, 3, 0]),
+        (4, 5, [1, 2, 3, 4, 0]),
+        (6, 3, [2, 3, 4]),
+        (5, 3, [2, 3, 4]),
+        (5, 4, [1, 2, 3, 4]),
+    ],
+)
+def test_fit_length_pads_and_cuts_in_the_middle(samples, length, expected):
+    waveform = np.arange(1, samples + 1, dtype=np.float32)
+    fitted = fit_length(waveform, length)
+    assert fitted.dtype == np.float32
+    np.testing.assert_array_equal(fitted, expected)
+
+
+def test_the_original_recordings_read_as_their_mono_copies(emovo_root, emovo_original_root):
+    paths = sorted(emovo_original_root.rglob("*.wav"))
+    assert paths
+    for path in paths:
+        copy = emovo_root / path.parent.name / f"{path.stem}.flac"
+        if not copy.exists():
+            pytest.skip("EMOVO is on disk, but not as FLAC")
+        # the mean of two 16-bit channels is exact in 24 bits
+        np.testing.assert_allclose(read_audio(path), read_audio(copy), atol=1e-6)
+
+
+def test_reading_does_not_import_numba():
+    code = "import sys, dataloader.audio, dataloader.corpora; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
