@@ -1,0 +1,168 @@
+"""CkTIM-net: continuous-kernel temporal network for speech emotion recognition; with `ck: False`, TIM-net.
+
+    MFCCs (batch, num_features, frames), standardised
+      → beside them the same reversed in time: two groups of channels, one for each direction
+      → input convolution
+      → n temporal-aware blocks; after each, the mean over time, the two directions added: g_1 … g_n
+      → dynamic fusion: sum of w_j · g_j
+      → linear classifier
+
+Every layer after the input works on both directions at once, as groups of its channels: the same
+mathematics as two separate branches, in half the calls.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.ckconv import CKConv
+from models.dynamic_fusion import DynamicFusion
+from models.kernel_generators import make_generator
+from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock
+from utils.config import ModelConfig
+
+DIRECTIONS = 2  # forwards and backwards in time
+
+
+class CkTIMNet(nn.Module):
+    """CkTIM-net (or TIM-net), see the module's head.
+
+    The state dict holds, beside the weights, all else that belongs to them: the standardisation (buffers
+    `feature_mean` and `feature_std` (num_features,), which at the start change nothing), and the length and
+    frame period of a training utterance, at which the continuous kernels are anchored (`_extra_state`).
+
+    Args:
+        model: the `model` section of the configuration.
+        num_classes: number of emotions.
+        frames: frames of a training utterance: the horizon of the continuous kernels.
+        frame_seconds: seconds from one frame to the next in training.
+    """
+
+    def __init__(
+        self, model: ModelConfig, num_classes: int, frames: int = 188, frame_seconds: float = 512 / 22_050
+    ) -> None:
+        super().__init__()
+        channels = DIRECTIONS * model.n_filter
+        self.frames, self.frame_seconds = frames, frame_seconds
+        self.register_buffer("feature_mean", torch.zeros(model.num_features))
+        self.register_buffer("feature_std", torch.ones(model.num_features))
+        self.input_conv = input_convolution(model, frames)
+        self.blocks = nn.ModuleList(
+            TemporalAwareBlock(
+                (block_convolution(model, index, frames), block_convolution(model, index, frames)),
+                channels,
+                model.dropout_rate,
+            )
+            for index in range(model.n_temporal_aware_block)
+        )
+        self.fusion = DynamicFusion(model.n_temporal_aware_block)
+        self.classifier = nn.Linear(model.n_filter, num_classes)
+
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Set the standardisation: mean and standard deviation of each coefficient, (num_features,)."""
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
+
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, frame_seconds: float | None = None
+    ) -> Tensor:
+        """Raw MFCCs → logits.
+
+        Args:
+            x: (batch, num_features, frames), any number of frames.
+            lengths: (batch,) frames of each utterance, where shorter ones are padded at their end: padding
+                changes no logit. None for utterances that fill the batch.
+            frame_seconds: seconds from one frame to the next, where it is not that of the training:
+                continuous kernels are sampled accordingly (TIM-net has no such notion, and ignores it).
+
+        Returns:
+            (batch, num_classes).
+        """
+        return self.classifier(self.fusion(self.summaries(x, lengths, frame_seconds)))
+
+    def summaries(
+        self, x: Tensor, lengths: Tensor | None = None, frame_seconds: float | None = None
+    ) -> Tensor:
+        """Raw MFCCs → g_1 … g_n, (batch, n blocks, n_filter); arguments as in forward."""
+        step = 1.0 if frame_seconds is None else frame_seconds / self.frame_seconds
+        x = (x - self.feature_mean[:, None]) / self.feature_std[:, None]
+        mask = None
+        if lengths is not None:
+            mask = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None].to(x.dtype)
+            x = x * mask
+        x = self.input_conv(torch.cat([x, reverse(x, lengths)], dim=1), step)
+        summaries = []
+        for block in self.blocks:
+            x = block(x, mask, step)
+            mean = x.mean(-1) if mask is None else (x * mask).sum(-1) / mask.sum(-1)
+            summaries.append(mean.unflatten(1, (DIRECTIONS, -1)).sum(1))
+        return torch.stack(summaries, dim=1)
+
+    def get_extra_state(self) -> Tensor:
+        """(2,): frames and seconds from frame to frame of a training utterance."""
+        return torch.tensor([self.frames, self.frame_seconds], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Anchor the continuous kernels where the loaded weights had them."""
+        self.frames, self.frame_seconds = round(state[0].item()), state[1].item()
+        for module in self.modules():
+            if isinstance(module, CKConv):
+                module.horizon = self.frames
+
+
+def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Reverse in time (batch, channels, frames); what lies behind an utterance's length stays there."""
+    if lengths is None:
+        return x.flip(-1)
+    frame = torch.arange(x.shape[-1], device=x.device)
+    source = torch.where(frame < lengths[:, None], lengths[:, None] - 1 - frame, frame)
+    return x.gather(-1, source[:, None].expand_as(x))
+
+
+def build_model(
+    model: ModelConfig, num_classes: int, frames: int = 188, frame_seconds: float = 512 / 22_050
+) -> CkTIMNet:
+    """The network that the `model` section of the configuration describes (arguments as in CkTIMNet)."""
+    return CkTIMNet(model, num_classes, frames, frame_seconds)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def input_convolution(model: ModelConfig, frames: int) -> nn.Module:
+    """num_features → n_filter channels in each direction: CKConv, or TIM-net's 1×1 convolution."""
+    if model.ck:
+        return continuous_convolution(
+            model, model.num_features, model.input_omega_0, frames, model.kernel_bias
+        )
+    return DilatedCausalConv(
+        DIRECTIONS * model.num_features, DIRECTIONS * model.n_filter, kernel_size=1, groups=DIRECTIONS
+    )
+
+
+def block_convolution(model: ModelConfig, index: int, frames: int) -> nn.Module:
+    """n_filter → n_filter channels in each direction: CKConv, or a causal one of dilation 2^index."""
+    if model.ck:
+        # without a bias, which the batch norm that follows would take out again
+        return continuous_convolution(model, model.n_filter, model.omega_0, frames, bias=False)
+    channels = DIRECTIONS * model.n_filter
+    return DilatedCausalConv(channels, channels, model.kernel_size, dilation=2**index, groups=DIRECTIONS)
+
+
+def continuous_convolution(
+    model: ModelConfig, in_channels: int, omega_0: float, frames: int, bias: bool
+) -> CKConv:
+    """in_channels → n_filter channels in each direction, with a generator as configured."""
+    return CKConv(
+        in_channels,
+        model.n_filter,
+        DIRECTIONS,
+        make_generator(model, DIRECTIONS, in_channels * model.n_filter, omega_0),
+        frames,
+        bias=bias,
+        kernel_dropout=model.kernel_dropout,
+        window=model.kernel_window,
+        variance_preserving=model.kernel_init == "variance_preserving",
+        algorithm=model.conv_algorithm,
+    )

@@ -1,0 +1,76 @@
+"""The temporal-aware block (TAB) of TIM-Net (arXiv 2211.08233, section 2.2), for both directions at once."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DilatedCausalConv(nn.Conv1d):
+    """TIM-net's convolution: each output sees `kernel_size` frames of the past, `dilation` apart."""
+
+    def forward(
+        self,
+        x: Tensor,
+        step: float = 1.0,
+        norm: nn.BatchNorm1d | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """(batch, groups · in_channels, frames) → (batch, groups · out_channels, frames).
+
+        Arguments as in CKConv; `step` is ignored: taps that are whole frames apart have no notion of time.
+        """
+        past = (self.kernel_size[0] - 1) * self.dilation[0]
+        y = super().forward(F.pad(x, (past, 0)))
+        return y if norm is None else norm(y, mask)
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """Batch norm whose statistics leave out padded frames."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(batch, channels, frames) → the same shape.
+
+        Args:
+            mask: (batch, 1, frames), 1 for an utterance's own frames and 0 for padding; None for no padding.
+                Outputs at padded frames mean nothing.
+        """
+        if mask is None or not self.training:
+            return super().forward(x)
+        count = mask.sum()
+        mean = (x * mask).sum((0, 2)) / count
+        centred = x - mean[:, None]
+        variance = (centred.square() * mask).sum((0, 2)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale[:, None] + self.bias[:, None]
+
+
+class TemporalAwareBlock(nn.Module):
+    """Two sub-blocks (convolution → batch norm → ReLU → spatial dropout), a sigmoid, times the input.
+
+    Args:
+        convolutions: the two sub-blocks' causal convolutions, CKConv or DilatedCausalConv, each keeping
+            the number of channels.
+        channels: channels of all groups together.
+        dropout_rate: probability with which a whole channel of an utterance is dropped in training.
+    """
+
+    def __init__(self, convolutions: tuple[nn.Module, nn.Module], channels: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(convolutions)
+        self.norms = nn.ModuleList(MaskedBatchNorm(channels) for _ in range(2))
+        self.dropout = nn.Dropout1d(dropout_rate)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, step: float = 1.0) -> Tensor:
+        """(batch, channels, frames) → the same shape; arguments as in CKConv and MaskedBatchNorm."""
+        return x * self.attention(x, mask, step)
+
+    def attention(self, x: Tensor, mask: Tensor | None = None, step: float = 1.0) -> Tensor:
+        """What the block multiplies its input by, in (0, 1): (batch, channels, frames), as the input."""
+        h = x
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            h = self.dropout(F.relu(convolution(h, step, norm, mask), inplace=True))
+        return torch.sigmoid(h)

@@ -1,0 +1,133 @@
+"""The whole network: published parameter counts, and two directions as groups against two branches."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.cktim import build_model, count_parameters
+from models.dynamic_fusion import DynamicFusion
+from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock
+
+
+@pytest.mark.parametrize(
+    ("ck", "blocks", "count"),
+    [
+        (True, 1, 318_749),
+        (True, 3, 743_583),
+        (True, 6, 1_380_834),
+        (False, 1, 16_037),
+        (False, 3, 41_311),
+        (False, 6, 79_222),
+    ],
+)
+def test_published_parameter_counts(published, ck, blocks, count):
+    assert count_parameters(build_model(published(ck=ck, n_temporal_aware_block=blocks), 7)) == count
+
+
+def half(tensor, direction):
+    """One direction's share of a grouped tensor."""
+    return tensor.chunk(2)[direction]
+
+
+def one_direction_conv(layer, x, direction):
+    """The convolution of one direction alone, from that direction's weights."""
+    bias = None if layer.bias is None else half(layer.bias, direction)
+    if isinstance(layer, torch.nn.Conv1d):
+        past = (layer.kernel_size[0] - 1) * layer.dilation[0]
+        return F.conv1d(F.pad(x, (past, 0)), half(layer.weight, direction), bias, dilation=layer.dilation)
+    kernel = layer.sample_kernel(x.shape[-1])[direction]  # (out, in, taps)
+    return F.conv1d(F.pad(x, (x.shape[-1] - 1, 0)), kernel.flip(-1), bias)
+
+
+def two_branches(net, x, training):
+    """The network as two separate single-direction branches with the same weights."""
+    x = (x - net.feature_mean[:, None]) / net.feature_std[:, None]
+    branches = [one_direction_conv(net.input_conv, signal, d) for d, signal in enumerate((x, x.flip(-1)))]
+    fused = 0
+    for weight, block in zip(net.fusion.weight, net.blocks, strict=True):
+        for d in range(2):
+            h = branches[d]
+            for conv, norm in zip(block.convolutions, block.norms, strict=True):
+                h = one_direction_conv(conv, h, d)
+                h = F.batch_norm(
+                    h,
+                    half(norm.running_mean, d).clone(),
+                    half(norm.running_var, d).clone(),
+                    half(norm.weight, d),
+                    half(norm.bias, d),
+                    training,
+                )
+                h = F.relu(h)
+            branches[d] = branches[d] * torch.sigmoid(h)
+        fused = fused + weight * (branches[0] + branches[1]).mean(-1)
+    return net.classifier(fused)
+
+
+@pytest.mark.parametrize("ck", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_grouped_network_equals_two_single_direction_networks(small, ck, training):
+    torch.manual_seed(0)
+    net = build_model(small(ck=ck, dropout_rate=0.0), 7, frames=33)
+    net.standardise(torch.randn(4), torch.rand(4) + 0.5)
+    for block in net.blocks:  # running statistics that differ between the directions
+        for norm in block.norms:
+            torch.nn.init.normal_(norm.running_mean)
+            torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
+            torch.nn.init.normal_(norm.weight)
+            torch.nn.init.normal_(norm.bias)
+    net.train(training)
+    x = 3 * torch.randn(6, 4, 33)
+    expected = two_branches(net, x, training)
+    torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
+    assert expected.std() > 1e-2  # the comparison is about something
+
+
+def test_published_network_at_full_size_equals_two_branches(published):
+    torch.manual_seed(0)
+    net = build_model(published(n_temporal_aware_block=1), 7).eval().double()
+    x = torch.randn(2, 39, 188, dtype=torch.float64)
+    torch.testing.assert_close(net(x), two_branches(net, x, training=False), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_reach_every_parameter(small):
+    for ck in (True, False):
+        net = build_model(small(ck=ck), 7, frames=33)
+        net(torch.randn(6, 4, 33)).square().sum().backward()
+        for name, parameter in net.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_state_dict_loads_with_weights_only_and_carries_the_standardisation(small, tmp_path):
+    net = build_model(small(), 7, frames=33).eval()
+    net.standardise(torch.arange(4.0), torch.arange(1.0, 5.0))
+    torch.save(net.state_dict(), tmp_path / "model.pt")
+    other = build_model(small(), 7, frames=33).eval()
+    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    x = torch.randn(3, 4, 33)
+    assert torch.equal(other(x), net(x))
+
+
+def test_dilated_convolution_is_causal_and_reaches_as_far_as_its_dilation():
+    conv = DilatedCausalConv(2, 2, 2, dilation=8, groups=2)
+    x = torch.randn(1, 2, 30)
+    changed = x.clone()
+    changed[..., 10] += 1
+    frames = (conv(changed) - conv(x)).abs().sum((0, 1)).nonzero().flatten().tolist()
+    assert frames == [10, 18]
+
+
+def test_block_multiplies_its_input_by_an_attention_between_0_and_1():
+    convolutions = [DilatedCausalConv(4, 4, 2, groups=2) for _ in range(2)]
+    block = TemporalAwareBlock(convolutions, 4, 0.1).eval()
+    x = torch.randn(2, 4, 9)
+    attention = block.attention(x)
+    assert attention.min() > 0 and attention.max() < 1
+    assert torch.equal(block(x), x * attention)
+
+
+def test_fusion_is_the_weighted_sum():
+    fusion = DynamicFusion(3)
+    torch.nn.init.normal_(fusion.weight)
+    g = torch.randn(2, 3, 5)
+    w = fusion.weight
+    torch.testing.assert_close(fusion(g), w[0] * g[:, 0] + w[1] * g[:, 1] + w[2] * g[:, 2])
