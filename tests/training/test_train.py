@@ -1,0 +1,175 @@
+"""fit(): what it writes, that it repeats to the last digit, and that it never looks at the test set."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dataloader.loaders import make_loader
+from dataloader.splits import load_split
+from models.cktim import build_model
+from training import train
+from training.train import TrainingError, fit, main, run_epoch
+from utils.config import load_config
+from utils.errors import UserError
+from utils.metrics import History
+
+
+def read_metrics(run_dir):
+    """Both metrics files, without the time that the epochs took."""
+    training, validation = (
+        json.loads((run_dir / f"{subset}_metrics.json").read_text()) for subset in ("training", "validation")
+    )
+    training.pop("seconds")
+    return training, validation
+
+
+@pytest.mark.parametrize("ck", [True, False])
+def test_a_run_directory_holds_all_that_is_needed(config, data, ck):
+    settings = config(model={"ck": ck})
+    run_dir = fit(settings, data, progress=False)
+    assert run_dir.name.startswith("CkTIM_TAB2_seed0_" if ck else "TIM_TAB2_seed0_")
+    assert {path.name for path in run_dir.iterdir()} == {
+        "model.pt",
+        "parameters.txt",
+        "split.json",
+        "standardisation.json",
+        "training_metrics.json",
+        "validation_metrics.json",
+        "loss_acc.png",
+    }
+    assert load_config(run_dir / "parameters.txt") == settings
+    assert load_split(run_dir / "split.json") == data.split
+    training = History.load(run_dir / "training_metrics.json")
+    assert training["epoch"] == [0, 1, 2]
+    assert training.model == ("CkTIM" if ck else "TIM")
+
+
+def test_the_saved_model_is_the_epoch_of_lowest_validation_loss(config, data):
+    settings = config(train={"num_epochs": 6, "learning_rate": 0.1})
+    run_dir = fit(settings, data, progress=False)
+    validation = History.load(run_dir / "validation_metrics.json")
+    best = min(range(6), key=lambda epoch: validation["loss"][epoch])
+    model = build_model(settings.model, 7, settings.features.frames)
+    model.load_state_dict(torch.load(run_dir / "model.pt", weights_only=True))
+    loader = make_loader(data, "validation", 16, shuffle=False, seed=0)
+    row = run_epoch(model, loader, settings.train.label_smoothing)
+    assert row["loss"] == pytest.approx(validation["loss"][best], abs=1e-6)
+    assert row["accuracy"] == validation["accuracy"][best]
+    assert len(set(validation["loss"])) > 1
+
+
+def test_a_second_run_gives_the_same_metrics_to_the_last_digit(config, data):
+    first, second = (fit(config(), data, progress=False) for _ in range(2))
+    assert first != second
+    assert read_metrics(first) == read_metrics(second)
+    assert read_metrics(fit(config(train={"seed": 1}), data, progress=False)) != read_metrics(first)
+
+
+def test_it_learns(config, data):
+    run_dir = fit(config(train={"num_epochs": 15}), data, progress=False)
+    assert History.load(run_dir / "validation_metrics.json")["accuracy"][-1] > 0.7  # chance: 0.14
+
+
+def test_the_test_set_is_never_touched(config, data):
+    """Test utterances made of NaN change nothing, neither in the metrics nor in the standardisation."""
+    clean = fit(config(), data, progress=False)
+    names = [utterance.name for utterance in data.features.utterances]
+    poisoned = data.features.x.clone()
+    poisoned[[names.index(name) for name in data.split.test]] = math.nan
+    dirty = fit(config(), replace(data, features=replace(data.features, x=poisoned)), progress=False)
+    assert read_metrics(dirty) == read_metrics(clean)
+    assert (dirty / "standardisation.json").read_text() == (clean / "standardisation.json").read_text()
+
+
+def test_standardisation_comes_from_the_training_set_alone(config, data):
+    run_dir = fit(config(), data, progress=False)
+    x, _ = data.arrays("train")
+    statistics = json.loads((run_dir / "standardisation.json").read_text())
+    assert statistics["mean"] == pytest.approx(x.mean((0, 2)).tolist(), rel=1e-4)
+    assert statistics["std"] == pytest.approx(x.std((0, 2), correction=0).tolist(), rel=1e-4)
+    state = torch.load(run_dir / "model.pt", weights_only=True)
+    assert state["feature_mean"].tolist() == statistics["mean"]
+    plain = fit(config(features={"standardise": False}), data, progress=False)
+    assert json.loads((plain / "standardisation.json").read_text()) == {"mean": [0.0] * 6, "std": [1.0] * 6}
+
+
+def test_an_interrupt_keeps_every_whole_epoch(config, data, monkeypatch, capsys):
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 5:  # training and validation of two epochs are done
+            raise KeyboardInterrupt
+        return run_epoch(*arguments)
+
+    monkeypatch.setattr(train, "run_epoch", interrupted)
+    run_dir = fit(config(train={"num_epochs": 50}), data, progress=False)
+    assert len(History.load(run_dir / "validation_metrics.json")) == 2
+    assert (run_dir / "model.pt").exists() and (run_dir / "loss_acc.png").exists()
+    assert "2 whole epochs" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_the_best_model(config, data, monkeypatch):
+    seen = []
+
+    def counting(*arguments):
+        seen.append(1)
+        row = run_epoch(*arguments)
+        return {**row, "loss": math.nan} if len(seen) > 4 else row
+
+    monkeypatch.setattr(train, "run_epoch", counting)
+    run_dir = config().train.results_dir / "run"
+    run_dir.mkdir(parents=True)
+    with pytest.raises(TrainingError, match=r"epoch 3 \(learning rate 0\.01\)"):
+        fit(config(train={"num_epochs": 9}), data, run_dir, progress=False)
+    assert (run_dir / "model.pt").exists()
+    assert len(History.load(run_dir / "validation_metrics.json")) == 2
+
+
+def test_early_stopping(config, data, capsys):
+    settings = config(
+        train={"num_epochs": 40, "learning_rate": 1.0, "early_stopping": True, "early_stopping_patience": 2}
+    )
+    run_dir = fit(settings, data, progress=False)
+    losses = History.load(run_dir / "validation_metrics.json")["loss"]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 3 < 40
+    assert f"since epoch {best + 1}" in capsys.readouterr().out
+
+
+def test_gradient_clipping_bounds_the_step(config, data):
+    settings = config()
+    model = build_model(settings.model, 7, settings.features.frames)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    x, y = data.arrays("train")
+    run_epoch(model, [(x, y)], 0.0, optimizer, gradient_clipping=0.01)
+    moved = sum((a - b).square().sum() for a, b in zip(before, model.parameters(), strict=True)).sqrt()
+    assert 0 < moved.item() <= 0.0101
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(config, data, tmp_path):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    for results_dir in (tmp_path / "results", tmp_path / "results" / "deeper"):
+        with pytest.raises(UserError, match=r"cannot write the results folder .*results_dir"):
+            fit(config(train={"results_dir": results_dir}), data, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("data.root=no/such/place", "no/such/place"),
+        ("train.num_epoch=3", "train.num_epochs"),
+        ("model.dropout_rate=1.5", "model.dropout_rate"),
+        ("--config=missing.yaml", "missing.yaml"),
+    ],
+)
+def test_the_command_line_reports_bad_input_in_a_sentence(argument, message, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main([argument])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error

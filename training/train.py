@@ -1,0 +1,213 @@
+"""Train one network: `python -m training.train [--config FILE] [key=value …]`, or fit() from a notebook."""
+
+import argparse
+import io
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dataloader.loaders import BatchLoader, Data, feature_statistics, make_loader, prepare_data
+from dataloader.splits import save_split
+from models.cktim import CkTIMNet, build_model, count_parameters
+from utils import runs
+from utils.config import Config, load_config, save_config
+from utils.device import pick_device
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_atomically
+from utils.memory import keep_freed_memory
+from utils.metrics import History, scores
+from utils.plots import plot_history, save_figure
+from utils.progress import progress_bar
+from utils.reproducibility import seed_everything
+
+BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
+
+
+class TrainingError(UserError):
+    """A training that cannot go on; what was reached before is saved."""
+
+
+def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool = True) -> Path:
+    """Train on the split's training set, keep the epoch with the lowest validation loss, write the run.
+
+    The test set is not touched: neither for training nor for choosing an epoch. An interrupt (Ctrl-C, or
+    the notebook's stop button) ends the training after the last whole epoch, with all files in place.
+
+    Args:
+        config: the whole configuration.
+        data: corpus, features and split, from prepare_data(config).
+        run_dir: where to write; by default a new directory in config.train.results_dir.
+        progress: show a progress bar.
+
+    Returns:
+        The run directory: model.pt, parameters.txt, split.json, standardisation.json,
+        training_metrics.json, validation_metrics.json, loss_acc.png.
+
+    Raises:
+        UserError: when the directory cannot be written, or augmentation is asked for.
+        TrainingError: when the loss is no longer a finite number.
+    """
+    if config.model.aug:
+        raise UserError("model.aug = true: augmentation is not available yet; set model.aug=false.")
+    keep_freed_memory()
+    seed_everything(config.train.seed)
+    device = pick_device(config.train.device)
+    run_dir = runs.create_run_dir(config, data.corpus.is_demo) if run_dir is None else Path(run_dir)
+
+    model = build_for(config, data)
+    if config.features.standardise:
+        model.standardise(*feature_statistics(data.arrays("train")[0]))
+    model.to(device)
+    save_config(config, run_dir / runs.PARAMETERS_FILE)
+    save_split(data.split, run_dir / runs.SPLIT_FILE)
+    statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
+    write_atomically(run_dir / runs.STANDARDISATION_FILE, json.dumps(statistics, indent=2))
+
+    batch_size, seed = config.train.batch_size, config.train.seed
+    train_loader = make_loader(data, "train", batch_size, shuffle=True, seed=seed, device=device)
+    validation_loader = make_loader(data, "validation", batch_size, shuffle=False, seed=seed, device=device)
+    training, validation = History(config.model.name), History(config.model.name)
+    try:
+        _fit_epochs(config, model, train_loader, validation_loader, training, validation, run_dir, progress)
+    except KeyboardInterrupt:
+        print(f"Interrupted: {len(training)} whole epochs are saved in {run_dir}.")
+    if len(training):
+        title = f"{run_dir.name} · {data.corpus.name} corpus"
+        save_figure(plot_history(training, validation, title), run_dir / runs.HISTORY_PLOT_FILE)
+    return run_dir
+
+
+def _fit_epochs(
+    config: Config,
+    model: CkTIMNet,
+    train_loader: BatchLoader,
+    validation_loader: BatchLoader,
+    training: History,
+    validation: History,
+    run_dir: Path,
+    progress: bool,
+) -> None:
+    """The loop over epochs; appends to both histories and saves them and the best model as it goes."""
+    settings = config.train
+    optimizer = make_optimizer(config, model)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=settings.lr_scheduler, patience=settings.patience
+    )
+    best_loss, best_epoch = math.inf, -1
+    bar = progress_bar(range(settings.num_epochs), desc="epoch", bar_format=BAR, disable=not progress)
+    for epoch in bar:
+        started = time.perf_counter()
+        learning_rate = optimizer.param_groups[0]["lr"]
+        train_row = run_epoch(
+            model, train_loader, settings.label_smoothing, optimizer, settings.gradient_clipping
+        )
+        validation_row = run_epoch(model, validation_loader, settings.label_smoothing)
+        if not math.isfinite(train_row["loss"] + validation_row["loss"]):
+            raise TrainingError(
+                f"the loss is no longer a finite number in epoch {epoch + 1} "
+                f"(learning rate {learning_rate:g}). The best model so far is kept in {run_dir}; "
+                "try a smaller train.learning_rate, or set train.gradient_clipping=1."
+            )
+        scheduler.step(validation_row["loss"])
+        seconds = time.perf_counter() - started
+        training.append(epoch=epoch, learning_rate=learning_rate, seconds=seconds, **train_row)
+        validation.append(epoch=epoch, **validation_row)
+
+        if validation_row["loss"] < best_loss:
+            best_loss, best_epoch = validation_row["loss"], epoch
+            save_model(model, run_dir / runs.MODEL_FILE)
+        training.save(run_dir / runs.TRAINING_METRICS_FILE)
+        validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
+        bar.set_postfix_str(
+            f"loss {train_row['loss']:.2f}, {train_row['accuracy']:.0%} right · "
+            f"validation {validation_row['loss']:.2f}, {validation_row['accuracy']:.0%}"
+        )
+        if settings.early_stopping and epoch - best_epoch >= settings.early_stopping_patience:
+            bar.close()
+            print(f"Stopped early: the validation loss has not improved since epoch {best_epoch + 1}.")
+            return
+
+
+def run_epoch(
+    model: nn.Module,
+    loader: BatchLoader,
+    label_smoothing: float,
+    optimizer: torch.optim.Optimizer | None = None,
+    gradient_clipping: float = 0.0,
+) -> dict[str, float]:
+    """Go through a loader once, training where an optimizer is given.
+
+    Returns:
+        loss (mean over utterances) and the scores of utils.metrics.scores; in training they are those of
+        the weights as they were at each batch.
+    """
+    model.train(optimizer is not None)
+    losses, logits, targets = [], [], []
+    with torch.set_grad_enabled(optimizer is not None):
+        for x, y in loader:
+            output = model(x)
+            loss = F.cross_entropy(output, y, label_smoothing=label_smoothing)
+            if optimizer is not None:
+                optimizer.zero_grad()
+                loss.backward()
+                if gradient_clipping:
+                    nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping)
+                optimizer.step()
+            losses.append(loss.detach() * len(y))
+            logits.append(output.detach())
+            targets.append(y)
+    targets = torch.cat(targets).cpu()
+    predictions = torch.cat(logits).argmax(1).cpu()
+    loss = torch.stack(losses).sum().item() / len(targets)
+    return {"loss": loss, **scores(targets.numpy(), predictions.numpy(), output.shape[1])}
+
+
+def build_for(config: Config, data: Data) -> CkTIMNet:
+    """The network of the configuration, for the data's emotions and the features' length and frame rate."""
+    features = config.features
+    return build_model(config.model, len(data.corpus.emotions), features.frames, features.frame_seconds)
+
+
+def make_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam or AdamW, as `train.optimizer` says."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.train.optimizer]
+    settings = config.train
+    return kind(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+
+
+def save_model(model: nn.Module, path: Path) -> None:
+    """Write the state dict, its tensors on the CPU, for torch.load(path, weights_only=True)."""
+    state: dict[str, Tensor] = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m training.train", description="Train CkTIM-net or TIM-net.")
+    parser.add_argument("--config", default="conf/config.yaml", help="default: %(default)s")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
+    options = parser.parse_args(arguments)
+    config = load_config(options.config, options.overrides)
+    data = prepare_data(config)
+    model = build_for(config, data)
+    print(
+        f"{config.model.name}, {config.model.n_temporal_aware_block} TAB(s), {count_parameters(model):,} "
+        f"trainable parameters; {data.corpus.name} corpus: {len(data.split.train)} utterances to train on, "
+        f"{len(data.split.validation)} to validate; device {pick_device(config.train.device)}."
+    )
+    run_dir = fit(config, data)
+    print(f"Run directory: {run_dir}")
+
+
+if __name__ == "__main__":
+    main()
