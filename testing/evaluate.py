@@ -1,0 +1,410 @@
+"""Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
+
+import argparse
+import csv
+import io
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import precision_recall_fscore_support
+from torch import Tensor, nn
+
+from dataloader.corpora import Corpus, Utterance, find_corpus
+from dataloader.loaders import Data, prepare_data
+from dataloader.mfcc import load_features
+from models.cktim import count_parameters
+from testing.checkpoint import LoadedRun, load_run
+from utils import runs
+from utils.bootstrap import confusion_matrix, intervals
+from utils.config import Config
+from utils.emotions import EMOTIONS, ENGLISH
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_atomically
+from utils.metrics import History, scores
+from utils.plots import plot_confusion_matrix, plot_history, save_figure
+from utils.progress import warn
+from utils.tables import Table, percent, percent_range
+
+TIMING_PASSES = 3
+WARM_UP = 5  # utterances
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network answered, and how good that is.
+
+    Attributes:
+        run: the run and its network.
+        corpus: what it was evaluated on.
+        is_test: whether that was the recorded test set; otherwise it was the whole corpus.
+        utterances: in the order of their names.
+        targets: (utterances,) class indices, positions in corpus.emotions.
+        probabilities: (utterances, classes).
+        metrics: as in the file of test metrics (see `measure`).
+    """
+
+    run: LoadedRun
+    corpus: Corpus
+    is_test: bool
+    utterances: tuple[Utterance, ...]
+    targets: np.ndarray
+    probabilities: np.ndarray
+    metrics: dict[str, list]
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """(utterances,) class indices."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def title(self) -> str:
+        """Which run, on what."""
+        part = "test set" if self.is_test else f"all {len(self.targets)} utterances (no test result)"
+        return f"{self.run.path.name} · {self.corpus.name} corpus, {part}"
+
+    def misjudged(self) -> list[int]:
+        """Rows whose prediction is wrong, those first of which the network was surest."""
+        wrong = np.flatnonzero(self.predictions != self.targets)
+        return sorted(wrong.tolist(), key=lambda row: -self.probabilities[row].max())
+
+    def in_words(self, row: int) -> str:
+        """For instance `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`."""
+        first, *others = (
+            (ENGLISH[self.corpus.emotions[index]], f"{100 * self.probabilities[row, index]:.0f} %")
+            for index in self.probabilities[row].argsort()[:-4:-1]
+        )
+        utterance = self.utterances[row]
+        then = ", ".join(f"{emotion} {share}" for emotion, share in others)
+        heard = f"{first[0]} ({first[1]}; then {then})"
+        return f"**{utterance.name}**: {ENGLISH[utterance.emotion]}, heard as {heard}"
+
+
+def evaluate(
+    run_dir: str | Path,
+    overrides: Sequence[str] = (),
+    fallback: Sequence[str] = (),
+    everything: bool = False,
+    progress: bool = True,
+) -> Evaluation:
+    """Evaluate a run on the test set that it recorded, and write the results into its directory.
+
+    The files: `<model>_test_metrics.json`, `predictions.csv`, `confusion_matrix.png`, `loss_acc.png`.
+
+    Args:
+        run_dir: the run directory.
+        overrides, fallback: see testing.checkpoint.load_run.
+        everything: evaluate on the whole corpus instead, training set included, and write nothing. That is no
+            test; it shows whether weights and labels belong together.
+        progress: show a progress bar where features are extracted.
+
+    Raises:
+        UserError: from load_run; when the run recorded no test set, an utterance of it is gone, or the corpus
+            found is another one; when the results cannot be written.
+    """
+    run = load_run(run_dir, overrides, fallback)
+    history = None if everything else _read_history(run.path)
+    config = run.config
+    if everything:
+        corpus = find_corpus(config.data)
+        features = load_features(corpus, config, progress)
+        utterances, x = features.utterances, features.x
+        y = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in utterances])
+    else:
+        data = recorded_test_set(run, config, progress)
+        corpus = data.corpus
+        by_name = {utterance.name: utterance for utterance in data.features.utterances}
+        utterances = tuple(by_name[name] for name in data.split.test)
+        x, y = data.arrays("test")
+    logits = predict(run.model, x, config.train.batch_size)
+    evaluation = Evaluation(
+        run=run,
+        corpus=corpus,
+        is_test=not everything,
+        utterances=utterances,
+        targets=y.numpy(),
+        probabilities=logits.softmax(1).numpy(),
+        metrics=measure(config, run.model, x, y, logits),
+    )
+    if history is not None:
+        save(evaluation, *history)
+    return evaluation
+
+
+def recorded_test_set(run: LoadedRun, config: Config, progress: bool = True) -> Data:
+    """The corpus and its features, of which `arrays("test")` is the test set that the run recorded.
+
+    A run on the demo corpus is tested on that, though EMOVO may have come to its usual place since.
+
+    Args:
+        run: the run.
+        config: its configuration, perhaps with other features.
+        progress: show a progress bar where features are extracted.
+
+    Raises:
+        UserError: when the run recorded no test set, an utterance of it is gone, or the corpus is another.
+    """
+    if run.split is None:
+        raise UserError(
+            f"{run.path} has no {runs.SPLIT_FILE}: which utterances it was not trained on is not known, so "
+            "it cannot be tested. How far it agrees with the labels of the whole corpus, training set "
+            "included, tells --all (in Python: everything=True)."
+        )
+    data = config.data
+    if run.split.corpus == "demo" and data.root is None and data.demo_dir.exists():
+        config = config.model_copy(update={"data": data.model_copy(update={"root": data.demo_dir})})
+    return prepare_data(config, progress, run.split, subsets=("test",))
+
+
+def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> None:
+    """Evaluate every run in a results folder that has weights and no test metrics yet.
+
+    What cannot be evaluated is left out, with a warning that says why.
+    """
+    for run in runs.list_runs(results_dir):
+        if run.has_weights and run.test is None:
+            try:
+                evaluate(run.path, overrides)
+            except UserError as error:
+                warn(f"not evaluated: {error}")
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, x: Tensor, batch_size: int, frame_seconds: float | None = None) -> Tensor:
+    """Raw MFCCs (utterances, n_mfcc, frames) → logits (utterances, classes), both on the CPU.
+
+    Args:
+        model: the network, in evaluation mode.
+        x: the MFCCs.
+        batch_size: utterances at a time.
+        frame_seconds: seconds from one frame to the next, where it is not that of the training.
+
+    Raises:
+        UserError: when an answer is not a number, as damaged weights give it.
+    """
+    device = next(model.parameters()).device
+    answers = [model(batch.to(device), frame_seconds=frame_seconds).cpu() for batch in x.split(batch_size)]
+    logits = torch.cat(answers)
+    if not logits.isfinite().all():
+        raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
+    return logits
+
+
+def measure(config: Config, model: nn.Module, x: Tensor, y: Tensor, logits: Tensor) -> dict[str, list]:
+    """Everything that the file of test metrics holds, each key a list.
+
+    The earlier implementation's keys: `model`, `epoch` (empty), `loss` (with the training's label smoothing,
+    so that it compares with the training's and validation's), `accuracy`, `recall`, `precision`, `f1_score`,
+    `inference_time_one_sample`, `inference_time_tot` (seconds), `trainable_parameters`.
+
+    Added: `uar`; `…_interval` of each score ([low, high], 95 %); `utterances`; `emotions` and, in their
+    order, `…_per_emotion` of three scores, `utterances_per_emotion` and `confusion_matrix` (rows: the true
+    emotion); `device` of the inference times.
+
+    Args:
+        config: of the run.
+        model: the network.
+        x, y, logits: (utterances, n_mfcc, frames), (utterances,), (utterances, classes), on the CPU.
+    """
+    num_classes = logits.shape[1]
+    targets, predictions = y.numpy(), logits.argmax(1).numpy()
+    matrix = confusion_matrix(targets, predictions, num_classes)
+    per_emotion = precision_recall_fscore_support(
+        targets, predictions, labels=range(num_classes), zero_division=0
+    )
+    one, total = time_inference(model, x)
+    return {
+        "model": [config.model.name],
+        "epoch": [],
+        "loss": [F.cross_entropy(logits, y, label_smoothing=config.train.label_smoothing).item()],
+        **{score: [value] for score, value in scores(targets, predictions, num_classes).items()},
+        "inference_time_one_sample": [one],
+        "inference_time_tot": [total],
+        "trainable_parameters": [count_parameters(model)],
+        "device": [describe_device(model)],
+        "utterances": [len(targets)],
+        **{f"{score}_interval": [list(bounds)] for score, bounds in intervals(matrix).items()},
+        "emotions": list(EMOTIONS),
+        "precision_per_emotion": per_emotion[0].tolist(),
+        "recall_per_emotion": per_emotion[1].tolist(),
+        "f1_score_per_emotion": per_emotion[2].tolist(),
+        "utterances_per_emotion": per_emotion[3].tolist(),
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+@torch.inference_mode()
+def time_inference(model: nn.Module, x: Tensor) -> tuple[float, float]:
+    """Seconds from MFCCs to logits: the median of one utterance, and of all of them one after the other.
+
+    Args:
+        model: the network, in evaluation mode.
+        x: (utterances, n_mfcc, frames).
+    """
+    device = next(model.parameters()).device
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    samples = x.to(device).unsqueeze(1)
+    for sample in samples[:WARM_UP]:
+        model(sample)
+    passes = []
+    for _ in range(TIMING_PASSES):
+        times = []
+        for sample in samples:
+            synchronise()
+            started = time.perf_counter()
+            model(sample)
+            synchronise()
+            times.append(time.perf_counter() - started)
+        passes.append(times)
+    one = statistics.median(seconds for times in passes for seconds in times)
+    return one, statistics.median(sum(times) for times in passes)
+
+
+def describe_device(model: nn.Module) -> str:
+    """Where the network computes, in words."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s'[: threads > 1]}" if device.type == "cpu" else device.type
+
+
+def save(evaluation: Evaluation, training: History | None, validation: History | None) -> None:
+    """Write metrics, predictions and the two plots into the run directory."""
+    run_dir, metrics = evaluation.run.path, evaluation.metrics
+    name = f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
+    write_atomically(run_dir / name, json.dumps(metrics, indent=4, allow_nan=False) + "\n")
+    write_atomically(run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation))
+    save_figure(confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE)
+    if training is not None and validation is not None:
+        title = f"{run_dir.name} · {evaluation.corpus.name} corpus"
+        save_figure(plot_history(training, validation, title), run_dir / runs.HISTORY_PLOT_FILE)
+
+
+def predictions_csv(evaluation: Evaluation) -> str:
+    """One line an utterance: its codes, the true and the predicted emotion, each emotion's probability."""
+    emotions = evaluation.corpus.emotions
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["utterance", "speaker", "sentence", "true", "predicted", *emotions])
+    answers = zip(evaluation.utterances, evaluation.predictions, evaluation.probabilities, strict=True)
+    for utterance, predicted, probabilities in answers:
+        codes = utterance.name, utterance.speaker, utterance.sentence, utterance.emotion, emotions[predicted]
+        writer.writerow([*codes, *(f"{probability:.6f}" for probability in probabilities)])
+    return text.getvalue()
+
+
+def confusion_figure(evaluation: Evaluation):
+    """The confusion matrix as a figure."""
+    emotions = evaluation.corpus.emotions
+    matrix = np.array(evaluation.metrics["confusion_matrix"])
+    return plot_confusion_matrix(matrix, emotions, ENGLISH, evaluation.title)
+
+
+def scores_table(evaluation: Evaluation) -> Table:
+    """The scores with their intervals, parameters and times."""
+    metrics = evaluation.metrics
+    rows = [
+        {
+            "measure": label,
+            "value": percent(metrics[score][0]),
+            "95 % interval": percent_range(*metrics[f"{score}_interval"][0]),
+        }
+        for score, label in (
+            ("accuracy", "accuracy (WAR)"),
+            ("uar", "unweighted average recall (UAR)"),
+            ("precision", "precision, macro"),
+            ("recall", "recall, macro"),
+            ("f1_score", "F1, macro"),
+        )
+    ]
+    others = {
+        "loss (cross-entropy)": f"{metrics['loss'][0]:.3f}",
+        "trainable parameters": f"{metrics['trainable_parameters'][0]:,}",
+        "inference, one utterance": f"{1000 * metrics['inference_time_one_sample'][0]:.1f} ms",
+        f"inference, all {metrics['utterances'][0]}": f"{metrics['inference_time_tot'][0]:.2f} s",
+    }
+    rows += [{"measure": label, "value": value, "95 % interval": ""} for label, value in others.items()]
+    notes = [
+        f"Intervals: bootstrap over the {metrics['utterances'][0]} utterances. Inference: MFCCs to scores, "
+        f"one utterance at a time, on {metrics['device'][0]}."
+    ]
+    return Table(rows, evaluation.title, notes)
+
+
+def emotions_table(evaluation: Evaluation) -> Table:
+    """Precision, recall and F1 of each emotion."""
+    metrics = evaluation.metrics
+    rows = [
+        {
+            "emotion": f"{emotion} · {ENGLISH[emotion]}",
+            "utterances": str(metrics["utterances_per_emotion"][index]),
+            "precision": percent(metrics["precision_per_emotion"][index]),
+            "recall": percent(metrics["recall_per_emotion"][index]),
+            "F1": percent(metrics["f1_score_per_emotion"][index]),
+        }
+        for index, emotion in enumerate(metrics["emotions"])
+    ]
+    return Table(rows, "Each emotion")
+
+
+def misjudged_table(evaluation: Evaluation, most: int) -> Table:
+    """The misjudged utterances of which the network was surest, `most` of them at most."""
+    emotions, rows = evaluation.corpus.emotions, evaluation.misjudged()
+    shown = [
+        {
+            "utterance": evaluation.utterances[row].name,
+            "true": ENGLISH[emotions[evaluation.targets[row]]],
+            "heard as": ENGLISH[emotions[evaluation.predictions[row]]],
+            "probability": percent(evaluation.probabilities[row].max()),
+            "of the true one": percent(evaluation.probabilities[row, evaluation.targets[row]]),
+        }
+        for row in rows[:most]
+    ]
+    notes = [f"and {len(rows) - most} more"] if len(rows) > most else []
+    return Table(shown, f"{len(rows)} of {len(evaluation.targets)} utterances are misjudged", notes)
+
+
+def _read_history(run_dir: Path) -> tuple[History | None, History | None]:
+    """Training and validation metrics; read before the work begins, so that a damaged file is known early."""
+    run = runs.read_run(run_dir)
+    return run.training, run.validation
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m testing.evaluate",
+        description="Evaluate a run on the test set that it recorded, and write the results beside it.",
+    )
+    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run "
+        f"whose {runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        dest="everything",
+        help="evaluate on the whole corpus, training set included, and write nothing: no test result",
+    )
+    options = parser.parse_args(arguments)
+    evaluation = evaluate(options.run_dir, options.overrides, everything=options.everything)
+    print(scores_table(evaluation), emotions_table(evaluation), sep="\n\n")
+    if evaluation.is_test:
+        print(f"\nWritten into {evaluation.run.path}: metrics, predictions and plots.")
+
+
+if __name__ == "__main__":
+    main()

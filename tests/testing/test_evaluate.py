@@ -1,0 +1,365 @@
+"""Evaluation: the same numbers in every process, on the recorded test set, and errors that say what to do."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import confusion_matrix
+
+from dataloader.corpora import DEMO_MARKER
+from dataloader.loaders import prepare_data
+from dataloader.splits import load_split, save_split
+from models.cktim import count_parameters
+from testing.checkpoint import load_run
+from testing.evaluate import (
+    emotions_table,
+    evaluate,
+    evaluate_others,
+    main,
+    misjudged_table,
+    predict,
+    scores_table,
+)
+from utils.emotions import EMOTIONS, ENGLISH
+from utils.errors import UserError
+from utils.metrics import History, scores
+from utils.runs import read_run
+
+
+@pytest.fixture(scope="module")
+def evaluation(trained, tmp_path_factory):
+    """An evaluation in the process that trained, of a copy of the run."""
+    copy = Path(shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / trained.name))
+    return evaluate(copy, progress=False)
+
+
+@pytest.fixture
+def corpus(tiny_emovo, tmp_path) -> Path:
+    """A copy of the corpus, to be changed."""
+    return Path(shutil.copytree(tiny_emovo, tmp_path / "elsewhere"))
+
+
+def assert_same(metrics: dict, others: dict) -> None:
+    """The same but for times. The loss may differ in the last digits of float32, whose sums depend on where
+    in memory the numbers lie; no score does.
+    """
+    assert metrics["loss"] == pytest.approx(others["loss"], abs=1e-5)
+    rest = [key for key in metrics if key not in ("loss", "device") and "time" not in key]
+    assert {key: metrics[key] for key in rest} == {key: others[key] for key in rest}
+
+
+def read_predictions(run_dir: Path) -> list[dict]:
+    with (run_dir / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# --- what it says ---
+
+
+def test_the_loaded_network_gives_the_losses_that_the_training_recorded(trained):
+    run = load_run(trained)
+    data = prepare_data(run.config, progress=False, split=run.split)
+    x, y = data.arrays("validation")
+    logits = predict(run.model, x, 16)
+    loss = F.cross_entropy(logits, y, label_smoothing=0.1).item()
+    recorded = History.load(trained / "validation_metrics.json")
+    best = int(np.argmin(recorded["loss"]))
+    assert loss == pytest.approx(recorded["loss"][best], abs=1e-5)
+    assert (logits.argmax(1) == y).float().mean().item() == pytest.approx(recorded["accuracy"][best])
+
+
+def test_it_is_about_the_recorded_test_set(evaluation, trained):
+    assert tuple(u.name for u in evaluation.utterances) == load_split(trained / "split.json").test
+    assert [EMOTIONS[target] for target in evaluation.targets] == [u.emotion for u in evaluation.utterances]
+    assert evaluation.metrics["utterances"] == [len(evaluation.targets)]
+    assert evaluation.metrics["accuracy"][0] > 0.3  # chance: 0.14
+
+
+def test_metrics_are_those_of_the_predictions(evaluation):
+    metrics, targets, predictions = evaluation.metrics, evaluation.targets, evaluation.predictions
+    for score, value in scores(targets, predictions, 7).items():
+        assert metrics[score] == [value]
+        ((low, high),) = metrics[f"{score}_interval"]
+        assert low <= value <= high and high - low < 0.8
+    assert metrics["confusion_matrix"] == confusion_matrix(targets, predictions, labels=range(7)).tolist()
+    matrix = np.array(metrics["confusion_matrix"])
+    assert metrics["recall_per_emotion"] == pytest.approx(np.diag(matrix) / matrix.sum(1))
+    assert metrics["utterances_per_emotion"] == matrix.sum(1).tolist()
+    assert np.mean(metrics["precision_per_emotion"]) == pytest.approx(metrics["precision"][0])
+    assert np.mean(metrics["f1_score_per_emotion"]) == pytest.approx(metrics["f1_score"][0])
+    chosen = evaluation.probabilities[range(len(targets)), targets]
+    assert evaluation.probabilities.sum(1) == pytest.approx(1)
+    smoothed = 0.9 * -np.log(chosen) + 0.1 * -np.log(evaluation.probabilities).mean(1)
+    assert metrics["loss"][0] == pytest.approx(smoothed.mean(), rel=1e-4)
+    assert metrics["trainable_parameters"] == [count_parameters(evaluation.run.model)]
+    assert 0 < metrics["inference_time_one_sample"][0] < metrics["inference_time_tot"][0] < 10
+
+
+def test_files_hold_the_old_keys_and_read_back(evaluation):
+    written = json.loads((evaluation.run.path / "CkTIM_test_metrics.json").read_text())
+    assert written == evaluation.metrics == read_run(evaluation.run.path).test
+    assert written["model"] == ["CkTIM"] and written["epoch"] == []
+    earlier = "loss accuracy recall precision f1_score inference_time_one_sample inference_time_tot"
+    assert all(len(written[key]) == 1 for key in (*earlier.split(), "trainable_parameters"))
+    for name in ("confusion_matrix.png", "loss_acc.png"):
+        assert (evaluation.run.path / name).read_bytes().startswith(b"\x89PNG")
+
+    rows = read_predictions(evaluation.run.path)
+    assert [row["utterance"] for row in rows] == [u.name for u in evaluation.utterances]
+    for row, target, prediction in zip(rows, evaluation.targets, evaluation.predictions, strict=True):
+        assert row["true"] == EMOTIONS[target] == row["utterance"][:3]
+        assert row["predicted"] == EMOTIONS[prediction] == max(EMOTIONS, key=lambda e: float(row[e]))
+        assert row["utterance"] == f"{row['true']}-{row['speaker']}-{row['sentence']}"
+
+
+@pytest.fixture
+def mistaken(evaluation):
+    """The evaluation, as if the network had answered at random."""
+    answers = np.random.default_rng(0).dirichlet(np.ones(7), len(evaluation.targets))
+    return replace(evaluation, probabilities=answers)
+
+
+def test_misjudged_utterances_come_surest_first(mistaken):
+    rows = mistaken.misjudged()
+    assert len(rows) == (mistaken.predictions != mistaken.targets).sum() > 3
+    assert all(mistaken.predictions[row] != mistaken.targets[row] for row in rows)
+    sureness = [mistaken.probabilities[row].max() for row in rows]
+    assert sureness == sorted(sureness, reverse=True)
+
+
+def test_a_misjudged_utterance_in_words(mistaken):
+    row = mistaken.misjudged()[0]
+    first, second = mistaken.probabilities[row].argsort()[::-1][:2]
+    true, heard, then = (ENGLISH[EMOTIONS[index]] for index in (mistaken.targets[row], first, second))
+    words = mistaken.in_words(row)
+    assert words.startswith(f"**{mistaken.utterances[row].name}**: {true}, heard as {heard} (")
+    assert f"; then {then} {100 * mistaken.probabilities[row, second]:.0f} %, " in words
+    table = misjudged_table(mistaken, most=1)
+    assert table.rows[0]["true"] == true and table.rows[0]["heard as"] == heard
+    assert table.notes == [f"and {len(mistaken.misjudged()) - 1} more"]
+
+
+def test_runs_that_were_not_evaluated_yet_are_made_up_for(run_dir, capsys):
+    broken = Path(shutil.copytree(run_dir, run_dir.with_name("broken")))
+    (broken / "split.json").unlink()
+    evaluate_others(run_dir.parent)
+    assert read_run(run_dir).test is not None and read_run(broken).test is None
+    assert "not evaluated: " in capsys.readouterr().err
+    written = (run_dir / "CkTIM_test_metrics.json").stat().st_mtime_ns
+    evaluate_others(run_dir.parent)
+    assert (run_dir / "CkTIM_test_metrics.json").stat().st_mtime_ns == written
+
+
+def test_tables_show_every_score(evaluation):
+    text = f"{scores_table(evaluation)}\n{emotions_table(evaluation)}"
+    assert f"{100 * evaluation.metrics['accuracy'][0]:.1f} %" in text
+    assert f"{evaluation.metrics['trainable_parameters'][0]:,}" in text
+    assert all(emotion in text for emotion in ("dis · disgust", "tri · sadness"))
+
+
+def test_a_fresh_process_gets_the_same_numbers(evaluation, run_dir, repository):
+    command = [sys.executable, "-m", "testing.evaluate", str(run_dir)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "accuracy (WAR)" in result.stdout
+    fresh = json.loads((run_dir / "CkTIM_test_metrics.json").read_text())
+    assert_same(fresh, evaluation.metrics)
+    for there, here in zip(read_predictions(run_dir), read_predictions(evaluation.run.path), strict=True):
+        assert [there[key] for key in there if key not in EMOTIONS] == list(here.values())[:5]
+        assert all(float(there[e]) == pytest.approx(float(here[e]), abs=1e-5) for e in EMOTIONS)
+
+
+# --- the corpus, elsewhere and changed ---
+
+
+def test_recordings_that_came_since_change_nothing(evaluation, run_dir, corpus):
+    for path in sorted(corpus.rglob("*.wav"))[:20]:
+        shutil.copy(path, path.with_name(path.name.replace("-f1-", "-f2-")))
+    grown = evaluate(run_dir, [f"data.root={corpus}"], progress=False)
+    assert_same(grown.metrics, evaluation.metrics)
+
+
+def test_a_test_recording_that_is_gone_is_named(evaluation, run_dir, corpus):
+    name = evaluation.utterances[3].name
+    next(corpus.rglob(f"{name}.wav")).unlink()
+    with pytest.raises(UserError, match=name):
+        evaluate(run_dir, [f"data.root={corpus}"], progress=False)
+    assert not (run_dir / "CkTIM_test_metrics.json").exists()
+
+
+def test_other_recordings_may_be_gone(evaluation, run_dir, corpus):
+    next(corpus.rglob(f"{evaluation.run.split.train[3]}.wav")).unlink()
+    without = evaluate(run_dir, [f"data.root={corpus}"], progress=False)
+    assert_same(without.metrics, evaluation.metrics)
+
+
+def test_a_run_of_another_corpus_is_refused(run_dir, corpus):
+    (corpus / DEMO_MARKER).write_text("{}")
+    with pytest.raises(UserError, match=r"EMOVO.*demo"):
+        evaluate(run_dir, [f"data.root={corpus}"], progress=False)
+
+
+def test_a_demo_run_finds_its_demo_corpus_though_emovo_is_there(run_dir, corpus, monkeypatch, tiny_emovo):
+    (corpus / DEMO_MARKER).write_text("{}")
+    save_split(replace(load_split(run_dir / "split.json"), corpus="demo"), run_dir / "split.json")
+    parameters = (run_dir / "parameters.txt").read_text()
+    (run_dir / "parameters.txt").write_text(parameters.replace(f"root: {tiny_emovo}", "root: null"))
+    monkeypatch.setenv("EMOVO_ROOT", str(tiny_emovo))
+    evaluation = evaluate(run_dir, [f"data.demo_dir={corpus}"], progress=False)
+    assert evaluation.corpus.is_demo and "demo" in evaluation.title
+
+
+# --- all utterances of the corpus ---
+
+
+def test_everything_is_no_test_and_leaves_no_files(run_dir, tiny_emovo):
+    before = sorted(run_dir.iterdir())
+    (run_dir / "split.json").unlink()
+    evaluation = evaluate(run_dir, everything=True, progress=False)
+    assert len(evaluation.targets) == 98
+    assert "no test result" in evaluation.title
+    assert sorted([*run_dir.iterdir(), run_dir / "split.json"]) == before
+
+
+# --- errors, as the command line shows them ---
+
+
+class Code:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def without(name):
+    return lambda run_dir: (run_dir / name).unlink()
+
+
+def save(thing):
+    return lambda run_dir: torch.save(thing, run_dir / "model.pt")
+
+
+def cut(name):
+    def damage(run_dir):
+        content = (run_dir / name).read_bytes()
+        (run_dir / name).write_bytes(content[: len(content) // 2])
+
+    return damage
+
+
+def change_weights(change):
+    def damage(run_dir):
+        state = torch.load(run_dir / "model.pt", weights_only=True)
+        change(state)
+        torch.save(state, run_dir / "model.pt")
+
+    return damage
+
+
+def edit(name, old, new):
+    def damage(run_dir):
+        text = (run_dir / name).read_text()
+        assert old in text
+        (run_dir / name).write_text(text.replace(old, new))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "there is no run directory"),
+        (lambda run_dir: [path.unlink() for path in run_dir.iterdir()], "is not a run directory"),
+        (without("model.pt"), "has no model.pt"),
+        (without("split.json"), "has no split.json.*--all"),
+        (without("parameters.txt"), "no configuration.*tells model.af_type, model.hidden_scale, model.omega"),
+        (save([1, 2]), "holds a list, not a state dict"),
+        (save({"epoch": 3}), "holds a dictionary with epoch: int, not a state dict"),
+        (save({}), "not a state dict"),
+        (save({"weight": torch.zeros(2)}), "does not fit"),
+        (lambda run_dir: (run_dir / "model.pt").write_text("hello"), "not a file of PyTorch"),
+        (cut("model.pt"), "cut off"),
+        (cut("training_metrics.json"), r"training_metrics.json is not a whole JSON file"),
+        (cut("validation_metrics.json"), r"validation_metrics.json is not a whole JSON file"),
+        (cut("split.json"), "split.json"),
+        (change_weights(lambda state: state.pop("classifier.bias")), "classifier.bias is missing"),
+        (change_weights(lambda state: state.update(extra=torch.zeros(1))), "extra is not known"),
+        (
+            change_weights(lambda state: state.update({"classifier.weight": torch.zeros(4, 8)})),
+            r"classifier.weight has the shape \(4, 8\), not \(7, 8\)",
+        ),
+        (change_weights(lambda state: state["classifier.bias"].fill_(torch.nan)), "not finite"),
+        (
+            edit("parameters.txt", "n_temporal_aware_block: 2", "n_temporal_aware_block: 3"),
+            "n_temporal_aware_block is 2 by its name, 3 by parameters.txt, 2 by model.pt",
+        ),
+        (edit("parameters.txt", "ck: true", "ck: false"), "model.ck is true by its name, false by param"),
+        (edit("split.json", '"seed": 0', '"seed": 4'), "train.seed is 0 by its name, .* 4 by split.json"),
+        (edit("parameters.txt", "hidden_scale: 0.25", "hidden_scale: 0.5"), "does not fit"),
+    ],
+)
+def test_damage_is_reported_in_one_line(run_dir, capsys, damage, message):
+    damage(run_dir)
+    with pytest.raises(SystemExit) as exit_:
+        main([str(run_dir)])
+    assert exit_.value.code == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(message, line)
+
+
+def test_code_in_the_weights_is_refused_and_does_not_run(run_dir, tmp_path):
+    torch.save({"weight": Code(tmp_path / "it_ran")}, run_dir / "model.pt")
+    with pytest.raises(UserError, match="holds objects or code"):
+        load_run(run_dir)
+    assert not (tmp_path / "it_ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("TIM_TAB2", "model.ck is false by its name, true by parameters.txt, true by model.pt"),
+        ("CkkTIM_TAB2", 'model.generator_type is "convKan" by its name, "conv" by parameters.txt'),
+        ("CkTIM_aug_TAB2", "model.aug is true by its name, false by parameters.txt"),
+        ("CkTIM_demo_TAB2", 'corpus is "demo" by its name, "EMOVO" by split.json'),
+        ("CkTIM_omega_0_26", "model.omega_0 is 26 by its name"),
+    ],
+)
+def test_a_name_that_contradicts_the_rest_is_an_error(run_dir, name, message):
+    with pytest.raises(UserError, match=message):
+        load_run(run_dir.rename(run_dir.with_name(name)))
+
+
+def test_a_name_of_ones_own_contradicts_nothing(run_dir):
+    load_run(run_dir.rename(run_dir.with_name("my best run")))
+
+
+def test_what_was_trained_cannot_be_overridden(run_dir):
+    with pytest.raises(UserError, match=r"model.omega_0=30: the run was trained with"):
+        load_run(run_dir, ["model.omega_0=30"])
+    assert load_run(run_dir, ["train.batch_size=3"]).config.train.batch_size == 3
+
+
+def test_without_configuration_the_name_and_the_call_take_its_place(trained, run_dir, capsys):
+    (run_dir / "parameters.txt").write_text("model: {ck: tr")
+    fallback = ["model.af_type=sin", "model.hidden_scale=0.25", "model.n_temporal_aware_block=2"]
+    rest = ["model.n_filter=8", "model.num_features=13", "features.signal_length=4096"]
+    again = load_run(run_dir, rest, fallback=[*fallback, "model.omega_0=25"])
+    assert "parameters.txt: not valid YAML" in capsys.readouterr().err
+    assert again.config.model == load_run(trained).config.model
+    with pytest.raises(UserError, match="n_temporal_aware_block is 2 by its name, 6 by the call"):
+        load_run(run_dir, rest, [*fallback[:2], "model.n_temporal_aware_block=6", "model.omega_0=25"])
