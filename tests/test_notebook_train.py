@@ -1,0 +1,211 @@
+"""notebook_train.ipynb as it is committed, run in a terminal, and run in Colab."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import soundfile
+from nbclient import NotebookClient
+
+from dataloader.corpora import DEMO_MARKER, EMOVO_NAMES
+from training import notebook
+from utils import colab
+from utils.errors import UserError
+
+TINY = [
+    "features.signal_length=4096",
+    "model.n_filter=4",
+    "train.num_epochs=2",
+    "train.batch_size=16",
+    "train.device=cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def tiny_demo(tmp_path_factory) -> Path:
+    """A demo corpus of short noises: one speaker, all sentences."""
+    root = tmp_path_factory.mktemp("tiny") / "demo"
+    root.mkdir()
+    (root / DEMO_MARKER).write_text("{}")
+    for number, name in enumerate(name for name in EMOVO_NAMES if "-f1-" in name):
+        noise = np.random.default_rng(number).uniform(-0.1, 0.1, 4_000)
+        soundfile.write(root / f"{name}.wav", noise, 22_050)
+    return root
+
+
+def places(corpus: Path, folder: Path) -> list[str]:
+    return [f"data.root={corpus}", f"data.cache_dir={folder}/cache", f"train.results_dir={folder}/results"]
+
+
+@pytest.fixture
+def committed(repository):
+    return nbformat.read(repository / "notebook_train.ipynb", as_version=4)
+
+
+def test_committed_notebook_is_valid_and_portable(committed, repository):
+    nbformat.validate(committed)
+    assert (committed.nbformat, committed.nbformat_minor) == (4, 5)
+    assert committed.metadata.kernelspec.name == "python3"
+    text = (repository / "notebook_train.ipynb").read_text(encoding="utf-8")
+    assert not re.search(r'/(home|root|work|Users|tmp)/|data:audio|"audio/', text)
+    assert len(text) < 2_000_000
+    (parameters,) = (cell for cell in committed.cells if "parameters" in cell.metadata.get("tags", []))
+    assert parameters.source == "OVERRIDES = []"
+
+
+def test_notebook_trains_and_its_copy_lies_in_the_run_directory(
+    repository, tiny_demo, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("CKTIM_AUDIO", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("CKTIM_PROGRESS", raising=False)
+    notebook.main([*TINY, *places(tiny_demo, tmp_path)])
+
+    (run_dir,) = (tmp_path / "results").iterdir()
+    assert "_demo_" in run_dir.name
+    assert {"model.pt", "training_metrics.json", "notebook_train.ipynb"} <= {
+        file.name for file in run_dir.iterdir()
+    }
+    terminal = capfd.readouterr()
+    assert "2/2" in terminal.out + terminal.err  # the progress bar
+    assert f"Executed notebook: {run_dir / 'notebook_train.ipynb'}" in terminal.out
+
+    executed = nbformat.read(run_dir / "notebook_train.ipynb", as_version=4)
+    nbformat.validate(executed)
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    shown = [[kind for output in cell.outputs for kind in output.get("data", {})] for cell in code]
+    images = [kinds.count("image/png") for kinds in shown]
+    assert max(images) == 1  # no figure is shown twice
+    assert sum(images) == 5  # split, waveform, MFCCs, architecture, curves
+    written = nbformat.writes(executed)
+    assert "Demo corpus, not EMOVO." in written
+    assert "licence keeps sound out of this copy" in written
+    assert "<audio" not in written
+    outputs = str(
+        [output for cell in code for output in cell.outputs if "run_dir" not in output.get("metadata", {})]
+    )
+    assert str(repository) not in outputs and str(tmp_path) not in outputs
+
+
+def test_failing_notebook_says_why_in_one_line(repository, monkeypatch, capfd):
+    monkeypatch.chdir(repository)
+    with pytest.raises(SystemExit) as exit_:
+        notebook.main(["train.num_epochs=0"])
+    assert exit_.value.code == 1
+    error = capfd.readouterr().err
+    assert "error: override train.num_epochs=0: must be a whole number, at least 1" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_ends_the_training_and_the_notebook_goes_on(repository, tiny_demo, tmp_path):
+    overrides = [*TINY, "train.num_epochs=100000", *places(tiny_demo, tmp_path)]
+    command = [sys.executable, "-m", "training.notebook", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CKTIM_PROGRESS": "text"}
+    with subprocess.Popen(
+        command, cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        seen = ""
+        while not re.search(r"[1-9]\d*/100000", seen):  # the first epoch is over
+            character = process.stdout.read(1)
+            assert character, seen
+            seen += character
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, seen + rest
+    assert re.search(r"Interrupted: \d+ whole epochs are saved", rest)
+    assert len(list(tmp_path.glob("results/*/notebook_train.ipynb"))) == 1
+
+
+@pytest.fixture
+def stand_in_for_colab(tmp_path) -> Path:
+    """A folder for sys.path from which `google.colab` can be imported."""
+    package = tmp_path / "colab_packages/google/colab"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    return tmp_path / "colab_packages"
+
+
+@pytest.fixture
+def clonable(repository, tmp_path) -> str:
+    """The URL of a local git repository that holds the files of this one as they are now."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        files = subprocess.run(listing, cwd=repository, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    origin = tmp_path / "origin"
+    for name in files.split("\0"):
+        if (repository / name).is_file():
+            (origin / name).parent.mkdir(parents=True, exist_ok=True)
+            (origin / name).write_bytes((repository / name).read_bytes())
+    who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message=test"]):
+        subprocess.run(["git", *arguments], cwd=origin, check=True)
+    return origin.as_uri()
+
+
+def test_in_colab_the_notebook_fetches_its_repository(
+    committed, stand_in_for_colab, clonable, tmp_path, monkeypatch
+):
+    content = tmp_path / "content"
+    content.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(stand_in_for_colab))
+    monkeypatch.setenv("CKTIM_REPOSITORY_URL", clonable)
+    set_up, parameters, configure = [cell for cell in committed.cells if cell.cell_type == "code"][:3]
+    probe = nbformat.v4.new_code_cell(
+        "import utils.config\nprint(os.getcwd(), utils.config.__file__, config.train)"
+    )
+    # the set-up cell runs twice, as it does when somebody runs all cells again
+    cells = [set_up, nbformat.v4.new_code_cell(set_up.source), parameters, configure, probe]
+    nb = nbformat.v4.new_notebook(cells=cells, metadata=committed.metadata)
+    NotebookClient(nb, timeout=120, resources={"metadata": {"path": str(content)}}).execute()
+
+    assert nb.cells[0].outputs == []  # everything that it needs is installed here
+    (printed,) = (output.text for output in nb.cells[-1].outputs)
+    clone = content.resolve() / "CkTIM-net"
+    assert printed.startswith(f"{clone} {clone / 'utils/config.py'} ")
+
+
+def test_colab_lacks_what_is_installed_in_no_version(tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(
+        "# torch\ntorch>=99  # of any version\n\nno-such-thing>=1,<2\njupyter>=99\npapermill\n"
+    )
+    assert [line.replace(" ", "") for line in colab.missing_requirements(requirements)] == [
+        "no-such-thing<2,>=1"
+    ]
+
+
+def test_in_this_environment_nothing_is_missing(repository, monkeypatch):
+    monkeypatch.setattr(colab.subprocess, "run", None)
+    colab.install_missing(repository / "requirements.txt")
+
+
+def test_colab_installs_without_touching_what_is_there(tmp_path, monkeypatch):
+    commands = []
+
+    def stand_in_for_pip(command):
+        constraints = Path(command[command.index("--constraint") + 1]).read_text().splitlines()
+        commands.append((command, constraints))
+        return subprocess.CompletedProcess(command, returncode=len(commands) - 1)
+
+    monkeypatch.setattr(colab.subprocess, "run", stand_in_for_pip)
+    (tmp_path / "requirements.txt").write_text("torch>=2.11\nno-such-thing>=1\n")
+    colab.install_missing(tmp_path / "requirements.txt")
+    command, constraints = commands[0]
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert command[-1] == "no-such-thing>=1"
+    assert not any(argument.startswith(("torch", "--upgrade")) for argument in command)
+    assert f"torch=={colab.version('torch')}" in constraints
+
+    with pytest.raises(UserError, match="no-such-thing"):  # the second time, pip fails
+        colab.install_missing(tmp_path / "requirements.txt")
