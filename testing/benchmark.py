@@ -42,6 +42,7 @@ from utils.device import pick_device
 from utils.emotions import EMOTIONS
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
+from utils.memory import keep_freed_memory
 from utils.plots import save_figure
 from utils.progress import warn
 from utils.reproducibility import seed_everything
@@ -238,7 +239,7 @@ def measure_inference(setup: Setup) -> list[dict]:
 
 
 def measure_frames(setup: Setup) -> list[dict]:
-    """Forward and backward of CkTIM with 1 TAB at batch 1, its kernels as long as the utterance.
+    """Forward and backward of CkTIM with 1 TAB at batch 1, with kernels as long as the utterance.
 
     Returns:
         One record a point: algorithm, frames, seconds (list), peak_bytes (or None). A series ends with the
@@ -248,7 +249,8 @@ def measure_frames(setup: Setup) -> list[dict]:
     for frames in setup.frames:
         calls, peaks = {}, {}
         for algorithm in algorithms:
-            config = with_model(setup.default, ck=True, n_temporal_aware_block=1, conv_algorithm=algorithm)
+            changes = {"n_temporal_aware_block": 1, "conv_algorithm": algorithm, "kernel_window": 0.0}
+            config = with_model(setup.default, ck=True, **changes)
             network = build_model(config.model, CLASSES, frames).to(setup.device)
             x = torch.randn(1, config.model.num_features, frames).to(setup.device)
             calls[algorithm] = partial(forward_and_backward, network, x)
@@ -481,6 +483,7 @@ def main(arguments: list[str] | None = None) -> None:
     published, default = load_config("conf/published.yaml"), load_config("conf/config.yaml")
     setup = Setup(published, default, device, **(QUICK if options.quick else {}))
     seed_everything(default.train.seed)  # which also asks for deterministic algorithms, as a training does
+    keep_freed_memory()  # as a training does
 
     machine = describe_machine(device)
     print(show_machine(machine) + ("\nquick: small and rough" if options.quick else ""), flush=True)

@@ -116,7 +116,7 @@ class ModelConfig(Section):
         "variance_preserving", description="scale of the kernels at the start"
     )
     kernel_bias: bool = Field(True, description="a trainable bias in the continuous input convolution")
-    kernel_window: float = Field(0.1, ge=0, le=1, description="start width of the kernels' window; 0 is none")
+    kernel_window: float = Field(0.03, ge=0, le=1, description="start width of the kernels' window")
     conv_algorithm: Literal["auto", "direct", "fft"] = Field("auto", description="how CKConv is computed")
     aug: bool = Field(False, description="train on augmented utterances")
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.ckconv import CKConv
+from models.causal_conv import causal_conv
+from models.ckconv import CKConv, drop_out
 from models.kernel_generators import ConvGenerator
 
 
@@ -88,3 +89,37 @@ def test_kernel_dropout_acts_in_training_only():
     assert not torch.equal(conv(x), conv(x))
     conv.eval()
     assert torch.equal(conv(x), conv(x))
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
+def test_taps_that_the_window_leaves_out_weigh_nothing(step):
+    conv = make_ckconv(horizon=400, window=0.02)
+    with torch.no_grad():
+        conv.log_width[0, 0].add_(0.5)  # the widest of four channels decides
+    taps = conv.support(step)
+    width = 0.02 * torch.tensor(0.5).exp() * 399 / step
+    assert torch.exp(-(taps - 1) / width) >= 2**-24 > torch.exp(-taps / width)
+    kernel = conv.sample_kernel(conv.reach(step), step)
+    assert kernel[..., taps:].abs().amax() < 2**-22 * kernel.abs().amax()
+    x = torch.randn(1, 6, 400)
+    whole = causal_conv(x, kernel, conv.bias)
+    torch.testing.assert_close(conv(x, step), whole, rtol=1e-5, atol=1e-6)
+    assert taps < 0.6 * conv.reach(step) < conv.double().support(step)
+
+
+def test_without_a_window_or_with_one_too_wide_all_taps_count():
+    assert make_ckconv().support() == 30
+    wide = make_ckconv(window=0.9)
+    assert wide.support() == 30
+    with torch.no_grad():
+        wide.log_width.fill_(torch.nan)  # a training that has failed is for the trainer to report
+    assert wide.support() == 30
+
+
+def test_dropout_of_kernel_values():
+    torch.manual_seed(0)
+    x = torch.ones(100, 1000)
+    assert drop_out(x, 0.0) is x
+    y = drop_out(x, 0.1)
+    assert set(y.unique().tolist()) == {0.0, (x[0, 0] / 0.9).item()}
+    assert (y == 0).float().mean() == pytest.approx(0.1, abs=0.01)
