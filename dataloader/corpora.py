@@ -2,23 +2,40 @@
 
 import os
 import zipfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.emotions import EMOTIONS
+from dataloader.readers import EMOVO_NAMES, OUTSIDE, READERS, SENTENCES, SPEAKERS, Reader, Utterance
+from utils.emotions import in_order
 from utils.errors import UserError
 
 if TYPE_CHECKING:
-    from utils.config import DataConfig
+    from utils.config import DataConfig, FeaturesConfig
 
-SPEAKERS = ("f1", "f2", "f3", "m1", "m2", "m3")
-# b: short, l: long, n: nonsense, d: questions
-SENTENCES = ("b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2")
-EMOVO_NAMES = tuple(sorted("-".join(codes) for codes in product(EMOTIONS, SPEAKERS, SENTENCES)))
+__all__ = [
+    "DEMO_MARKER",
+    "EMOVO_NAMES",
+    "SENTENCES",
+    "SPEAKERS",
+    "Corpus",
+    "CorpusError",
+    "Utterance",
+    "combine",
+    "find_corpus",
+    "length_advice",
+    "read_corpus",
+    "read_emovo",
+]
+
 DEMO_MARKER = "demo_corpus.json"  # lies in every demo corpus, so that none is taken for EMOVO
-HOW_TO_GET_EMOVO = "The README's section on EMOVO says how to get it and where to put it."
+HOW_TO_GET_EMOVO = (
+    "`python -m dataloader.download emovo` gets it or says how to; the README's section on corpora says "
+    "where to put it."
+)
+USUAL_SIGNAL_LENGTH = READERS["emovo"].signal_length  # the configuration's default
 
 
 class CorpusError(UserError):
@@ -26,29 +43,15 @@ class CorpusError(UserError):
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """One recording: where it lies (perhaps inside a zip, see read_audio), and its codes."""
-
-    path: Path
-    emotion: str
-    speaker: str
-    sentence: str
-
-    @property
-    def name(self) -> str:
-        """EMOVO's name for it, such as dis-f1-b1."""
-        return f"{self.emotion}-{self.speaker}-{self.sentence}"
-
-
-@dataclass(frozen=True)
 class Corpus:
     """The utterances of a corpus in the order of their names, and in words what is wrong with it."""
 
-    name: str  # "EMOVO" or "demo"
-    root: Path
+    name: str  # such as "EMOVO", "demo", "EMO-DB", "folder-mine", or "EMOVO+EMO-DB"
+    root: Path | str  # text where there are several
     utterances: tuple[Utterance, ...]
     emotions: tuple[str, ...]  # a class index is a position in it
     warnings: tuple[str, ...] = ()
+    signal_length: int = 0  # samples at 22 050 Hz that suit it; 0 for no advice
 
     @property
     def is_demo(self) -> bool:
@@ -57,92 +60,205 @@ class Corpus:
 
 
 def find_corpus(data: "DataConfig") -> Corpus:
-    """Find the corpus to use: the first of
+    """Find the corpus that `data.corpus` names, or several and bring them together: each is the first of
 
-    1. `data.root`, a folder or a zip,
-    2. the environment variable EMOVO_ROOT, the same,
-    3. dataset/EMOVO or dataset/EMOVO.zip under the working directory,
-    4. the demo corpus in `data.demo_dir`, which is made where it is not there yet.
+    1. `data.root`, a folder or a zip, or what it says for this corpus,
+    2. the environment variable EMOVO_ROOT, EMODB_ROOT and so on, the same,
+    3. dataset/EMOVO or dataset/EMOVO.zip under the working directory, dataset/EMO-DB and so on,
+    4. for EMOVO alone, the demo corpus in `data.demo_dir`, which is made where it is not there yet.
 
     What 1 or 2 names must be there: the demo corpus never stands in for a mistyped path.
 
     Raises:
-        CorpusError: when the place that is named holds no EMOVO, or the demo corpus cannot be made.
+        CorpusError: when a corpus is not found, the place that is named holds none, or the demo corpus cannot
+            be made.
     """
-    if data.root is not None:
-        return read_emovo(data.root)
-    if root := os.environ.get("EMOVO_ROOT"):
-        return read_emovo(root)
-    for root in (Path("dataset/EMOVO"), Path("dataset/EMOVO.zip")):
-        if root.exists():
-            return read_emovo(root)
+    names = [data.corpus] if isinstance(data.corpus, str) else data.corpus
+    roots = data.root if isinstance(data.root, dict) else dict.fromkeys(names[:1], data.root)
+    if len(names) > 1 and data.root is not None and not isinstance(data.root, dict):
+        example = ", ".join(f"{name}: …" for name in names)
+        raise CorpusError(
+            f"data.root = {data.root} is one place for the corpora {', '.join(names)}. Name one for each, as "
+            f"data.root={{{example}}}, or none."
+        )
+    places = {name: _place(name, roots.get(name)) for name in names}
+    if places == {"emovo": None}:
+        return _demo(data.demo_dir)
+    for name, place in places.items():
+        if place is None:
+            raise CorpusError(f"no place is known where {READERS[name].title} lies. {_how_to_get(name)}")
+    return combine([read_corpus(name, place) for name, place in places.items()])
 
+
+def read_emovo(root: str | Path) -> Corpus:
+    """List the utterances of EMOVO, or of a corpus of its layout; see read_corpus.
+
+    EMOVO: G. Costantini, I. Iadarola, A. Paoloni, M. Todisco, "EMOVO Corpus: an Italian Emotional Speech
+    Database", LREC 2014. 588 recordings: 7 emotions × 6 speakers × 14 sentences.
+    """
+    return read_corpus("emovo", root)
+
+
+def read_corpus(name: str, root: str | Path) -> Corpus:
+    """List the utterances of a corpus in the layout in which it is distributed.
+
+    Args:
+        name: a key of dataloader.readers.READERS, such as "emodb".
+        root: a folder or a zip with the corpus at any depth; the folders around the recordings count only
+            where its reader says so.
+
+    Returns:
+        A Corpus with the reader's title as its name; "demo" where make_demo_corpus made it, "folder-NAME" for
+        a user's own. Its warnings say what is missing, what is double, and which sound files have names that
+        are not the corpus's. No sound is read here: corrupt files are for read_audio to find.
+
+    Raises:
+        CorpusError: when there is nothing at `root`, or no recording of this corpus in it.
+    """
+    reader, root = READERS[name], Path(root).expanduser()
+    files = _list_files(root, name)
+    recordings = [file for file in files if file.suffix.lower() in reader.suffixes]
+    demos = {file.parent for file in files if file.name == DEMO_MARKER}
+    real = [file for file in recordings if demos.isdisjoint(file.parents)]
+    is_demo = name == "emovo" and ((root.parent / DEMO_MARKER).is_file() or not real)
+    try:
+        parse = reader.parser(root, files)
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+        raise CorpusError(f"{root}: its labels cannot be read ({error}). {_how_to_get(name)}") from error
+    found: dict[str, Utterance] = {}
+    doubles, strangers = [], []
+    for file in recordings if is_demo else real:
+        utterance = parse(file)
+        if utterance is None:
+            strangers.append(file.name)
+        elif utterance == OUTSIDE:
+            continue
+        elif (key := utterance.name.casefold()) in found:
+            doubles.append(file.name)
+        else:
+            found[key] = utterance
+
+    if not found:
+        hint = f" {len(strangers)} sound files are not named as {reader.title}'s." if strangers else ""
+        raise CorpusError(
+            f"{root} holds no recording of {reader.title} ({reader.layout}).{hint} {_how_to_get(name)}"
+        )
+    utterances = sorted(found.values(), key=lambda utterance: utterance.name)
+    warnings = _completeness(reader, utterances)
+    if strangers:
+        warnings.append(
+            f"{len(strangers)} sound files not named as {reader.title}'s, left out: {_some(strangers)}"
+        )
+    if doubles:
+        warnings.append(
+            f"{len(doubles)} sound files of {reader.title} doubling others, left out: {_some(doubles)}"
+        )
+    title = f"folder-{root.resolve().stem}" if name == "folder" else reader.title
+    return Corpus(
+        name="demo" if is_demo else title,
+        root=root,
+        utterances=tuple(utterances),
+        emotions=reader.emotions or in_order(utterance.emotion for utterance in utterances),
+        warnings=tuple(warnings),
+        signal_length=reader.signal_length,
+    )
+
+
+def combine(corpora: Sequence[Corpus]) -> Corpus:
+    """Several corpora as one, with every emotion that one of them has; one alone is returned as it is.
+
+    Names, speakers and sentences get their corpus's name in front (`EMO-DB/03a01Fa`), for speaker 03 of one
+    is not speaker 03 of another.
+    """
+    if len(corpora) == 1:
+        return corpora[0]
+    utterances = [
+        replace(
+            utterance,
+            own_name=f"{corpus.name}/{utterance.name}",
+            speaker=f"{corpus.name}/{utterance.speaker}",
+            sentence=f"{corpus.name}/{utterance.sentence}",
+        )
+        for corpus in corpora
+        for utterance in corpus.utterances
+    ]
+    return Corpus(
+        name="+".join(corpus.name for corpus in corpora),
+        root=" + ".join(str(corpus.root) for corpus in corpora),
+        utterances=tuple(sorted(utterances, key=lambda utterance: utterance.name)),
+        emotions=in_order(emotion for corpus in corpora for emotion in corpus.emotions),
+        warnings=tuple(warning for corpus in corpora for warning in corpus.warnings),
+        signal_length=max(corpus.signal_length for corpus in corpora),
+    )
+
+
+def length_advice(corpus: Corpus, features: "FeaturesConfig") -> list[str]:
+    """A warning where the length that suits EMOVO was left as it is for a corpus that another one suits."""
+    advised = corpus.signal_length
+    if features.signal_length != USUAL_SIGNAL_LENGTH or advised in (0, USUAL_SIGNAL_LENGTH):
+        return []
+    return [
+        f"features.signal_length is {USUAL_SIGNAL_LENGTH} samples, as for EMOVO; {advised} suit "
+        f"{corpus.name} (features.signal_length={advised})."
+    ]
+
+
+def _completeness(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
+    """What is missing, in words."""
+    if reader.names:
+        missing = sorted(set(reader.names) - {utterance.name for utterance in utterances})
+        return [_missing(reader, len(missing)) + ": " + _some(missing)] if missing else []
+    if len(utterances) > reader.count > 0:
+        return [f"{reader.title} has {reader.count} utterances, and {len(utterances)} are here"]
+    if len(utterances) == reader.count or not reader.count:
+        return []
+    text = _missing(reader, reader.count - len(utterances))
+    speakers = Counter(utterance.speaker for utterance in utterances)
+    if len(speakers) < reader.speakers:
+        text += f", and {reader.speakers - len(speakers)} of its {reader.speakers} speakers"
+    absent = [emotion for emotion in reader.emotions if emotion not in {u.emotion for u in utterances}]
+    return [text + (f"; none is of the emotion {', '.join(absent)}" if absent else "")]
+
+
+def _missing(reader: Reader, number: int) -> str:
+    return f"{number} of {reader.title}'s {reader.count} utterances are missing"
+
+
+def _place(name: str, root: Path | str | None) -> Path | str | None:
+    """Where a corpus lies: what is named, or one of the usual places; None where there is nothing."""
+    if root is not None:
+        return root
+    if name == "folder":
+        return None
+    title = READERS[name].title
+    usual = (Path("dataset") / title, Path("dataset") / f"{title}.zip")
+    return os.environ.get(f"{name.upper()}_ROOT") or next((place for place in usual if place.exists()), None)
+
+
+def _demo(demo_dir: str | Path) -> Corpus:
+    """The demo corpus, made where it is not there yet."""
     from dataloader.demo_corpus import make_demo_corpus  # here, as it imports this module
 
-    corpus = read_emovo(make_demo_corpus(data.demo_dir))
+    corpus = read_emovo(make_demo_corpus(demo_dir))
     notice = "no EMOVO on disk: this is the demo corpus, synthetic speech and no basis for results. "
     return replace(corpus, warnings=(notice + HOW_TO_GET_EMOVO, *corpus.warnings))
 
 
-def read_emovo(root: str | Path) -> Corpus:
-    """List the utterances of EMOVO, or of a corpus of its layout.
-
-    EMOVO: G. Costantini, I. Iadarola, A. Paoloni, M. Todisco, "EMOVO Corpus: an Italian Emotional Speech
-    Database", LREC 2014. 588 recordings: 7 emotions × 6 speakers × 14 sentences.
-
-    Args:
-        root: a folder or a zip with files EMOTION-SPEAKER-SENTENCE.wav or .flac at any depth, in any case.
-
-    Returns:
-        A Corpus named "EMOVO", or "demo" where make_demo_corpus made it. Its warnings name what is missing,
-        what is double, and sound files whose names are not EMOVO's. No sound is read here: corrupt files are
-        for read_audio to find.
-
-    Raises:
-        CorpusError: when there is nothing at `root`, or no EMOVO in it.
-    """
-    root = Path(root).expanduser()
-    files = _list_files(root)
-    recordings = [file for file in files if file.suffix.lower() in (".wav", ".flac")]
-    demos = {file.parent for file in files if file.name == DEMO_MARKER}
-    real = [file for file in recordings if demos.isdisjoint(file.parents)]
-    is_demo = (root.parent / DEMO_MARKER).is_file() or not real
-    expected = set(EMOVO_NAMES)
-    found: dict[str, Utterance] = {}
-    doubles, strangers = [], []
-    for file in real or recordings:
-        name = file.stem.lower()
-        if name not in expected:
-            strangers.append(file.name)
-        elif name in found:
-            doubles.append(file.name)
-        else:
-            found[name] = Utterance(file, *name.split("-"))
-
-    if not found:
-        raise CorpusError(
-            f"{root} holds no recording of EMOVO (EMOTION-SPEAKER-SENTENCE.wav or .flac, such as "
-            f"dis-f1-b1.wav). {HOW_TO_GET_EMOVO}"
-        )
-    missing = sorted(expected - found.keys())
-    warnings = []
-    if missing:
-        warnings.append(f"{len(missing)} of EMOVO's {len(expected)} utterances are missing: {_some(missing)}")
-    if strangers:
-        warnings.append(f"{len(strangers)} sound files not named as EMOVO's, left out: {_some(strangers)}")
-    if doubles:
-        warnings.append(f"{len(doubles)} sound files doubling others, left out: {_some(doubles)}")
-    return Corpus(
-        name="demo" if is_demo else "EMOVO",
-        root=root,
-        utterances=tuple(found[name] for name in sorted(found)),
-        emotions=EMOTIONS,
-        warnings=tuple(warnings),
+def _how_to_get(name: str) -> str:
+    if name == "emovo":
+        return HOW_TO_GET_EMOVO
+    if name == "folder":
+        return "Name a folder with a folder of recordings for each emotion in data.root."
+    return (
+        f"`python -m dataloader.download {name}` gets it or says how to; data.root or {name.upper()}_ROOT "
+        "says where it is."
     )
 
 
-def _list_files(root: Path) -> list[Path]:
+def _list_files(root: Path, name: str) -> list[Path]:
     """All files in a folder or a zip, sorted, without what macOS strews about (__MACOSX/, ._*, .DS_Store)."""
+    variable = "data.root" if name == "folder" else f"data.root or {name.upper()}_ROOT"
+    title = READERS[name].title
     try:
         if root.is_dir():
             files = [path for path in root.rglob("*") if path.is_file()]
@@ -151,14 +267,14 @@ def _list_files(root: Path) -> list[Path]:
                 files = [root / member.filename for member in archive.infolist() if not member.is_dir()]
         else:
             raise CorpusError(
-                f"there is no corpus at {root}: no such folder or zip. Correct data.root or EMOVO_ROOT. "
-                f"{HOW_TO_GET_EMOVO}"
+                f"there is no corpus at {root}: no such folder or zip. Correct {variable}. "
+                f"{_how_to_get(name)}"
             )
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(
             f"{root} is neither a folder nor a zip that can be opened ({reason}). "
-            "Name EMOVO's folder, or an intact zip of it, in data.root or EMOVO_ROOT."
+            f"Name {title}'s folder, or an intact zip of it, in {variable}."
         ) from error
     return sorted(f for f in files if not f.name.startswith(".") and "__MACOSX" not in f.parts)
 

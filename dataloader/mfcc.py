@@ -1,12 +1,11 @@
 """Waveforms to MFCCs, in batches and on any device, and the MFCCs of a whole corpus with a cache on disk."""
 
 import hashlib
-import io
 import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,12 +17,12 @@ import torchaudio
 
 from dataloader.audio import AudioError, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
+from dataloader.feature_store import Rows, on_disk, open_rows, save_rows
 from utils.config import Config, FeaturesConfig
 from utils.errors import UserError
-from utils.files import write_atomically
 from utils.progress import progress_bar, warn
 
-CACHE_VERSION = 1  # raise it when this code starts to compute other features from the same recordings
+CACHE_VERSION = 2  # raise it when this code starts to compute other features from the same recordings
 READ_AHEAD = 128  # waveforms in memory at a time: 50 MB
 
 
@@ -76,12 +75,13 @@ class Features:
     """The MFCCs of a corpus.
 
     Attributes:
-        x: float32 (utterances, n_mfcc, frames), not standardised, on the CPU.
+        x: float32 (utterances, n_mfcc, frames), not standardised, on the CPU; or DiskRows of that shape, for
+            a corpus too large to be held in memory (`data.storage`).
         utterances: row i of x is utterances[i].
         skipped: name → reason, for each recording that could not be used.
     """
 
-    x: torch.Tensor
+    x: Rows
     utterances: tuple[Utterance, ...]
     skipped: dict[str, str]
 
@@ -89,23 +89,26 @@ class Features:
 def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Features:
     """The MFCCs of every utterance of a corpus: read from the cache, or extracted and cached.
 
-    The cache is one file per corpus and settings in `data.cache_dir`. A damaged one is made anew, and a
-    folder that cannot be written only costs the cache. A recording that cannot be used is skipped, with a
-    warning that says why.
+    The cache is one file per corpus and settings in `data.cache_dir`. A damaged one is made anew. A folder
+    that cannot be written only costs the cache, where the features have their place in memory. A recording
+    that cannot be used is skipped, with a warning that says why.
 
     Args:
         corpus: what find_corpus returns.
-        config: `features`, `model.num_features` (n_mfcc) and `data.cache_dir` are used.
+        config: `features`, `model.num_features` (n_mfcc), `data.cache_dir` and `data.storage` are used.
         progress: show a progress bar during extraction.
 
     Raises:
-        UserError: when an emotion of the corpus has no usable recording.
+        UserError: when an emotion of the corpus has no usable recording, or features that are to stay on disk
+            cannot be written.
     """
-    cache = config.data.cache_dir / f"{corpus.name}-{_cache_key(corpus, config)[:12]}.npz"
-    features = _load_cache(cache, corpus, config)
-    fresh = features is None
-    if fresh:
-        features = _extract(corpus, config, progress)
+    cache = config.data.cache_dir / f"{corpus.name}-{cache_key(corpus.utterances, config)}.npz"
+
+    def waveform(utterance: Utterance) -> list[np.ndarray]:
+        return [read_audio(utterance.path, config.features.sample_rate)]
+
+    title = f"MFCCs of {corpus.name}"
+    features = cached_mfccs(cache, corpus.utterances, waveform, 1, config, title, progress)
     if features.skipped:
         count = f"{len(features.skipped)} of {len(corpus.utterances)}"
         reasons = "".join(f"\n  {reason}" for reason in features.skipped.values())
@@ -117,55 +120,123 @@ def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Feat
             f"{corpus.root} has no usable recording of {', '.join(missing)}. "
             "Every emotion needs some: restore the missing or damaged files."
         )
-    if fresh:
-        _save_cache(cache, features)
     return features
 
 
-def _extract(corpus: Corpus, config: Config, progress: bool) -> Features:
-    """Decode, resample and transform every recording of the corpus."""
+def cached_mfccs(
+    cache: Path,
+    utterances: Sequence[Utterance],
+    waveforms: Callable[[Utterance], list[np.ndarray]],
+    each: int,
+    config: Config,
+    title: str,
+    progress: bool,
+) -> Features:
+    """MFCCs of utterances, one or more of each: read from `cache`, or computed and kept there.
+
+    Args:
+        cache: a file that is of exactly these utterances, waveforms and settings (see cache_key).
+        utterances: with names of their own.
+        waveforms: an utterance → its waveforms (samples,), of any length. It runs in several threads, and may
+            raise an AudioError: then the utterance is skipped.
+        each: how many waveforms an utterance has.
+        config: `features`, `model.num_features` and `data.storage` are used.
+        title: of the progress bar.
+        progress: whether to show it.
+
+    Returns:
+        Features with `each` rows of x for an utterance, one after the other.
+
+    Raises:
+        UserError: when features that are to stay on disk cannot be written.
+    """
+    shape = each * len(utterances), config.model.num_features, config.features.frames
+    disk = on_disk(config.data.storage, shape[0], shape[1:])
+    features = _load_cache(cache, utterances, each, shape, disk)
+    if features is not None:
+        return features
+
+    kept: list[Utterance] = []
+    names: list[str] = []
+    skipped: dict[str, str] = {}
+
+    def blocks() -> Iterator[torch.Tensor]:
+        for utterance, mfccs in _extract(utterances, waveforms, each, config, title, progress):
+            if isinstance(mfccs, AudioError):
+                skipped[utterance.name] = str(mfccs)
+            else:
+                kept.append(utterance)
+                names.append(utterance.name)
+                yield mfccs
+
+    if disk:
+        try:
+            save_rows(cache, blocks(), shape, names, skipped)
+        except OSError as error:
+            reason = f"the folder {cache.parent} cannot be made ({error.strerror or error})"
+            raise UserError(f"{reason}, and features are to stay there: change data.cache_dir.") from error
+        return _load_cache(cache, utterances, each, shape, disk)
+    x = torch.empty(shape)
+    end = 0
+    for block in blocks():
+        x[end : end + each] = block
+        end += each
+    x = x[:end]
+    try:
+        save_rows(cache, [x], shape, names, skipped)
+    except (OSError, UserError) as error:
+        warn(f"the features are not kept for the next time: {error}")
+    return Features(x, tuple(kept), skipped)
+
+
+def _extract(
+    utterances: Sequence[Utterance],
+    waveforms: Callable[[Utterance], list[np.ndarray]],
+    each: int,
+    config: Config,
+    title: str,
+    progress: bool,
+) -> Iterator[tuple[Utterance, torch.Tensor | AudioError]]:
+    """The MFCCs (each, n_mfcc, frames) of one utterance after the other, or why there are none."""
     settings = config.features
     mfcc = MFCC(settings, config.model.num_features)
 
-    def read(utterance: Utterance) -> torch.Tensor | AudioError:
+    def read(utterance: Utterance) -> list[torch.Tensor] | AudioError:
         try:
-            waveform = fit_length(read_audio(utterance.path, settings.sample_rate), settings.signal_length)
-            return torch.from_numpy(waveform)
+            found = waveforms(utterance)
         except AudioError as error:
             return error
+        return [torch.from_numpy(fit_length(waveform, settings.signal_length)) for waveform in found]
 
-    x = torch.empty(len(corpus.utterances), config.model.num_features, settings.frames)
-    kept, skipped = [], {}
-    bar = progress_bar(total=len(x), desc=f"MFCCs of {corpus.name}", unit="file", disable=not progress)
+    ahead = max(READ_AHEAD // each, 1)
+    bar = progress_bar(total=len(utterances), desc=title, unit="file", disable=not progress)
     # Threads, not processes: libsndfile and soxr let go of the interpreter's lock, and threads start at once.
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(x), READ_AHEAD):
-            chunk = corpus.utterances[start : start + READ_AHEAD]
-            for utterance, waveform in zip(chunk, pool.map(read, chunk), strict=True):
-                if isinstance(waveform, AudioError):
-                    skipped[utterance.name] = str(waveform)
+        for start in range(0, len(utterances), ahead):
+            chunk = utterances[start : start + ahead]
+            for utterance, found in zip(chunk, pool.map(read, chunk), strict=True):
+                if isinstance(found, AudioError):
+                    yield utterance, found
                 else:
                     # One at a time, for the spectrograms of a larger batch do not fit the processor's caches.
-                    x[len(kept)] = mfcc(waveform.unsqueeze(0)).squeeze(0)
-                    kept.append(utterance)
+                    yield utterance, torch.cat([mfcc(waveform.unsqueeze(0)) for waveform in found])
                 bar.update()
-    return Features(x[: len(kept)], tuple(kept), skipped)
 
 
-def _cache_key(corpus: Corpus, config: Config) -> str:
-    """A hash of all that the features depend on.
+def cache_key(utterances: Sequence[Utterance], config: Config, *more: object) -> str:
+    """The start of a hash of all that features depend on: recordings, settings, libraries, and `more`.
 
     A recording stands there with its size and time of change (inside a zip, its CRC), not with its contents:
     reading those takes as long as extracting the features.
     """
     settings = config.features.model_dump(exclude={"standardise"}) | {"n_mfcc": config.model.num_features}
     libraries = {name: version(name) for name in ("torchaudio", "soxr", "soundfile")}
-    recordings = list(zip((u.name for u in corpus.utterances), _fingerprints(corpus.utterances), strict=True))
-    everything = [CACHE_VERSION, settings, libraries, recordings]
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+    recordings = list(zip((u.name for u in utterances), _fingerprints(utterances), strict=True))
+    everything = [CACHE_VERSION, settings, libraries, recordings, *more]
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _fingerprints(utterances: tuple[Utterance, ...]) -> Iterator[list]:
+def _fingerprints(utterances: Sequence[Utterance]) -> Iterator[list]:
     """What tells for each recording whether it is still the same one."""
     archives: dict[Path, dict] = {}
     for path in (utterance.path for utterance in utterances):
@@ -183,32 +254,22 @@ def _fingerprints(utterances: tuple[Utterance, ...]) -> Iterator[list]:
             yield ["gone"]  # since the corpus was listed; reading it will say more
 
 
-def _save_cache(path: Path, features: Features) -> None:
-    """Store features as a .npz, a zip of arrays that holds a checksum of each of them."""
-    names = [utterance.name for utterance in features.utterances]
-    buffer = io.BytesIO()
-    np.savez(buffer, x=features.x.numpy(), utterances=names, skipped=json.dumps(features.skipped))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue())
-    except (OSError, UserError) as error:
-        warn(f"the features are not kept for the next time: {error}")
-
-
-def _load_cache(path: Path, corpus: Corpus, config: Config) -> Features | None:
-    """The features that _save_cache stored; None where there are none, or none that can be trusted."""
+def _load_cache(
+    path: Path, utterances: Sequence[Utterance], each: int, shape: tuple[int, ...], disk: bool
+) -> Features | None:
+    """The features that save_rows stored; None where there are none, or none that can be trusted."""
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            x, names, skipped = arrays["x"], arrays["utterances"].tolist(), json.loads(str(arrays["skipped"]))
-        by_name = {utterance.name: utterance for utterance in corpus.utterances}
+        x, names, skipped = open_rows(path, disk)
+        by_name = {utterance.name: utterance for utterance in utterances}
         if sorted([*names, *skipped]) != sorted(by_name):
             raise ValueError("it is about other recordings")
-        shape = len(names), config.model.num_features, config.features.frames
-        if x.dtype != np.float32 or x.shape != shape:
-            raise ValueError(f"it holds {x.dtype} values of shape {x.shape}")
+        if tuple(x.shape) != shape:
+            raise ValueError(f"it holds values of shape {tuple(x.shape)}")
     except Exception as error:  # a damaged zip raises nearly anything, and extracting anew cures all of it
         warn(f"the feature cache {path} is damaged ({error}); it is made anew.")
         return None
-    return Features(torch.from_numpy(x), tuple(by_name[name] for name in names), skipped)
+    rows = each * len(names)
+    x = x.select(slice(rows)) if disk else x[:rows]
+    return Features(x, tuple(by_name[name] for name in names), skipped)

@@ -7,17 +7,32 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dataloader.corpora import Utterance
+from dataloader.readers import UNKNOWN, Utterance
 from utils.errors import UserError
 from utils.files import write_atomically
 
+if TYPE_CHECKING:
+    from utils.config import DataConfig
+
 SUBSETS = ("train", "validation", "test")
+# Protocols that leave something out whole → what: an attribute of Utterance; none of its values is in two
+# subsets.
+LEFT_OUT = {"leave_one_speaker_out": "speaker", "leave_one_sentence_out": "sentence"}
 
 
 @dataclass(frozen=True)
 class Split:
     """The utterances of each subset, by name, and how they were drawn.
+
+    Attributes:
+        train, validation, test: names.
+        seed, corpus, protocol: what they were drawn with and from.
+        validation_fraction: as in the configuration.
+        test_fraction: the same, or one part in `folds`.
+        fold: which of the protocol's folds is the test set, counted from 0; None where it has none (holdout).
+        folds: how many there are; None in the same case.
 
     Raises:
         UserError: when an utterance is listed twice, be it in two subsets or in one, or a subset is empty.
@@ -31,6 +46,8 @@ class Split:
     validation_fraction: float
     test_fraction: float
     protocol: str = "holdout"
+    fold: int | None = None
+    folds: int | None = None
 
     def __post_init__(self):
         counts = Counter(self.train + self.validation + self.test)
@@ -44,6 +61,33 @@ class Split:
         empty = [subset for subset in SUBSETS if not getattr(self, subset)]
         if empty:
             raise UserError(f"the split has no utterances for {' and '.join(empty)}. Draw it anew.")
+
+
+def draw_split(utterances: Iterable[Utterance], data: "DataConfig", seed: int, corpus: str = "") -> Split:
+    """The split that a configuration asks for, the same on every machine.
+
+    Over the folds of one protocol and seed, every utterance is in exactly one test set.
+
+    Args:
+        utterances: those that have features; their order does not matter.
+        data: `protocol`, `fold`, `folds` and the two fractions are used.
+        seed: another seed, another split.
+        corpus: the corpus's name, to be recorded.
+
+    Raises:
+        UserError: when the protocol has no such fold, or there are too few utterances for it.
+    """
+    utterances = list(utterances)
+    if data.protocol == "holdout":
+        if data.fold:
+            raise UserError(
+                f"data.fold = {data.fold}: the protocol holdout has no folds. Set data.fold=0, or choose "
+                "another data.protocol (for other holdouts: another train.seed)."
+            )
+        return holdout(utterances, seed, data.validation_fraction, data.test_fraction, corpus)
+    if data.protocol == "kfold":
+        return kfold(utterances, seed, data.fold, data.folds, data.validation_fraction, corpus)
+    return leave_one_out(utterances, data.protocol, seed, data.fold, data.validation_fraction, corpus)
 
 
 def holdout(
@@ -76,13 +120,9 @@ def holdout(
             f"data.validation_fraction ({validation_fraction}) and data.test_fraction ({test_fraction}) must "
             "be above 0 and together below 1."
         )
-    by_emotion: dict[str, list[str]] = {}
-    for utterance in utterances:
-        by_emotion.setdefault(utterance.emotion, []).append(utterance.name)
-
     train, validation, test = [], [], []
-    for emotion, names in sorted(by_emotion.items()):
-        names.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    for emotion, names in _by_emotion(utterances):
+        names = _drawn(names, seed)
         num_train = _floor(len(names) * train_fraction)
         num_test = _floor(len(names) * test_fraction)
         if min(num_train, num_test, len(names) - num_train - num_test) < 1:
@@ -96,6 +136,148 @@ def holdout(
         validation += names[num_train + num_test :]
     parts = (tuple(sorted(names)) for names in (train, validation, test))
     return Split(*parts, seed, corpus, validation_fraction, test_fraction)
+
+
+def kfold(
+    utterances: Iterable[Utterance],
+    seed: int,
+    fold: int,
+    folds: int,
+    validation_fraction: float,
+    corpus: str = "",
+) -> Split:
+    """One fold of a cross-validation, stratified by emotion.
+
+    Each emotion's utterances, ordered by the SHA-256 of seed and name, are dealt out to the folds in turn,
+    one emotion going on where the one before ended: no two folds differ by more than one utterance, in all or
+    of an emotion. One fold tests; `validation_fraction` of each emotion (rounded, at least one) is drawn from
+    the others and validates.
+
+    Args:
+        utterances, seed, corpus: as for draw_split.
+        fold: which one tests, from 0 to folds - 1.
+        folds: how many there are.
+        validation_fraction: share of each emotion's utterances.
+
+    Raises:
+        UserError: when there is no such fold, or an emotion has too few utterances.
+    """
+    _check_fold(fold, folds, "kfold", f"data.folds is {folds}")
+    train, validation, test = [], [], []
+    dealt = 0
+    for emotion, names in _by_emotion(utterances):
+        tested = [name for place, name in enumerate(_drawn(names, seed), dealt) if place % folds == fold]
+        dealt += len(names)
+        rest = _drawn(set(names).difference(tested), f"{seed}/kfold/{fold}")
+        num_validation = max(1, round(len(names) * validation_fraction))
+        if len(names) < folds or len(rest) <= num_validation:
+            raise UserError(
+                f"{len(names)} usable utterances of the emotion '{emotion}' are too few for {folds} folds "
+                f"with {validation_fraction:g} of them to validate on. Add recordings, or lower data.folds "
+                "or data.validation_fraction."
+            )
+        test += tested
+        validation += rest[:num_validation]
+        train += rest[num_validation:]
+    parts = (tuple(sorted(names)) for names in (train, validation, test))
+    return Split(*parts, seed, corpus, validation_fraction, 1 / folds, "kfold", fold, folds)
+
+
+def leave_one_out(
+    utterances: Iterable[Utterance],
+    protocol: str,
+    seed: int,
+    fold: int,
+    validation_fraction: float,
+    corpus: str = "",
+) -> Split:
+    """All utterances of one speaker (or sentence) test, all of others validate, those of the rest train.
+
+    Validation too is on whole speakers that training never hears: the epoch is chosen, and settings may be
+    compared, by the very question that the test asks. Utterances of speakers who are trained on would answer
+    another one, and go on improving where unheard speakers no longer do. The price is a smaller training set:
+    4 of EMOVO's speakers.
+
+    Fold i tests the i-th speaker in alphabetical order. The seed puts the speakers in a circle (by SHA-256),
+    in which those after the tested one validate, so that over the folds each validates equally often.
+
+    Args:
+        utterances, seed, corpus: as for draw_split.
+        protocol: a key of LEFT_OUT.
+        fold: which speaker (sentence) tests, from 0.
+        validation_fraction: share of the speakers (sentences) that validate; rounded, at least one.
+
+    Raises:
+        UserError: when there is no such fold, there are too few speakers (sentences), or the corpus does not
+            tell who speaks (what is said).
+    """
+    attribute = LEFT_OUT[protocol]
+    by_value: dict[str, list[str]] = {}
+    for utterance in utterances:
+        by_value.setdefault(getattr(utterance, attribute), []).append(utterance.name)
+    values = sorted(by_value)
+    unknown = [value for value in values if value.rpartition("/")[2] == UNKNOWN]  # or CORPUS/unknown
+    if unknown:
+        raise UserError(
+            f"{protocol}: the corpus does not tell the {attribute} of {_some(by_value[unknown[0]])}. "
+            "Choose data.protocol=kfold."
+        )
+    num_validation = max(1, round(len(values) * validation_fraction))
+    if len(values) < num_validation + 2:
+        raise UserError(
+            f"{protocol}: {len(values)} {attribute}s are too few to test on 1, validate on {num_validation} "
+            "and train on the rest. Choose data.protocol=kfold, or lower data.validation_fraction."
+        )
+    _check_fold(fold, len(values), protocol, f"the corpus has {len(values)} {attribute}s")
+    circle = _drawn(values, f"{seed}/{protocol}")
+    place = circle.index(values[fold])
+    tested, *others = circle[place:] + circle[:place]
+    chosen = others[num_validation:], others[:num_validation], [tested]
+    parts = (tuple(sorted(name for value in part for name in by_value[value])) for part in chosen)
+    return Split(*parts, seed, corpus, validation_fraction, 1 / len(values), protocol, fold, len(values))
+
+
+def check_left_out(split: Split, utterances: Iterable[Utterance]) -> None:
+    """Raise a UserError where a split that leaves speakers (sentences) out has one of them in two subsets.
+
+    Args:
+        split: of any protocol; of those that leave nothing out whole there is nothing to check.
+        utterances: the corpus; names that it lacks are passed over.
+    """
+    attribute = LEFT_OUT.get(split.protocol)
+    if attribute is None:
+        return
+    value_of = {utterance.name: getattr(utterance, attribute) for utterance in utterances}
+    home: dict[str, str] = {}
+    for subset in SUBSETS:
+        for name in getattr(split, subset):
+            if name in value_of and home.setdefault(value_of[name], subset) != subset:
+                raise UserError(
+                    f"the split ({split.protocol}) has the {attribute} {value_of[name]} in "
+                    f"{home[value_of[name]]} and in {subset} ({name}): what is tested on must not be known "
+                    "from training. Draw the split anew."
+                )
+
+
+def check_sources(names: Iterable[str], split: Split) -> None:
+    """Raise a UserError unless what is to be trained on comes from the training set, and from all of it.
+
+    Args:
+        names: of the utterances; of a variant of one (an augmented copy) the name of the original. A name may
+            come any number of times.
+        split: whose training set it must be.
+    """
+    names = set(names)
+    strangers, missing = sorted(names.difference(split.train)), sorted(set(split.train) - names)
+    if strangers:
+        subset_of = {name: subset for subset in SUBSETS for name in getattr(split, subset)}
+        named = [f"{name} ({subset_of.get(name, 'in no subset')})" for name in strangers]
+        raise UserError(
+            f"training would learn from utterances, or variants of them, that are not in the training set: "
+            f"{_some(named)}. The training was stopped, for its results would be worthless."
+        )
+    if missing:
+        raise UserError(f"training would leave out utterances of the training set: {_some(missing)}.")
 
 
 def save_split(split: Split, path: str | Path) -> None:
@@ -129,6 +311,7 @@ def load_split(path: str | Path) -> Split:
             validation_fraction=float(content["validation_fraction"]),
             test_fraction=float(content["test_fraction"]),
             protocol=str(content["protocol"]),
+            **{key: None if content.get(key) is None else int(content[key]) for key in ("fold", "folds")},
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -142,6 +325,24 @@ def _names(value: object) -> tuple[str, ...]:
     if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
         raise TypeError("its subsets must be lists of names")
     return tuple(value)
+
+
+def _by_emotion(utterances: Iterable[Utterance]) -> list[tuple[str, list[str]]]:
+    """(emotion, names of its utterances), in alphabetical order."""
+    found: dict[str, list[str]] = {}
+    for utterance in utterances:
+        found.setdefault(utterance.emotion, []).append(utterance.name)
+    return sorted(found.items())
+
+
+def _drawn(names: Iterable[str], salt: int | str) -> list[str]:
+    """Names in an order that depends on them and the salt alone, on every machine and with every library."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
+
+
+def _check_fold(fold: int, folds: int, protocol: str, reason: str) -> None:
+    if not 0 <= fold < folds:
+        raise UserError(f"data.fold = {fold}: must be 0 to {folds - 1} with {protocol}, for {reason}.")
 
 
 def _floor(value: float) -> int:

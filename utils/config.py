@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from utils.errors import UserError
@@ -27,6 +35,22 @@ class ConfigError(UserError):
 PathText = Annotated[Path, Field(strict=False), PlainSerializer(Path.as_posix, when_used="json")]
 
 
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the lowest value comes first")
+    return bounds
+
+
+def _range(least: float, most: float) -> Any:
+    """The type of a key that holds two numbers [lowest, highest], both between `least` and `most`."""
+    number = Annotated[float, Field(ge=least, le=most)]
+    return Annotated[tuple[number, number], Field(strict=False), AfterValidator(_in_order)]
+
+
+# Those that dataloader/readers.py reads; `folder` is the user's own.
+CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
+
+
 class Section(BaseModel):
     """A group of keys: unknown ones are refused, a number is not a truth value, and nothing changes later."""
 
@@ -36,10 +60,20 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which corpus, where it lies, and how it is split."""
 
-    corpus: Literal["emovo"] = Field("emovo", description="the corpus to train on")
-    root: PathText | None = Field(None, description="its folder or zip; null looks in the usual places")
+    corpus: CorpusName | Annotated[list[CorpusName], Field(min_length=1)] = Field(
+        "emovo", description="the corpus to train on, or several"
+    )
+    root: PathText | dict[CorpusName, PathText] | None = Field(
+        None, description="its folder or zip, or that of each; null looks in the usual places"
+    )
     cache_dir: PathText = Field(Path("dataset/cache"), description="where extracted features are kept")
     demo_dir: PathText = Field(Path("dataset/demo"), description="where the synthetic demo corpus is made")
+    storage: Literal["auto", "memory", "disk"] = Field("auto", description="where features are in training")
+    protocol: Literal["holdout", "kfold", "leave_one_speaker_out", "leave_one_sentence_out"] = Field(
+        "holdout", description="how the test set is drawn"
+    )
+    fold: int = Field(0, ge=0, description="which of the protocol's folds to test on, counted from 0")
+    folds: int = Field(10, ge=2, description="folds of the protocol kfold")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share of the utterances for validation")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the utterances for testing")
 
@@ -75,6 +109,39 @@ class FeaturesConfig(Section):
     def frame_seconds(self) -> float:
         """Seconds from one frame to the next."""
         return self.hop_length / self.sample_rate
+
+
+class AugmentConfig(Section):
+    """Variations of the training utterances, where `model.aug` is true.
+
+    `noise` to `reverb` are probabilities of changes to a waveform; each variant of an utterance is drawn with
+    them. `gain` to `mixup` are probabilities of changes to MFCCs.
+    """
+
+    mode: Literal["published", "offline", "online"] = Field("published", description="how variants are used")
+    variants: int = Field(4, ge=0, le=64, description="variants of each training utterance")
+    noise: float = Field(0.3, ge=0, le=1, description="probability of white noise")
+    noise_snr: _range(-20, 100) = Field((10.0, 30.0), description="signal-to-noise ratio in dB")
+    shift: float = Field(0.0, ge=0, le=1, description="probability of a shift in time")
+    shift_range: _range(0, 0.9) = Field((0.05, 0.3), description="shift, as a share of the recording")
+    stretch: float = Field(0.5, ge=0, le=1, description="probability of another speed at the same pitch")
+    stretch_range: _range(0.1, 10) = Field((0.9, 1.1), description="speed; 2 is twice as fast")
+    reverse: float = Field(0.0, ge=0, le=1, description="probability of reversal in time")
+    pitch: float = Field(0.3, ge=0, le=1, description="probability of another pitch at the same speed")
+    pitch_range: _range(-24, 24) = Field((-2.0, 2.0), description="change of pitch in semitones")
+    reverb: float = Field(0.2, ge=0, le=1, description="probability of the sound of a room")
+    reverb_range: _range(0.01, 10) = Field((0.1, 0.5), description="its reverberation time in seconds")
+    gain: float = Field(0.5, ge=0, le=1, description="probability of another loudness")
+    gain_range: _range(-60, 60) = Field((-6.0, 6.0), description="change of loudness in dB")
+    frame_shift: float = Field(1.0, ge=0, le=1, description="probability of a shift by whole frames")
+    frame_shift_range: _range(0, 0.9) = Field((0.0, 0.1), description="shift, as a share of the frames")
+    masks: int = Field(2, ge=0, le=16, description="SpecAugment's masks of each kind")
+    time_mask: float = Field(0.5, ge=0, le=1, description="probability of each mask over frames")
+    time_mask_range: _range(0, 1) = Field((0.0, 0.1), description="its width, as a share of the frames")
+    coefficient_mask: float = Field(0.5, ge=0, le=1, description="probability of each mask over coefficients")
+    coefficient_mask_range: _range(0, 1) = Field((0.0, 0.1), description="its width, a share of the MFCCs")
+    mixup: float = Field(0.0, ge=0, le=1, description="probability of mixing in another utterance")
+    mixup_alpha: float = Field(0.2, gt=0, le=100, description="both parameters of the beta distribution")
 
 
 class TrainConfig(Section):
@@ -129,12 +196,13 @@ class ModelConfig(Section):
 
 
 class Config(BaseModel):
-    """Everything that a run depends on, in four sections."""
+    """Everything that a run depends on, in sections."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataConfig = DataConfig()
     features: FeaturesConfig = FeaturesConfig()
+    augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     model: ModelConfig = ModelConfig()
 
@@ -170,7 +238,7 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
     `model`: it gets today's treatment in everything that it does not name.
 
     Args:
-        path: a YAML file with the sections data, features, train and model, each of them optional.
+        path: a YAML file with the sections data, features, augment, train and model, each of them optional.
         overrides: texts such as "train.num_epochs=5", the value written as in YAML. The last one wins.
 
     Raises:
@@ -189,7 +257,7 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
         else:
             section, name = key.split(".")
             try:
-                value = _parse(text)
+                value = parse_yaml(text)
             except ConfigError as error:
                 errors.append(f"override {override}: {error}")
                 continue
@@ -199,7 +267,13 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        errors += [_explain(details, path, origin) for details in error.errors(include_url=False)]
+        # A value that fits none of several types has an error for each of them; the innermost says most.
+        found: dict[tuple, dict[str, Any]] = {}
+        for details in error.errors(include_url=False):
+            key = (*details["loc"][:2], details["type"] == "together")
+            if key not in found or len(details["loc"]) > len(found[key]["loc"]):
+                found[key] = details
+        errors += [_explain(details, path, origin) for details in found.values()]
     if errors:
         raise ConfigError("\n".join(errors))
     return config
@@ -226,7 +300,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        values = _parse(text)
+        values = parse_yaml(text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, dict):
@@ -239,7 +313,8 @@ def _read(path: Path) -> dict[str, Any]:
     }
 
 
-def _parse(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
+    """What a YAML text holds; a ConfigError says where it is not valid."""
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -291,12 +366,17 @@ def _allowed(schema: dict[str, Any]) -> str:
         return schema["const"]
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"
+    if "prefixItems" in schema:
+        number = _allowed(schema["prefixItems"][0]).removeprefix("a number, ")
+        return f"two numbers [lowest, highest], each {number}"
     kind = {
         "integer": "a whole number",
         "number": "a number",
         "boolean": "true or false",
         "string": "text",
         "null": "null",
+        "array": "a list of these",
+        "object": "a mapping of corpora to such text",
     }[schema["type"]]
     bounds = {
         "minimum": "at least",
@@ -311,6 +391,8 @@ def _allowed(schema: dict[str, Any]) -> str:
 def _show(value: Any) -> str:
     """A value as one would write it in YAML, kept short."""
     if isinstance(value, (dict, list)):
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value):
+            return json.dumps(value)
         return "a mapping" if isinstance(value, dict) else "a list"
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from utils.errors import UserError
 
@@ -17,13 +20,24 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     Raises:
         UserError: when the folder cannot be written or the disk is full.
     """
+    with open_atomically(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `path` once the `with` block is done; until then nobody sees it.
+
+    Raises:
+        UserError: when the folder cannot be written or the disk is full.
+    """
     path = Path(path)
     temporary = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())

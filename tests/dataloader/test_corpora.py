@@ -146,7 +146,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EMOVO_ROOT", raising=False)
     monkeypatch.setattr("dataloader.demo_corpus.make_demo_corpus", refuse)
-    return SimpleNamespace(root=None, demo_dir=tmp_path / "dataset/demo")
+    return SimpleNamespace(corpus="emovo", root=None, demo_dir=tmp_path / "dataset/demo")
 
 
 def test_the_order_of_places(tmp_path, data, monkeypatch):

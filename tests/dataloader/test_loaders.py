@@ -151,6 +151,23 @@ def test_a_split_of_another_corpus_is_an_error(config, data):
         prepare_data(config, progress=False, split=replace(data.split, corpus="demo"))
 
 
+@pytest.mark.parametrize("protocol", ["leave_one_sentence_out", "kfold"])
+def test_the_protocol_and_fold_of_the_configuration_are_used_and_recorded(config, protocol):
+    chosen = config.data.model_copy(update={"protocol": protocol, "fold": 3})
+    split = prepare_data(config.model_copy(update={"data": chosen}), progress=False).split
+    assert (split.protocol, split.fold, split.folds) == (protocol, 3, 10)
+    if protocol == "leave_one_sentence_out":  # the fourth of b1, d1, d2, l1, l2, n1 to n5
+        assert {name.rpartition("-")[2] for name in split.test} == {"l1"}
+    too_far = config.data.model_copy(update={"protocol": protocol, "fold": 10})
+    with pytest.raises(UserError, match=r"data\.fold = 10: must be 0 to 9"):
+        prepare_data(config.model_copy(update={"data": too_far}), progress=False)
+
+
+def test_a_recorded_split_with_a_sentence_in_two_subsets_is_refused(config, data):
+    with pytest.raises(UserError, match=r"the sentence \w\d in train and in"):
+        prepare_data(config, progress=False, split=replace(data.split, protocol="leave_one_sentence_out"))
+
+
 # --- batches ---
 
 

@@ -2,14 +2,25 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataloader.corpora import Utterance
-from dataloader.splits import SUBSETS, Split, holdout, load_split, save_split
+from dataloader.splits import (
+    SUBSETS,
+    Split,
+    check_left_out,
+    check_sources,
+    draw_split,
+    holdout,
+    load_split,
+    save_split,
+)
+from utils.config import DataConfig
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
 
@@ -87,6 +98,10 @@ def test_the_draw_never_changes():
     split = holdout(utterances(["dis"], 1, 10), 0, 0.1, 0.2)
     assert split.test == ("dis-f0-b3", "dis-f0-b7")
     assert split.validation == ("dis-f0-b5",)
+    split = drawn(utterances(["dis"], 1, 10), "kfold", 1, folds=5)
+    assert (split.test, split.validation) == (("dis-f0-b2", "dis-f0-b9"), ("dis-f0-b6",))
+    split = drawn(utterances(["dis"], 6, 2), "leave_one_speaker_out", 1)
+    assert (split.test, split.validation) == (("dis-f1-b0", "dis-f1-b1"), ("dis-f0-b0", "dis-f0-b1"))
 
 
 @pytest.mark.parametrize("sentences", [1, 2, 4])
@@ -106,6 +121,139 @@ def test_a_rounding_error_costs_no_utterance():
     assert (len(split.train), len(split.validation), len(split.test)) == (29, 42, 29)
 
 
+# --- the other protocols ---
+
+
+FOLDS = {"kfold": 10, "leave_one_speaker_out": 6, "leave_one_sentence_out": 14}
+WHOLE = {"leave_one_speaker_out": "speaker", "leave_one_sentence_out": "sentence"}
+
+
+def drawn(corpus, protocol: str, fold: int = 0, seed: int = 0, **data) -> Split:
+    return draw_split(corpus, DataConfig(protocol=protocol, fold=fold, **data), seed, "EMOVO")
+
+
+def test_the_holdout_is_drawn_as_it_always_was():
+    """draw_split and holdout agree, and the test set of EMOVO's seed 0 is the one of earlier runs."""
+    split = drawn(utterances(), "holdout")
+    assert split == holdout(utterances(), 0, 0.1, 0.2, "EMOVO")
+    assert (split.fold, split.folds) == (None, None)
+
+
+@pytest.mark.parametrize("protocol", FOLDS)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1), shuffler=st.randoms(use_true_random=False))
+def test_every_fold_is_a_partition_and_the_test_sets_are_one_too(protocol, seed, shuffler):
+    corpus = utterances()
+    everything = sorted(utterance.name for utterance in corpus)
+    splits = [drawn(corpus, protocol, fold, seed) for fold in range(FOLDS[protocol])]
+    for fold, split in enumerate(splits):
+        assert sorted(name for subset in SUBSETS for name in getattr(split, subset)) == everything
+        assert (split.protocol, split.fold, split.folds) == (protocol, fold, FOLDS[protocol])
+        assert split.seed == seed
+    assert sorted(name for split in splits for name in split.test) == everything
+    shuffler.shuffle(corpus)
+    assert drawn(corpus, protocol, 1, seed) == splits[1]
+
+
+@settings(max_examples=30)
+@given(
+    counts=st.lists(st.integers(8, 40), min_size=1, max_size=7),
+    folds=st.integers(2, 8),
+    fraction=st.floats(0.05, 0.3),
+)
+def test_k_folds_are_stratified(counts, folds, fraction):
+    corpus = [
+        utterance
+        for emotion, count in zip(EMOTIONS, counts, strict=False)
+        for utterance in utterances([emotion], 1, count)
+    ]
+    for fold in range(folds):
+        split = drawn(corpus, "kfold", fold, folds=folds, validation_fraction=fraction)
+        tested, validated = Counter(map(emotion_of, split.test)), Counter(map(emotion_of, split.validation))
+        assert abs(len(split.test) - len(corpus) / folds) < 1
+        for emotion, count in zip(EMOTIONS, counts, strict=False):
+            assert abs(tested[emotion] - count / folds) < 1
+            assert validated[emotion] == max(1, round(count * fraction))
+
+
+@pytest.mark.parametrize("protocol", WHOLE)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1), fraction=st.floats(0.01, 0.7))
+def test_what_is_left_out_is_in_one_subset_and_each_validates_equally_often(protocol, seed, fraction):
+    corpus, folds = utterances(), FOLDS[protocol]
+    value_of = {utterance.name: getattr(utterance, WHOLE[protocol]) for utterance in corpus}
+    validated = Counter()
+    for fold, value in enumerate(sorted(set(value_of.values()))):
+        split = drawn(corpus, protocol, fold, seed, validation_fraction=fraction, test_fraction=0.1)
+        train, validation, test = ({value_of[name] for name in getattr(split, subset)} for subset in SUBSETS)
+        assert test == {value}
+        assert not train & validation and not (train | validation) & test
+        assert len(validation) == max(1, round(folds * fraction))
+        validated.update(validation)
+    assert set(validated.values()) == {max(1, round(folds * fraction))} and len(validated) == folds
+
+
+def test_another_seed_draws_other_folds_and_validates_on_other_speakers():
+    assert len({drawn(utterances(), "kfold", seed=seed).test for seed in range(10)}) == 10
+    by_speaker = [drawn(utterances(), "leave_one_speaker_out", 2, seed) for seed in range(10)]
+    assert len({split.test for split in by_speaker}) == 1
+    assert len({split.validation for split in by_speaker}) > 2
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fold", "message"),
+    [
+        ("holdout", 1, "holdout has no folds"),
+        ("kfold", 10, "data.fold = 10: must be 0 to 9 with kfold, for data.folds is 10"),
+        ("leave_one_speaker_out", 6, "data.fold = 6: must be 0 to 5 .* the corpus has 6 speakers"),
+        ("leave_one_sentence_out", 14, "data.fold = 14: must be 0 to 13 .* the corpus has 14 sentences"),
+    ],
+)
+def test_a_fold_that_there_is_not_is_an_error_that_names_the_range(protocol, fold, message):
+    with pytest.raises(UserError, match=message):
+        drawn(utterances(), protocol, fold)
+
+
+def test_too_little_for_a_protocol_is_an_error_that_says_of_what():
+    with pytest.raises(UserError, match="9 usable utterances of the emotion 'dis' are too few for 10 folds"):
+        drawn(utterances(["dis"], 1, 9), "kfold")
+    with pytest.raises(UserError, match=r"10 usable utterances .* with 0\.9 of them to validate"):
+        drawn(utterances(["dis"], 1, 10), "kfold", validation_fraction=0.9, test_fraction=0.05)
+    with pytest.raises(UserError, match="2 speakers are too few"):
+        drawn(utterances(speakers=2), "leave_one_speaker_out")
+    unknown = [replace(u, speaker="unknown") if u.speaker == "f1" else u for u in utterances()]
+    with pytest.raises(UserError, match=r"does not tell the speaker of dis-unknown-b0, .* and 93 more"):
+        drawn(unknown, "leave_one_speaker_out")
+    with pytest.raises(UserError, match="6 speakers are too few to test on 1, validate on 5"):
+        drawn(utterances(), "leave_one_speaker_out", validation_fraction=0.8, test_fraction=0.1)
+
+
+# --- leak guards ---
+
+
+@pytest.mark.parametrize("protocol", WHOLE)
+def test_a_speaker_or_sentence_in_two_subsets_is_an_error_that_names_it(protocol):
+    corpus = utterances()
+    split = drawn(corpus, protocol, 3)
+    check_left_out(split, corpus)
+    for subset in ("train", "validation"):
+        *kept, moved = getattr(split, subset)
+        leaked = replace(split, **{subset: tuple(kept), "test": (*split.test, moved)})
+        message = rf"the {WHOLE[protocol]} [fb]\d+ in {subset} and in test \({moved}"
+        with pytest.raises(UserError, match=message):
+            check_left_out(leaked, corpus)
+    check_left_out(replace(leaked, protocol="kfold"), corpus)
+
+
+def test_what_is_learned_from_must_be_the_training_set():
+    split = Split(("a", "b"), ("c",), ("d",), 0, "EMOVO", 0.1, 0.2)
+    check_sources(["a", "b", "a", "a", "b"], split)
+    with pytest.raises(UserError, match=r"c \(validation\), d \(test\), e \(in no subset\)"):
+        check_sources(["a", "b", "e", "c", "d"], split)
+    with pytest.raises(UserError, match="leave out utterances of the training set: b"):
+        check_sources(["a", "a"], split)
+
+
 def test_an_utterance_in_two_subsets_is_an_error():
     with pytest.raises(UserError, match=r"lists b more than once \(b in: train, test\)"):
         Split(("a", "b"), ("c",), ("b", "d"), 0, "EMOVO", 0.1, 0.2)
@@ -117,6 +265,16 @@ def test_a_saved_split_loads_as_it_was(tmp_path):
     split = holdout(utterances(), 7, 0.1, 0.2, "EMOVO")
     save_split(split, tmp_path / "split.json")
     assert load_split(tmp_path / "split.json") == split
+
+
+def test_folds_are_saved_too_and_files_without_them_load(tmp_path):
+    path = tmp_path / "split.json"
+    split = drawn(utterances(), "leave_one_speaker_out", 4)
+    save_split(split, path)
+    assert load_split(path) == split
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in content.items() if k not in ("fold", "folds")}))
+    assert load_split(path) == replace(split, fold=None, folds=None)
 
 
 @pytest.fixture
@@ -135,6 +293,7 @@ def saved(tmp_path) -> Path:
         (lambda content: content | {"test": [1, 2]}, "lists of names"),
         (lambda content: content | {"test": []}, "no utterances for test"),
         (lambda content: content | {"seed": "seven"}, "seven"),
+        (lambda content: content | {"fold": "two"}, "two"),
         (lambda content: content["train"], "not a split"),
         (lambda content: None, "not a split"),
     ],

@@ -212,6 +212,10 @@ def test_every_bound_is_enforced_and_named(complaint, key):
             assert str(schema[name]) in message.rpartition("must be")[2]
 
 
+CORPUS = "one of emovo, emodb, ravdess, savee, casia, tess, cremad, iemocap, folder or a list of these"
+ROOT = "text or a mapping of corpora to such text or null"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -225,8 +229,11 @@ def test_every_bound_is_enforced_and_named(complaint, key):
         ("model: {ck: 1}", "model.ck = 1: must be true or false"),
         ("train: {optimizer: sgd}", 'train.optimizer = "sgd": must be one of adam, adamw'),
         ("model: {af_type: relu}", 'model.af_type = "relu": must be one of sin, KAF, KAFsin, ReLu'),
-        ("data: {corpus: emodb}", 'data.corpus = "emodb": must be emovo'),
-        ("data: {root: 2024}", "data.root = 2024: must be text or null"),
+        ("data: {corpus: emo}", f'data.corpus = "emo": must be {CORPUS}'),
+        ("data: {corpus: []}", f"data.corpus = a list: must be {CORPUS}"),
+        ("data: {corpus: [emovo, emo]}", f'data.corpus = "emo": must be {CORPUS}'),
+        ("data: {root: 2024}", f"data.root = 2024: must be {ROOT}"),
+        ("data: {corpus: [emodb], root: {emo: x}}", f'data.root = "emo": must be {ROOT}'),
         ("data: {cache_dir: [a, b]}", "data.cache_dir = a list: must be text"),
         ("train: {patience: {a: 1}}", "train.patience = a mapping: must be a whole number, at least 0"),
         ("train: 5", "train = 5: must be a section of keys"),
@@ -246,8 +253,8 @@ def test_wrong_type(complaint, text, expected):
         ("num_epochs: 5", "unknown key num_epochs; did you mean train.num_epochs?"),
         ("trian: {seed: 1}", "unknown key trian; did you mean train?"),
         ("omega: 1", "unknown key omega; did you mean model.omega_0?"),
-        ("zzzz: 1", "unknown key zzzz; the sections are data, features, train, model"),
-        ("7: 1", "unknown key 7; the sections are data, features, train, model"),
+        ("zzzz: 1", "unknown key zzzz; the sections are data, features, augment, train, model"),
+        ("7: 1", "unknown key 7; the sections are data, features, augment, train, model"),
     ],
 )
 def test_unknown_key(complaint, text, expected):
@@ -281,7 +288,7 @@ def test_every_error_has_its_line(complaint):
             "not valid YAML: line 1, column 3: while parsing a flow sequence, expected ',' or ']', "
             "but got '<stream end>'",
         ),
-        ("=5", "unknown key ; the sections are data, features, train, model"),
+        ("=5", "unknown key ; the sections are data, features, augment, train, model"),
     ],
 )
 def test_wrong_override(complaint, override, expected):
@@ -298,6 +305,20 @@ def test_fractions_must_leave_a_training_set(complaint):
     assert complaint("data: {validation_fraction: 0.8}") == f"config.yaml: {fractions} = 1{expected}"
     override = "data.test_fraction=0.95"
     assert complaint("train:", override) == f"override {override}: {fractions} = 1.05{expected}"
+
+
+@pytest.mark.parametrize("value", ["[1]", "[30, 10]", "[1, true]", "7", "[1, 1000]", "[a, 1]", "[1, 2, 3]"])
+def test_a_range_is_two_numbers_in_order(load, complaint, value):
+    allowed = "must be two numbers [lowest, highest], each at least -20 and at most 100"
+    assert complaint("augment:", f"augment.noise_snr={value}").endswith(f"={value}: {allowed}")
+    assert load("augment: {noise_snr: [5, 20]}").augment.noise_snr == (5, 20)
+
+
+def test_several_corpora_each_in_its_place(load):
+    data = load("data: {corpus: [emovo, emodb], root: {emodb: ~/b.zip}}").data
+    assert data.corpus == ["emovo", "emodb"] and data.root == {"emodb": Path("~/b.zip")}
+    assert load("data: {}", "data.root={emodb: here}").data.root == {"emodb": Path("here")}
+    assert load("data: {}", "data.root=here").data.root == Path("here")
 
 
 def test_no_more_coefficients_than_mel_bands(complaint, load):
@@ -326,7 +347,7 @@ def test_bad_yaml(complaint, text, expected):
 
 
 def test_a_file_of_something_else(complaint):
-    expected = "must hold sections of keys (data, features, train, model)"
+    expected = "must hold sections of keys (data, features, augment, train, model)"
     assert complaint("") == f"config.yaml: is empty: {expected}"
     assert complaint("# nothing yet\n") == f"config.yaml: is empty: {expected}"
     assert complaint("- train") == f"config.yaml: holds a list: {expected}"
@@ -367,6 +388,8 @@ def values_of(schema: dict) -> st.SearchStrategy:
         return st.one_of([values_of(choice) for choice in schema["anyOf"]])
     if "const" in schema or "enum" in schema:
         return st.sampled_from(schema.get("enum") or [schema["const"]])
+    if "prefixItems" in schema:
+        return st.tuples(*map(values_of, schema["prefixItems"])).map(sorted)
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     if schema["type"] == "integer":
@@ -382,6 +405,12 @@ def values_of(schema: dict) -> st.SearchStrategy:
     if schema["type"] == "string":
         letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
         return st.sampled_from(TEXTS) | st.text(letters, max_size=20)
+    if schema["type"] == "array":
+        return st.lists(values_of(schema["items"]), min_size=schema["minItems"], max_size=3)
+    if schema["type"] == "object":
+        return st.dictionaries(
+            values_of(schema["propertyNames"]), values_of(schema["additionalProperties"]), max_size=3
+        )
     return {"boolean": st.booleans(), "null": st.none()}[schema["type"]]
 
 

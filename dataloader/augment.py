@@ -1,0 +1,348 @@
+"""Variations of training utterances: of their waveforms, kept in a cache, and of their MFCCs, on the fly.
+
+Whatever is drawn depends on the seed, the utterance's name, and the number of the variant or epoch: not on
+the order of utterances, batch sizes, threads or the machine.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+import torchaudio.functional as audio
+
+from dataloader.audio import fit_length, read_audio
+from dataloader.corpora import Corpus, Utterance
+from dataloader.feature_store import Rows
+from dataloader.mfcc import cache_key, cached_mfccs
+from dataloader.splits import Split
+from utils.config import AugmentConfig, Config
+from utils.errors import UserError
+
+PUBLISHED_SNR = 10.0  # dB
+PUBLISHED_SHIFT = (0.05, 0.3)  # share of the recording
+PUBLISHED_SPEEDS = (0.25, 0.5, 1.5, 2.0)
+WAVEFORMS, FEATURES = 0, 1  # two streams of draws for each utterance
+AUGMENT_VERSION = 1  # raise it when this code starts to make other variants
+
+
+# ------------------------------------------------------------------------- waveforms (samples,) to waveforms
+
+
+def add_noise(wave: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
+    """White noise on top, `snr` dB below the whole recording's mean power."""
+    noise = rng.standard_normal(len(wave), dtype=np.float32)
+    return audio.add_noise(torch.from_numpy(wave), torch.from_numpy(noise), torch.tensor(snr)).numpy()
+
+
+def shift(wave: np.ndarray, share: float) -> np.ndarray:
+    """Later by a share of its length (earlier where that is negative), with zeros where nothing is left."""
+    samples = round(abs(share) * len(wave))
+    shifted = np.zeros_like(wave)
+    if share >= 0:
+        shifted[samples:] = wave[: len(wave) - samples]
+    else:
+        shifted[: len(wave) - samples] = wave[samples:]
+    return shifted
+
+
+def stretch(wave: np.ndarray, speed: float) -> np.ndarray:
+    """As fast as `speed` says (2: half as long) at the same pitch, by librosa's phase vocoder."""
+    from librosa.effects import time_stretch  # here, for librosa takes seconds to import
+
+    return time_stretch(wave, rate=speed)
+
+
+def reverse(wave: np.ndarray) -> np.ndarray:
+    """Backwards in time."""
+    return wave[::-1].copy()
+
+
+def change_pitch(wave: np.ndarray, semitones: float, sample_rate: int) -> np.ndarray:
+    """Higher by so many semitones, as long as before (librosa: stretched, then resampled)."""
+    from librosa.effects import pitch_shift
+
+    return pitch_shift(wave, sr=sample_rate, n_steps=semitones)
+
+
+def reverberate(wave: np.ndarray, seconds: float, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """In a room with that reverberation time (until the sound has lost 60 dB), as long and loud as before.
+
+    The impulse response is the direct sound, then noise that decays exponentially and has the same energy: a
+    listener at the distance where both are equal.
+    """
+    time = np.arange(1, max(round(seconds * sample_rate), 2)) / sample_rate
+    tail = rng.standard_normal(len(time)) * np.exp(-math.log(1_000) * time / seconds)
+    response = np.concatenate([[1.0], tail / np.linalg.norm(tail)]).astype(np.float32)
+    wet = audio.fftconvolve(torch.from_numpy(wave), torch.from_numpy(response))[: len(wave)].numpy()
+    return wet * (np.linalg.norm(wave) / np.linalg.norm(wet))
+
+
+def published_variants(wave: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The four of the published trials: with noise, shifted, stretched and reversed, by what was done."""
+    side, amount, speed = rng.choice([-1, 1]), rng.uniform(*PUBLISHED_SHIFT), rng.choice(PUBLISHED_SPEEDS)
+    return {
+        f"white noise, {PUBLISHED_SNR:g} dB below": add_noise(wave, PUBLISHED_SNR, rng),
+        f"shifted by {100 * side * amount:+.0f} %": shift(wave, side * amount),
+        f"speed × {speed:g}": stretch(wave, speed),
+        "backwards": reverse(wave),
+    }
+
+
+def further_variants(
+    wave: np.ndarray, settings: AugmentConfig, sample_rate: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """One of each kind that the published trials do not have, drawn within the configuration's ranges."""
+    speed, semitones = rng.uniform(*settings.stretch_range), rng.uniform(*settings.pitch_range)
+    seconds = rng.uniform(*settings.reverb_range)
+    return {
+        f"speed × {speed:.2f}": stretch(wave, speed),
+        f"{semitones:+.1f} semitones": change_pitch(wave, semitones, sample_rate),
+        f"a room of {seconds:.1f} s": reverberate(wave, seconds, sample_rate, rng),
+    }
+
+
+def examples(wave: np.ndarray, name: str, config: Config) -> dict[str, np.ndarray]:
+    """An utterance and a variant of each kind, by what was done; padded or cut, as the network gets them."""
+    rng = random_generator(config.train.seed, name, WAVEFORMS)
+    variants = {
+        "the utterance itself": wave,
+        **published_variants(wave, rng),
+        **further_variants(wave, config.augment, config.features.sample_rate, rng),
+    }
+    return {what: fit_length(variant, config.features.signal_length) for what, variant in variants.items()}
+
+
+def drawn_variant(
+    wave: np.ndarray, settings: AugmentConfig, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A waveform with whatever of `reverse` to `shift` is drawn, by the configuration's probabilities."""
+    if rng.random() < settings.reverse:
+        wave = reverse(wave)
+    if rng.random() < settings.stretch:
+        wave = stretch(wave, rng.uniform(*settings.stretch_range))
+    if rng.random() < settings.pitch:
+        wave = change_pitch(wave, rng.uniform(*settings.pitch_range), sample_rate)
+    if rng.random() < settings.reverb:
+        wave = reverberate(wave, rng.uniform(*settings.reverb_range), sample_rate, rng)
+    if rng.random() < settings.noise:
+        wave = add_noise(wave, rng.uniform(*settings.noise_snr), rng)
+    if rng.random() < settings.shift:
+        wave = shift(wave, rng.choice([-1, 1]) * rng.uniform(*settings.shift_range))
+    return wave
+
+
+def random_generator(seed: int, name: str, *numbers: int) -> np.random.Generator:
+    """The generator of one utterance's draws, for one purpose, and variant or epoch."""
+    return np.random.default_rng([seed, _number(name), *numbers])
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+# ------------------------------------------------------------------------------- the training set's variants
+
+
+@dataclass(frozen=True)
+class TrainingPool:
+    """Training utterances with their variants, as features.
+
+    Attributes:
+        x: float32 (utterances × each, n_mfcc, frames), raw MFCCs: an utterance itself, then its variants.
+        sources: the name of the utterance from which each row was made, in the order of the split's names.
+        each: rows of one utterance.
+    """
+
+    x: Rows
+    sources: tuple[str, ...]
+    each: int
+
+
+def training_pool(corpus: Corpus, split: Split, config: Config, progress: bool = True) -> TrainingPool:
+    """Make the variants of the training set's waveforms, or read them from the cache.
+
+    Only recordings of `split.train` are read: variants are made after the split and of nothing else. They are
+    cached as the features are, by recordings, settings and seed.
+
+    Args:
+        corpus, split: where the recordings are, and which of them train.
+        config: `features`, `augment`, `train.seed`, `model.num_features`, `data.cache_dir` and `data.storage`
+            are used.
+        progress: show a progress bar while they are made.
+
+    Raises:
+        UserError: when a training utterance can no longer be read.
+    """
+    settings, seed, rate = config.augment, config.train.seed, config.features.sample_rate
+    by_name = {utterance.name: utterance for utterance in corpus.utterances}
+    utterances = [by_name[name] for name in split.train]
+
+    def waveforms(utterance: Utterance) -> list[np.ndarray]:
+        wave = read_audio(utterance.path, rate)
+        if settings.mode == "published":
+            rng = random_generator(seed, utterance.name, WAVEFORMS)
+            return [wave, *published_variants(wave, rng).values()]
+        generators = [
+            random_generator(seed, utterance.name, WAVEFORMS, number) for number in range(settings.variants)
+        ]
+        return [wave, *(drawn_variant(wave, settings, rate, rng) for rng in generators)]
+
+    each = 1 + variants_each(settings)
+    recipe = {"mode": "published"} if settings.mode == "published" else _waveform_settings(settings)
+    libraries = [version(name) for name in ("librosa", "numpy")]
+    key = cache_key(utterances, config, AUGMENT_VERSION, recipe, seed, libraries)
+    cache = config.data.cache_dir / f"{corpus.name}-augmented-{key}.npz"
+    title = f"variants of {corpus.name}'s training set"
+    features = cached_mfccs(cache, utterances, waveforms, each, config, title, progress)
+    if features.skipped:
+        name, reason = next(iter(features.skipped.items()))
+        raise UserError(f"the training utterance {name} can no longer be used: {reason}. Restore it.")
+    sources = tuple(utterance.name for utterance in features.utterances for _ in range(each))
+    return TrainingPool(features.x, sources, each)
+
+
+def variants_each(settings: AugmentConfig) -> int:
+    """How many variants of its waveform an utterance has; online, none where only features are varied."""
+    if settings.mode == "published":
+        return 4
+    chances = (settings.noise, settings.shift, settings.stretch, settings.reverse, settings.pitch)
+    return settings.variants if settings.mode == "offline" or any((*chances, settings.reverb)) else 0
+
+
+def _waveform_settings(settings: AugmentConfig) -> dict:
+    """Those that variants depend on."""
+    later = ("mode", "gain", "frame_shift", "masks", "time_mask", "coefficient_mask", "mixup")
+    return {key: value for key, value in settings.model_dump().items() if not key.startswith(later)}
+
+
+# ---------------------------------------------------------------------- features (n_mfcc, frames), in batches
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is done to the features of a batch; every array has one entry (or row) an utterance.
+
+    Attributes:
+        variant: 0 (itself) to the number of variants.
+        gain: in dB.
+        shift: in frames; positive is later.
+        time_masks, coefficient_masks: int (batch, masks, 2), begin and end of each.
+        partner: uniform in [0, 1), of the utterance that is mixed in.
+        share: of the utterance itself in the mixture, 1 where there is none.
+    """
+
+    variant: np.ndarray
+    gain: np.ndarray
+    shift: np.ndarray
+    time_masks: np.ndarray
+    coefficient_masks: np.ndarray
+    partner: np.ndarray
+    share: np.ndarray
+
+    def without(self, untouched: np.ndarray) -> "Draws":
+        """The same with nothing done to those for which `untouched`, bool (batch,), is true."""
+        chosen = ~untouched
+        return replace(
+            self,
+            gain=self.gain * chosen,
+            shift=self.shift * chosen,
+            time_masks=self.time_masks * chosen[:, None, None],
+            coefficient_masks=self.coefficient_masks * chosen[:, None, None],
+            share=np.where(untouched, 1.0, self.share),
+        )
+
+
+class FeatureAugmentation:
+    """Draws and makes changes to MFCCs: gain, shift, SpecAugment's masks; and draws partners for mixup.
+
+    SpecAugment: D. S. Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
+    Recognition", Interspeech 2019. torchaudio's masks are not used, for they draw from the global generator,
+    whatever the utterance. Mixup: H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz, "mixup: Beyond Empirical
+    Risk Minimization", ICLR 2018.
+
+    Args:
+        settings: the configuration's `augment`.
+        seed: of all draws.
+        mean: (n_mfcc,), what masks are filled with: the training set's mean of each coefficient.
+        frames: of each utterance.
+        n_mels: mel bands behind the MFCCs.
+    """
+
+    def __init__(self, settings: AugmentConfig, seed: int, mean: torch.Tensor, frames: int, n_mels: int):
+        self.settings, self.seed, self.mean, self.frames = settings, seed, mean, frames
+        self.decibel = math.sqrt(n_mels)  # what one dB more in all bands adds to the first coefficient
+        self.variants = variants_each(settings)
+
+    def draw(self, names: Sequence[str], *numbers: int) -> Draws:
+        """Draw for utterances, by their names and numbers such as the epoch's."""
+        settings = self.settings
+        count = 8 + 6 * settings.masks
+        uniform, weight = np.empty((len(names), count)), np.empty(len(names))
+        for row, name in enumerate(names):
+            rng = random_generator(self.seed, name, FEATURES, *numbers)
+            rng.random(out=uniform[row])
+            weight[row] = rng.beta(settings.mixup_alpha, settings.mixup_alpha)
+        u, masks = uniform.T[:8], uniform[:, 8:].reshape(len(names), 2, settings.masks, 3)
+        shares = _within(u[3], u[4], settings.frame_shift, settings.frame_shift_range)
+        sides = np.where(u[5] < 0.5, -1, 1)
+        times = settings.time_mask, settings.time_mask_range, self.frames
+        coefficients = settings.coefficient_mask, settings.coefficient_mask_range, len(self.mean)
+        return Draws(
+            variant=(u[0] * (1 + self.variants)).astype(np.int64),
+            gain=_within(u[1], u[2], settings.gain, settings.gain_range),
+            shift=np.rint(sides * shares * self.frames).astype(np.int64),
+            time_masks=_masks(masks[:, 0], *times),
+            coefficient_masks=_masks(masks[:, 1], *coefficients),
+            partner=u[6],
+            share=np.where(u[7] < settings.mixup, weight, 1.0),
+        )
+
+    def apply(self, x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """Features (batch, n_mfcc, frames) with all that is drawn but mixup; x is changed in place.
+
+        Gain is exact: the DCT turns the same number of dB in all bands into a constant on the first
+        coefficient. (It takes the floor of -80 dB with it, which is relative to the loudest band, and knows
+        nothing of the absolute floor of -100 dB.)
+        """
+        batch, n_mfcc, frames = x.shape
+
+        def tensor(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values).to(x.device)
+
+        x[:, 0] += self.decibel * tensor(draws.gain.astype(np.float32))[:, None]
+        if draws.shift.any():
+            # Silence: as loud as the quietest frame, in all bands alike; exact where an utterance is padded.
+            silence = torch.zeros(batch, n_mfcc, 1, device=x.device)
+            silence[:, 0] = x[:, 0].amin(dim=1, keepdim=True)
+            origin = torch.arange(frames, device=x.device) - tensor(draws.shift)[:, None]  # (batch, frames)
+            inside = (origin >= 0) & (origin < frames)
+            moved = x.gather(2, origin.clamp(0, frames - 1)[:, None].expand(-1, n_mfcc, -1))
+            x = torch.where(inside[:, None], moved, silence)
+        covered = [
+            _covered(tensor(masks), length)
+            for masks, length in ((draws.coefficient_masks, n_mfcc), (draws.time_masks, frames))
+        ]
+        hidden = covered[0][:, :, None] | covered[1][:, None, :]
+        return torch.where(hidden, self.mean.to(x.device)[:, None], x)
+
+
+def _within(chance: np.ndarray, place: np.ndarray, probability: float, bounds: Sequence[float]) -> np.ndarray:
+    """Values within bounds where a chance (0 to 1) is below the probability, else 0."""
+    return np.where(chance < probability, bounds[0] + place * (bounds[1] - bounds[0]), 0.0)
+
+
+def _masks(uniform: np.ndarray, probability: float, bounds: Sequence[float], length: int) -> np.ndarray:
+    """Begin and end (batch, masks, 2) of masks from uniform numbers (batch, masks, 3)."""
+    width = np.rint(_within(uniform[..., 0], uniform[..., 1], probability, bounds) * length)
+    begin = np.floor(uniform[..., 2] * (length - width + 1))
+    return np.stack([begin, begin + width], axis=-1).astype(np.int64)
+
+
+def _covered(masks: torch.Tensor, length: int) -> torch.Tensor:
+    """Which of `length` places any mask of (batch, masks, 2) covers: bool (batch, length)."""
+    places = torch.arange(length, device=masks.device)
+    return ((places >= masks[..., :1]) & (places < masks[..., 1:])).any(dim=1)
