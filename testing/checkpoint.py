@@ -18,6 +18,7 @@ from utils.config import Config, ConfigError
 from utils.device import pick_device
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
+from utils.metrics import read_json
 from utils.progress import warn
 
 # What may differ from machine to machine; all else belongs to the weights.
@@ -44,12 +45,14 @@ class LoadedRun:
         config: its configuration, with the overrides of the call.
         split: which utterances trained, validated and test; None where the run did not record it.
         model: the network, in evaluation mode, on the device that the configuration names.
+        emotions: its classes, in the order of its scores.
     """
 
     path: Path
     config: Config
     split: Split | None
     model: CkTIMNet
+    emotions: tuple[str, ...] = EMOTIONS
 
 
 def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = ()) -> LoadedRun:
@@ -84,11 +87,26 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     }
     runs.check_agreement(run_dir, sources)
 
-    features = config.features
-    model = build_model(config.model, len(EMOTIONS), features.frames, features.frame_seconds)
+    features, emotions = config.features, read_emotions(run_dir)
+    model = build_model(config.model, len(emotions), features.frames, features.frame_seconds)
     check_fit(run_dir, state, model.state_dict())
     model.load_state_dict(state)
-    return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval())
+    return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval(), emotions)
+
+
+def read_emotions(run_dir: Path) -> tuple[str, ...]:
+    """The run's classes; EMOVO's seven where it did not record them, as in earlier runs.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    path = run_dir / runs.EMOTIONS_FILE
+    if not path.exists():
+        return EMOTIONS
+    emotions = read_json(path)
+    if not (isinstance(emotions, list) and emotions and all(isinstance(one, str) for one in emotions)):
+        raise UserError(f"{path} is no list of emotions. Restore it, or train anew.")
+    return tuple(emotions)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

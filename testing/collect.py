@@ -10,12 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.comparison import NOTHING, SCORES, WITHOUT_EFFECT, mean_std
+from utils.comparison import (
+    NOTHING,
+    SCORES,
+    mean_std,
+    settings_in_words,
+    test_set_in_words,
+    with_effect,
+)
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.metrics import read_json
 from utils.runs import Run, read_run
 from utils.tables import Table
+
+TOLD_BY_THE_NAME = ("model.ck", "model.generator_type")  # CkTIM, CkkTIM or TIM
 
 
 def collect(run_dirs: Sequence[str | Path]) -> dict:
@@ -23,27 +32,42 @@ def collect(run_dirs: Sequence[str | Path]) -> dict:
 
     Returns:
         `settings`: what all runs share, key → value; `runs`: a row for each, with `run` (its name), `model`,
-        `corpus`, `protocol`, `seed`, `settings` (those that differ from run to run), `best_epoch` (of the
-        saved weights, counted from 1), `validation` and `test` (scores, 0 to 1) and `trainable_parameters`.
+        `corpus`, `protocol`, `fold` (counted from 0) and `folds` (null where the protocol has none), `seed`,
+        `settings` (those that differ from run to run), `best_epoch` (of the saved weights, counted from 1),
+        `validation` and `test` (scores, 0 to 1) and `trainable_parameters`.
 
     Raises:
         UserError: when a directory is no run, is damaged, or lacks its configuration, its validation metrics
             or its test metrics.
     """
-    runs = [read_run(run_dir) for run_dir in run_dirs]
-    rows = [_row(run) for run in runs]
-    settings = [
-        {key: value for key, value in run.settings.items() if key not in WITHOUT_EFFECT} for run in runs
-    ]
+    return bring_together([row_of(read_run(run_dir)) for run_dir in run_dirs])
+
+
+def bring_together(rows: Sequence[dict]) -> dict:
+    """Rows with all of their settings → what `collect` returns."""
     shared = {
-        key: value for key, value in settings[0].items() if all(other[key] == value for other in settings)
+        key: value
+        for key, value in rows[0]["settings"].items()
+        if all(key in row["settings"] and row["settings"][key] == value for row in rows)
     }
-    for row, own in zip(rows, settings, strict=True):
-        row["settings"] = {key: value for key, value in own.items() if key not in shared}
-    return {"settings": shared, "runs": rows}
+    own = [{key: value for key, value in row["settings"].items() if key not in shared} for row in rows]
+    return {
+        "settings": shared,
+        "runs": [{**row, "settings": settings} for row, settings in zip(rows, own, strict=True)],
+    }
 
 
-def _row(run: Run) -> dict:
+def rows_of(collected: dict) -> list[dict]:
+    """What `collect` returns → rows with all of their settings."""
+    return [{**row, "settings": {**collected["settings"], **row["settings"]}} for row in collected["runs"]]
+
+
+def row_of(run: Run) -> dict:
+    """A row of `collect` with all settings of the run.
+
+    Raises:
+        UserError: when it lacks its configuration, its validation metrics or its test metrics.
+    """
     for file, content, cure in (
         ("configuration that can be read", run.config, "restore its parameters.txt"),
         ("validation metrics", run.validation, "train it"),
@@ -57,8 +81,10 @@ def _row(run: Run) -> dict:
         "model": run.config.model.name,
         "corpus": run.corpus,
         "protocol": run.protocol,
+        "fold": run.fold,
+        "folds": run.folds,
         "seed": run.config.train.seed,
-        "settings": {},
+        "settings": with_effect(run.settings),
         "best_epoch": best + 1,
         "validation": {score: run.validation[score][best] for score in SCORES if score in run.validation},
         "test": {score: run.test[score][0] for score in SCORES if score in run.test},
@@ -66,52 +92,86 @@ def _row(run: Run) -> dict:
     }
 
 
-def collected_table(collected: dict, caption: str) -> Table:
-    """What `collect` returns, runs that differ only in their seed as mean ± standard deviation.
+def collected_tables(collected: dict, caption: str) -> list[Table]:
+    """What `collect` returns; one table a test set, that is a corpus and a protocol.
 
-    A column for each setting that differs; the test set stands in the caption, or in a column where there are
-    several.
+    Runs that differ only in seed and fold are brought together, as mean ± standard deviation. A column for
+    each setting that differs within the table, but for those that the network's name tells.
     """
+    apart: dict[str, list[dict]] = {}
+    for row in rows_of(collected):
+        test_set = test_set_in_words(row["corpus"], row["protocol"], row.get("folds"))
+        apart.setdefault(test_set, []).append(row)
+    return [_table(rows, f"{caption} ({where})") for where, rows in apart.items()]
+
+
+def _table(runs: Sequence[dict], caption: str) -> Table:
+    """The table of one test set, from rows with all of their settings."""
+    values: dict[str, list] = {}
+    for run in runs:
+        for key, value in run["settings"].items():
+            if value not in values.setdefault(key, []):
+                values[key].append(value)
+    columns = [key for key in values if len(values[key]) > 1 and key not in TOLD_BY_THE_NAME]
+    shared = {key: found[0] for key, found in values.items() if len(found) == 1}
     groups: dict[str, list[dict]] = {}
-    for row in collected["runs"]:
-        key = json.dumps([row["model"], _test_set(row), row["settings"]])
-        groups.setdefault(key, []).append(row)
-    test_sets = {_test_set(row) for row in collected["runs"]}
-    one = len(test_sets) == 1
+    for run in runs:
+        groups.setdefault(json.dumps([run["model"], run["settings"]], sort_keys=True), []).append(run)
+    folds = runs[0].get("folds")
     rows = []
     for group in groups.values():
         first = group[0]
+        several = {"folds": f"{len({run['fold'] for run in group})} of {folds}"} if folds else {}
         rows.append(
             {
                 "network": first["model"],
-                **({} if one else {"test set": _test_set(first)}),
-                **{key.partition(".")[2]: _text(value) for key, value in first["settings"].items()},
-                "runs": str(len(group)),
+                **{key.partition(".")[2]: _text(first["settings"].get(key)) for key in columns},
+                "seeds": str(len({run["seed"] for run in group})),
+                **several,
                 "validation": _scores(group, "validation", "accuracy"),
                 "test": _scores(group, "test", "accuracy"),
                 "test UAR": _scores(group, "test", "uar"),
                 "parameters": f"{first['trainable_parameters']:,}",
             }
         )
-    caption = f"{caption} ({test_sets.pop()})" if one else caption
-    note = "Accuracy (validation, test) and UAR in %; of several runs mean ± standard deviation."
-    return Table(rows, caption, [note])
+    note = "Accuracy (validation, test) and UAR in %; of several runs mean ± standard deviation"
+    seeds = {run["seed"] for run in runs}
+    over = f" over folds{' and seeds' if len(seeds) > 1 else ''}" if folds else ""
+    return Table(rows, caption, [f"{note}{over}. Settings: {settings_in_words(shared)}."])
 
 
-def load_collected_table(path: str | Path, caption: str) -> Table:
-    """The table of a file that the command wrote; where it is missing, how to make it."""
+def load_collected_tables(path: str | Path, caption: str, command: str | None = None) -> list[Table]:
+    """The tables of a file that the command wrote; where it is missing, how to make it.
+
+    Args:
+        path: the file.
+        caption: of the tables.
+        command: that makes the file; by default this module's.
+
+    Raises:
+        UserError: when the file is damaged or something else.
+    """
     path = Path(path)
     if not path.exists():
-        command = f"python -m testing.collect RUN_DIR … --json {path.as_posix()}"
-        return Table([], caption, [f"Missing: {path.as_posix()}. It is made by: {command}"])
+        command = command or f"python -m testing.collect RUN_DIR … --json {path.as_posix()}"
+        return [Table([], caption, [f"Missing: {path.as_posix()}. It is made by: {command}"])]
+    return collected_tables(read_collected(path), caption)
+
+
+def read_collected(path: str | Path) -> dict:
+    """What `collect` returned, from a file.
+
+    Raises:
+        UserError: when the file is missing, damaged or something else.
+    """
+    content = read_json(Path(path))
     try:
-        return collected_table(read_json(path), caption)
-    except (KeyError, TypeError) as error:
+        for row in rows_of(content):
+            _ = [row[key] for key in ("run", "model", "corpus", "protocol", "seed", "trainable_parameters")]
+            _ = [row[part].keys() for part in ("validation", "test")]
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} was not written by testing.collect: {error!r}. Make it anew.") from error
-
-
-def _test_set(row: dict) -> str:
-    return f"{row['corpus']} corpus, {row['protocol'] or 'unrecorded test set'}"
+    return content
 
 
 def _scores(group: list[dict], part: str, score: str) -> str:
@@ -133,7 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     collected = collect(options.run_dirs)
     write_atomically(options.json, json.dumps(collected, indent=1, ensure_ascii=False) + "\n")
-    print(collected_table(collected, f"{len(collected['runs'])} runs"))
+    print(*collected_tables(collected, f"{len(collected['runs'])} runs"), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from dataloader.corpora import Corpus, Utterance, find_corpus
 from dataloader.loaders import Data, prepare_data
 from dataloader.mfcc import load_features
+from dataloader.readers import READERS
 from models.cktim import count_parameters
 from testing.checkpoint import LoadedRun, load_run
 from utils import runs
 from utils.bootstrap import confusion_matrix, intervals
-from utils.config import Config
+from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
@@ -44,7 +45,8 @@ class Evaluation:
     Attributes:
         run: the run and its network.
         corpus: what it was evaluated on.
-        is_test: whether that was the recorded test set; otherwise it was the whole corpus.
+        is_test: whether that was the recorded test set, or another corpus than that of the training;
+            otherwise it was the whole corpus.
         utterances: in the order of their names.
         targets: (utterances,) class indices, positions in corpus.emotions.
         probabilities: (utterances, classes).
@@ -68,7 +70,15 @@ class Evaluation:
     def title(self) -> str:
         """Which run, on what."""
         part = "test set" if self.is_test else f"all {len(self.targets)} utterances (no test result)"
+        if "protocol" in self.metrics:
+            part = self.metrics["protocol"][0]
         return f"{self.run.path.name} · {self.corpus.name} corpus, {part}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie: the run directory, or a folder of it for another corpus."""
+        across = "protocol" in self.metrics
+        return self.run.path / f"cross-corpus_{self.corpus.name}" if across else self.run.path
 
     def misjudged(self) -> list[int]:
         """Rows whose prediction is wrong, those first of which the network was surest."""
@@ -114,15 +124,17 @@ def evaluate(
     config = run.config
     if everything:
         corpus = find_corpus(config.data)
-        features = load_features(corpus, config, progress)
-        utterances, x = features.utterances, features.x
-        y = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in utterances])
+        _check_emotions(run, corpus, corpus.utterances)
+        corpus = replace(corpus, emotions=run.emotions)
+        utterances, x, y = _everything(corpus, config, progress)
     else:
         data = recorded_test_set(run, config, progress)
         corpus = data.corpus
         by_name = {utterance.name: utterance for utterance in data.features.utterances}
         utterances = tuple(by_name[name] for name in data.split.test)
-        x, y = data.arrays("test")
+        _check_emotions(run, corpus, utterances)
+        corpus = replace(corpus, emotions=run.emotions)
+        x, y = replace(data, corpus=corpus).arrays("test")
     logits = predict(run.model, x, config.train.batch_size)
     evaluation = Evaluation(
         run=run,
@@ -131,11 +143,80 @@ def evaluate(
         utterances=utterances,
         targets=y.numpy(),
         probabilities=logits.softmax(1).numpy(),
-        metrics=measure(config, run.model, x, y, logits),
+        metrics=measure(config, run.model, x, y, logits, run.emotions),
     )
     if history is not None:
         save(evaluation, *history)
     return evaluation
+
+
+def evaluate_across(
+    run_dir: str | Path, name: str, overrides: Sequence[str] = (), progress: bool = True
+) -> Evaluation:
+    """Test a run on another corpus than that of its training, over the emotions that both have.
+
+    Every recording of such an emotion counts, whoever speaks; of the network's answers too only those
+    emotions are looked at, so that it chooses among them alone. The results lie in the run's folder
+    `cross-corpus_NAME`: metrics (with `protocol`, "cross-corpus", `corpus` and `trained_on`), predictions,
+    confusion matrix.
+
+    Args:
+        run_dir: the run directory.
+        name: the other corpus, a key of dataloader.readers.READERS.
+        overrides: see testing.checkpoint.load_run; `data.root` is the place of the other corpus.
+        progress: show a progress bar where features are extracted.
+
+    Raises:
+        UserError: from load_run and find_corpus; when the run was trained on that corpus, or both share fewer
+            than two emotions; when the results cannot be written.
+    """
+    places = [override for override in overrides if override.partition("=")[0].strip() == "data.root"]
+    run = load_run(run_dir, [override for override in overrides if override not in places])
+    place = load_config(runs.DEFAULT_CONFIG, [f"data.corpus={name}", *places]).data
+    data = run.config.data.model_copy(update={"corpus": place.corpus, "root": place.root})
+    config = run.config.model_copy(update={"data": data})
+    trained_on, corpus = runs.read_run(run.path).corpus, find_corpus(data)
+    for warning in corpus.warnings:
+        warn(warning)
+    if corpus.name in trained_on.split("+"):
+        raise UserError(
+            f"{run.path} was trained on {trained_on}: a test across corpora needs another one."
+        )
+    shared = tuple(emotion for emotion in run.emotions if emotion in corpus.emotions)
+    if len(shared) < 2:
+        raise UserError(
+            f"{trained_on} and {corpus.name} share {len(shared)} emotions ({', '.join(shared) or 'none'}); a "
+            "test needs at least two."
+        )
+    chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
+    corpus = replace(corpus, emotions=shared, utterances=chosen)
+    utterances, x, y = _everything(corpus, config, progress)
+    logits = predict(run.model, x, config.train.batch_size)
+    logits = logits[:, [run.emotions.index(emotion) for emotion in shared]]
+    metrics = measure(config, run.model, x, y, logits, shared)
+    metrics |= {"protocol": ["cross-corpus"], "corpus": [corpus.name], "trained_on": [trained_on]}
+    evaluation = Evaluation(run, corpus, True, utterances, y.numpy(), logits.softmax(1).numpy(), metrics)
+    save(evaluation, None, None)
+    return evaluation
+
+
+def _everything(
+    corpus: Corpus, config: Config, progress: bool
+) -> tuple[tuple[Utterance, ...], Tensor, Tensor]:
+    """All usable utterances of a corpus, MFCCs (utterances, n_mfcc, frames) and classes (utterances,)."""
+    features = load_features(corpus, config, progress)
+    y = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
+    return features.utterances, features.x[:], y
+
+
+def _check_emotions(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> None:
+    """Raise a UserError where an utterance's emotion is none that the run knows."""
+    strange = sorted({utterance.emotion for utterance in utterances} - set(run.emotions))
+    if strange:
+        raise UserError(
+            f"{run.path} knows {', '.join(run.emotions)}, and {corpus.root} has {', '.join(strange)} too: it "
+            "is not the corpus of that run, or was changed since."
+        )
 
 
 def recorded_test_set(run: LoadedRun, config: Config, progress: bool = True) -> Data:
@@ -155,7 +236,7 @@ def recorded_test_set(run: LoadedRun, config: Config, progress: bool = True) -> 
         raise UserError(
             f"{run.path} has no {runs.SPLIT_FILE}: which utterances it was not trained on is not known, so "
             "it cannot be tested. How far it agrees with the labels of the whole corpus, training set "
-            "included, tells --all (in Python: everything=True)."
+            "included, tells --all (in notebook_test.ipynb: EVERYTHING = True)."
         )
     data = config.data
     if run.split.corpus == "demo" and data.root is None and data.demo_dir.exists():
@@ -197,7 +278,14 @@ def predict(model: nn.Module, x: Tensor, batch_size: int, frame_seconds: float |
     return logits
 
 
-def measure(config: Config, model: nn.Module, x: Tensor, y: Tensor, logits: Tensor) -> dict[str, list]:
+def measure(
+    config: Config,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    logits: Tensor,
+    emotions: Sequence[str] = EMOTIONS,
+) -> dict[str, list]:
     """Everything that the file of test metrics holds, each key a list.
 
     The earlier implementation's keys: `model`, `epoch` (empty), `loss` (with the training's label smoothing,
@@ -212,6 +300,7 @@ def measure(config: Config, model: nn.Module, x: Tensor, y: Tensor, logits: Tens
         config: of the run.
         model: the network.
         x, y, logits: (utterances, n_mfcc, frames), (utterances,), (utterances, classes), on the CPU.
+        emotions: the classes.
     """
     num_classes = logits.shape[1]
     targets, predictions = y.numpy(), logits.argmax(1).numpy()
@@ -231,7 +320,7 @@ def measure(config: Config, model: nn.Module, x: Tensor, y: Tensor, logits: Tens
         "device": [describe_device(model)],
         "utterances": [len(targets)],
         **{f"{score}_interval": [list(bounds)] for score, bounds in intervals(matrix).items()},
-        "emotions": list(EMOTIONS),
+        "emotions": list(emotions),
         "precision_per_emotion": per_emotion[0].tolist(),
         "recall_per_emotion": per_emotion[1].tolist(),
         "f1_score_per_emotion": per_emotion[2].tolist(),
@@ -277,8 +366,12 @@ def describe_device(model: nn.Module) -> str:
 
 
 def save(evaluation: Evaluation, training: History | None, validation: History | None) -> None:
-    """Write metrics, predictions and the two plots into the run directory."""
-    run_dir, metrics = evaluation.run.path, evaluation.metrics
+    """Write metrics, predictions and the two plots into evaluation.folder."""
+    run_dir, metrics = evaluation.folder, evaluation.metrics
+    try:
+        run_dir.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {run_dir}: {error.strerror or error}.") from error
     name = f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
     write_atomically(run_dir / name, json.dumps(metrics, indent=4, allow_nan=False) + "\n")
     write_atomically(run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation))
@@ -374,8 +467,10 @@ def misjudged_table(evaluation: Evaluation, most: int) -> Table:
 
 def _read_history(run_dir: Path) -> tuple[History | None, History | None]:
     """Training and validation metrics; read before the work begins, so that a damaged file is known early."""
-    run = runs.read_run(run_dir)
-    return run.training, run.validation
+    return tuple(
+        History.load(run_dir / file) if (run_dir / file).exists() else None
+        for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
+    )
 
 
 @exit_on_user_error
@@ -399,11 +494,23 @@ def main(arguments: list[str] | None = None) -> None:
         dest="everything",
         help="evaluate on the whole corpus, training set included, and write nothing: no test result",
     )
-    options = parser.parse_args(arguments)
-    evaluation = evaluate(options.run_dir, options.overrides, everything=options.everything)
+    parser.add_argument(
+        "--corpus",
+        choices=READERS,
+        metavar="NAME",
+        help="test on another corpus than that of the training, over the emotions that both have: "
+        f"{', '.join(READERS)}; data.root=… is its place then",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    if options.corpus and options.everything:
+        parser.error("--corpus takes the whole of another corpus; --all is about the run's own")
+    if options.corpus:
+        evaluation = evaluate_across(options.run_dir, options.corpus, options.overrides)
+    else:
+        evaluation = evaluate(options.run_dir, options.overrides, everything=options.everything)
     print(scores_table(evaluation), emotions_table(evaluation), sep="\n\n")
     if evaluation.is_test:
-        print(f"\nWritten into {evaluation.run.path}: metrics, predictions and plots.")
+        print(f"\nWritten into {evaluation.folder}: metrics, predictions and plots.")
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_notebook_trains_and_its_copy_lies_in_the_run_directory(
     shown = [[kind for output in cell.outputs for kind in output.get("data", {})] for cell in code]
     images = [kinds.count("image/png") for kinds in shown]
     assert max(images) == 1  # no figure is shown twice
-    assert sum(images) == 5  # split, waveform, MFCCs, architecture, curves
+    assert sum(images) == 6  # split, waveform, MFCCs, variants, architecture, curves
     written = nbformat.writes(executed)
     assert "Demo corpus, not EMOVO." in written
     assert "licence keeps sound out of this copy" in written
@@ -173,6 +173,16 @@ def test_in_colab_the_notebook_fetches_its_repository(
     (printed,) = (output.text for output in nb.cells[-1].outputs)
     clone = content.resolve() / "CkTIM-net"
     assert printed.startswith(f"{clone} {clone / 'utils/config.py'} ")
+
+
+def test_the_notebook_offers_to_download_the_corpus(committed, monkeypatch):
+    (offer,) = (cell.source for cell in committed.cells if cell.id == "download")
+    asked = []
+    monkeypatch.setattr("dataloader.download.download", asked.append)
+    exec(offer, {})
+    assert asked == []
+    exec(offer.replace("DOWNLOAD = False", "DOWNLOAD = True"), {})
+    assert asked == ["emovo"]
 
 
 def test_colab_lacks_what_is_installed_in_no_version(tmp_path):

@@ -1,5 +1,7 @@
 """notebook_test.ipynb and notebook_results.ipynb as they are committed, and run on demo runs and on none."""
 
+import base64
+import io
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from dataloader.corpora import DEMO_MARKER, EMOVO_NAMES
 from testing.evaluate import evaluate_others
@@ -115,18 +118,21 @@ def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs
     assert "There are only runs on synthetic speech" in str(outputs(nb, "runs"))
     performance = str(outputs(nb, "performance"))
     assert "demo corpus, holdout" in performance and "±" in performance
-    assert "Missing: no run yet with ω₀ = 24, ω₀ = 25, ω₀ = 26" in str(outputs(nb, "omega_0"))
+    omega_0 = str(outputs(nb, "omega_0"))
+    assert "Missing runs: ω₀ = 24, ω₀ = 25, ω₀ = 26." in omega_0
+    assert "python -m training.train model.n_temporal_aware_block=6 model.omega_0=24" in omega_0
     for id in ("blocks_cktim", "blocks_tim"):
-        assert "Missing: no run yet with 3 TABs, 6 TABs" in str(outputs(nb, id))
+        assert "Missing runs: 3 TABs, 6 TABs." in str(outputs(nb, id))
         assert str(outputs(nb, id)).count("image/png") == 2  # whole and zoomed
-    assert "Missing: no run yet with augmented" in str(outputs(nb, "augmentation"))
+    assert "Missing runs: augmented." in str(outputs(nb, "augmentation"))
     assert count(nb, "image/png") == 6  # scores, twice two trials, confusion matrices
     published = str(outputs(nb, "beside"))
     assert "CkTIM_TAB6_aug" in published and "90.2" in published
     assert "±" not in published  # figures of the demo corpus do not stand beside those of EMOVO
     assert "very probably not unseen" in str(outputs(nb, "caveats"))
     saved = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert len(saved) == 12 and {"accuracy.pdf", "accuracy.png", "tabs_tim_1_zoomed.pdf"} <= set(saved)
+    figures = {"accuracy_holdout.pdf", "accuracy_holdout.png", "tabs_tim_1_zoomed.pdf"}
+    assert len(saved) == 12 and figures <= set(saved)
 
 
 def test_notebook_results_runs_without_any_run(run, tmp_path):
@@ -162,6 +168,25 @@ def test_refreshed_notebooks_keep_their_outputs_and_nothing_of_the_machine(tmp_p
     }
     assert nb.cells[0].metadata == {}
     assert capfd.readouterr().out.endswith("2\n")  # it is seen while it runs
+
+
+def test_refreshed_figures_are_small_and_look_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = (
+        "%matplotlib inline",
+        "from matplotlib.figure import Figure",
+        "figure = Figure()",
+        "figure.subplots().plot([1, 3, 2])",
+        "figure",
+    )
+    path = tiny_notebook(tmp_path / "notebook.ipynb", "\n".join(lines))
+    nb = nbformat.read(path, as_version=4)
+    notebook.execute(nb)
+    notebook.refresh(path)
+    files = [base64.b64decode(outputs(one)[-1].data["image/png"]) for one in (nb, nbformat.read(path, 4))]
+    before, after = (np.asarray(Image.open(io.BytesIO(file)).convert("RGB"), float) for file in files)
+    assert len(files[1]) < len(files[0]) / 1.5
+    assert np.abs(before - after).mean() < 0.5  # of 255
 
 
 @pytest.mark.parametrize(

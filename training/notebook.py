@@ -6,7 +6,9 @@ python -m training.notebook --in-place notebook_*.ipynb    # keep their outputs 
 
 import argparse
 import asyncio
+import base64
 import copy
+import io
 import os
 import signal
 import sys
@@ -16,6 +18,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from PIL import Image
 
 from utils.files import write_atomically
 
@@ -82,6 +85,9 @@ def refresh(path: Path) -> None:
     notebook.metadata = metadata  # without the versions of this machine
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
+    for output in _outputs(notebook):
+        if "image/png" in output.get("data", {}):
+            output.data["image/png"] = _with_palette(output.data["image/png"])
     text = nbformat.writes(notebook) + "\n"
     if "data:audio" in text or '"audio/' in text:
         raise NotebookFailed(f"{path} would hold sound: set CKTIM_AUDIO=0.")
@@ -112,6 +118,14 @@ def execute(notebook: NotebookNode) -> None:
             raise NotebookFailed("interrupted") from None
         (failure,) = (output for output in _outputs(notebook) if output.output_type == "error")
         raise NotebookFailed("\n".join(failure.traceback)) from None
+
+
+def _with_palette(png: str) -> str:
+    """A figure, base64, in 256 colours: nobody sees the difference, and it takes a third of the place."""
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(256)
+    content = io.BytesIO()
+    image.save(content, "PNG", optimize=True)
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def _outputs(notebook: NotebookNode) -> list[NotebookNode]:

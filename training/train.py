@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dataloader.loaders import BatchLoader, Data, feature_statistics, make_loader, prepare_data
+from dataloader.loaders import (
+    BatchLoader,
+    Data,
+    feature_statistics,
+    make_loader,
+    make_training_loader,
+    prepare_data,
+)
 from dataloader.splits import save_split
 from models.cktim import CkTIMNet, build_model, count_parameters
 from utils import runs
@@ -45,31 +52,31 @@ def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool 
         progress: show a progress bar.
 
     Returns:
-        The run directory: model.pt, parameters.txt, split.json, standardisation.json,
+        The run directory: model.pt, parameters.txt, split.json, emotions.json, standardisation.json,
         training_metrics.json, validation_metrics.json, loss_acc.png.
 
     Raises:
-        UserError: when the directory cannot be written, or augmentation is asked for.
+        UserError: when the directory cannot be written, or variants of the training set cannot be made.
         TrainingError: when the loss is no longer a finite number.
     """
-    if config.model.aug:
-        raise UserError("model.aug = true: augmentation is not available yet; set model.aug=false.")
     keep_freed_memory()
     seed_everything(config.train.seed)
     device = pick_device(config.train.device)
+    mean, std = feature_statistics(data.rows("train")[0])
+    train_loader = make_training_loader(config, data, mean, device, progress)
     run_dir = runs.create_run_dir(config, data.corpus.is_demo) if run_dir is None else Path(run_dir)
 
     model = build_for(config, data)
     if config.features.standardise:
-        model.standardise(*feature_statistics(data.arrays("train")[0]))
+        model.standardise(mean, std)
     model.to(device)
     save_config(config, run_dir / runs.PARAMETERS_FILE)
     save_split(data.split, run_dir / runs.SPLIT_FILE)
+    write_atomically(run_dir / runs.EMOTIONS_FILE, json.dumps(data.corpus.emotions))
     statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
     write_atomically(run_dir / runs.STANDARDISATION_FILE, json.dumps(statistics, indent=2))
 
     batch_size, seed = config.train.batch_size, config.train.seed
-    train_loader = make_loader(data, "train", batch_size, shuffle=True, seed=seed, device=device)
     validation_loader = make_loader(data, "validation", batch_size, shuffle=False, seed=seed, device=device)
     training, validation = History(config.model.name), History(config.model.name)
     try:
@@ -142,6 +149,9 @@ def run_epoch(
 ) -> dict[str, float]:
     """Go through a loader once, training where an optimizer is given.
 
+    Targets are classes, or with mixup the shares of all classes; then the one with the largest share counts
+    for the scores.
+
     Returns:
         loss (mean over utterances) and the scores of utils.metrics.scores; in training they are those of
         the weights as they were at each batch.
@@ -160,7 +170,7 @@ def run_epoch(
                 optimizer.step()
             losses.append(loss.detach() * len(y))
             logits.append(output.detach())
-            targets.append(y)
+            targets.append(y if y.ndim == 1 else y.argmax(1))
     targets = torch.cat(targets).cpu()
     predictions = torch.cat(logits).argmax(1).cpu()
     loss = torch.stack(losses).sum().item() / len(targets)

@@ -1,9 +1,10 @@
-"""Runs beside each other: seeds of the same settings brought together, trials of one setting, and tables.
+"""Runs beside each other: seeds and folds of the same settings together, trials of one setting, and tables.
 
 Never together in one mean, curve or table: runs of different corpora, and of different protocols.
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,14 +20,18 @@ from utils.tables import NOTHING, Table
 
 PUBLISHED_RESULTS = DEFAULT_CONFIG.with_name("published_results.yaml")
 
-# Settings that change no result beyond rounding, and the seed.
+# Settings that change no result beyond rounding; seed and fold, of which a group has several; and the
+# protocol, which is recorded with the test set.
 WITHOUT_EFFECT = {
     "train.seed",
+    "data.fold",
+    "data.protocol",
     "train.device",
     "train.results_dir",
     "data.root",
     "data.cache_dir",
     "data.demo_dir",
+    "data.storage",
     "model.conv_algorithm",
 }
 # Settings that every label shows, as `CkTIM, 6 TABs, augmented`.
@@ -42,7 +47,7 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of the same settings, corpus and protocol, with different seeds."""
+    """Runs of the same settings, corpus and protocol, with different seeds or folds."""
 
     runs: tuple[Run, ...]
 
@@ -66,6 +71,12 @@ class Group:
             return run.name
         kan = run.settings.get("model.generator_type") == "convKan"
         return "TIM" if not run.settings["model.ck"] else "CkkTIM" if kan else "CkTIM"
+
+    @property
+    def test_set(self) -> str:
+        """For instance `EMOVO corpus, leave_one_speaker_out, 6 folds`."""
+        run = self.runs[0]
+        return test_set_in_words(run.corpus, run.protocol, run.folds)
 
     @property
     def label(self) -> str:
@@ -92,12 +103,19 @@ class Trial:
         groups: its value → the group.
         missing: values that were asked for and that no run has.
         settings: all other settings, in words.
+        commands: for each missing value the command that trains such a run.
     """
 
     key: str
     groups: Mapping[Any, Group]
     missing: tuple[Any, ...]
     settings: str
+    commands: tuple[str, ...]
+
+    @property
+    def test_set(self) -> str:
+        """On what all of them were tested; empty where there is no group."""
+        return next((group.test_set for group in self.groups.values()), "")
 
     @property
     def network(self) -> str:
@@ -109,13 +127,13 @@ class Trial:
 def group_runs(runs: Iterable[Run]) -> list[Group]:
     """Bring runs of the same settings together, in the order of network, TABs and settings.
 
-    Of two runs with the same seed too the later one counts (by its name, which ends with the time), or the
-    one that was evaluated.
+    Of two runs with the same seed and fold too the later one counts (by its name, which ends with the time),
+    or the one that was evaluated.
     """
     found: dict[str, dict[Any, Run]] = {}
     for run in sorted(runs, key=lambda run: (run.test is not None, run.name)):
-        found.setdefault(_key(run), {})[run.settings.get("train.seed")] = run
-    groups = [Group(tuple(by_seed[seed] for seed in sorted(by_seed, key=str))) for by_seed in found.values()]
+        found.setdefault(_key(run), {})[run.settings.get("train.seed"), run.fold] = run
+    groups = [Group(tuple(same[which] for which in sorted(same, key=_in_turn))) for same in found.values()]
     return sorted(groups, key=_order)
 
 
@@ -125,7 +143,7 @@ def find_trials(
     """Find groups that differ only in one setting.
 
     Args:
-        groups: of one corpus and protocol.
+        groups: of any corpora and protocols; those of a trial are of one.
         key: the setting.
         wanted: the values that a whole trial has; others are shown too where they are there.
         fixed: key → value, for groups to be considered.
@@ -139,45 +157,73 @@ def find_trials(
         settings = group.settings
         if key in settings and all(settings.get(name) == value for name, value in (fixed or {}).items()):
             families.setdefault(_key(group.runs[0], without={key}), {})[settings[key]] = group
-    trials = [
-        Trial(
-            key=key,
-            groups={value: family[value] for value in sorted(family)},
-            missing=tuple(value for value in wanted if value not in family),
-            settings=settings_in_words(next(iter(family.values())).settings, {key, *(fixed or {})}),
+    if key == "model.aug":  # plain runs stand beside every kind of augmentation
+        pairs = [family for family in families.values() if False in family]
+        plain = {_key(family[False].runs[0], {key}): family[False] for family in pairs}
+        for family in families.values():
+            if False not in family:
+                augment = {name for name in family[True].settings if name.startswith("augment.")}
+                match = plain.get(_key(family[True].runs[0], {key, *augment}))
+                family.update({False: match} if match else {})
+    trials = []
+    for family in families.values():
+        settings = next(iter(family.values())).settings
+        missing = tuple(value for value in wanted if value not in family)
+        trials.append(
+            Trial(
+                key=key,
+                groups={value: family[value] for value in sorted(family)},
+                missing=missing,
+                settings=settings_in_words(settings, {key, *(fixed or {})}),
+                commands=tuple(training_command({**settings, key: value}) for value in missing),
+            )
         )
-        for family in families.values()
-    ]
-    trials.sort(key=lambda trial: (len(trial.missing), -len(trial.groups), trial.settings))
-    nothing = Trial(key, {}, tuple(wanted), "")
+    trials.sort(key=lambda t: (len(t.missing), -len(t.groups), t.settings, t.test_set))
+    default = {**_standard(DEFAULT_CONFIG), **(fixed or {})}
+    commands = tuple(training_command({**default, key: value}) for value in wanted)
+    nothing = Trial(key, {}, tuple(wanted), "", commands)
     return [trial for trial in trials if len(trial.groups) > 1] or trials[:1] or [nothing]
 
 
 def settings_in_words(settings: Mapping[str, Any], ignore: Iterable[str] = ()) -> str:
     """`default`, `published`, or the nearer of the two with what differs: `default, train.num_epochs 20`."""
-    ignored = WITHOUT_EFFECT.union(ignore)
-    nearest, fewest = "", None
-    for name, path in (("default", DEFAULT_CONFIG), ("published", PUBLISHED_CONFIG)):
-        standard = _standard(path)
-        differing = {
-            key: value
-            for key, value in settings.items()
-            if key in standard and key not in ignored and value != standard[key]
-        }
-        if fewest is None or len(differing) < len(fewest):
-            nearest, fewest = name, differing
-    shown = [f"{key} {_short(value)}" for key, value in list(fewest.items())[:4]]
-    more = [f"and {len(fewest) - 4} more"] if len(fewest) > 4 else []
+    nearest, differing = _nearest(settings, ignore)
+    shown = [f"{key} {_short(value)}" for key, value in list(differing.items())[:4]]
+    more = [f"and {len(differing) - 4} more"] if len(differing) > 4 else []
     return ", ".join([nearest, *shown, *more])
+
+
+def training_command(settings: Mapping[str, Any]) -> str:
+    """The command that trains a run of such settings, with the first seed and fold."""
+    nearest, differing = _nearest(settings)
+    if settings.get("data.protocol", "holdout") != "holdout":
+        differing["data.protocol"] = settings["data.protocol"]
+    config = ["--config", "conf/published.yaml"] if nearest == "published" else []
+    overrides = [f"{key}={_short(value)}" for key, value in differing.items()]
+    return shlex.join(["python", "-m", "training.train", *config, *overrides])
+
+
+def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result depends on, but for seed, protocol and fold; of plain runs nothing of `augment`."""
+    plain = not settings.get("model.aug", True)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in WITHOUT_EFFECT and not (plain and key.startswith("augment."))
+    }
 
 
 def by_protocol(groups: Iterable[Group]) -> dict[str, list[Group]]:
     """Groups apart by corpus and protocol; the keys say in words which."""
     apart: dict[str, list[Group]] = {}
     for group in groups:
-        run = group.runs[0]
-        apart.setdefault(f"{run.corpus} corpus, {run.protocol or 'unrecorded test set'}", []).append(group)
+        apart.setdefault(group.test_set, []).append(group)
     return apart
+
+
+def test_set_in_words(corpus: str, protocol: str | None, folds: int | None) -> str:
+    """What may stand in one table: `EMOVO corpus, holdout`, `EMOVO corpus, kfold, 10 folds`."""
+    return f"{corpus} corpus, {protocol or 'unrecorded test set'}" + (f", {folds} folds" if folds else "")
 
 
 def value_label(key: str, value: Any) -> str:
@@ -192,20 +238,25 @@ def value_label(key: str, value: Any) -> str:
 
 
 def titled(groups: Iterable[Group]) -> dict[str, Group]:
-    """Groups by label; where two have the same, settings are added."""
+    """Groups by label; where two have the same, settings are added, and where protocols differ, these."""
     groups = list(groups)
+    corpora = {group.runs[0].corpus for group in groups}
+    common = f"{corpora.pop()} corpus, " if len(corpora) == 1 else ""
     labels = [group.label for group in groups]
+    if len(by_protocol(groups)) > 1:
+        labels = [f"{group.label}, {group.test_set.removeprefix(common)}" for group in groups]
     found = {}
     for label, group in zip(labels, groups, strict=True):
-        unique = labels.count(label) == 1
-        found[label if unique else f"{label} ({settings_in_words(group.settings, IN_LABEL)})"] = group
+        if labels.count(label) > 1:
+            label += f" ({settings_in_words(group.settings, IN_LABEL)})"
+        found[f"{label}: {group.runs[0].name}" if label in found else label] = group
     return found
 
 
 def of_one_corpus(runs: Sequence[Run]) -> list[Run]:
-    """The runs on EMOVO; those on the demo corpus where there are no others."""
-    real = [run for run in runs if not run.is_demo]
-    return real or list(runs)
+    """The runs on EMOVO, or else on some other corpus; those on the demo corpus where there are no others."""
+    corpora = sorted({run.corpus for run in runs}, key=lambda name: (name == "demo", name != "EMOVO", name))
+    return [run for run in runs if run.corpus == corpora[0]]
 
 
 def mean_std(values: np.ndarray) -> str:
@@ -229,7 +280,7 @@ def accuracies(groups: Sequence[Group]) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def confusion_matrices(groups: Sequence[Group]) -> dict[str, np.ndarray]:
-    """Confusion matrices by title, (classes, classes) counts, those of several seeds added up."""
+    """Confusion matrices by title, (classes, classes) counts, those of several seeds or folds added up."""
     found = {}
     for title, group in titled(groups).items():
         matrices = [run.test["confusion_matrix"] for run in group.tested if "confusion_matrix" in run.test]
@@ -260,12 +311,13 @@ def performance_tables(groups: Sequence[Group]) -> list[Table]:
             [
                 {
                     **_row_head(group),
+                    **_seeds_and_folds(group),
                     **{name: mean_std(group.values(score)) for score, name in SCORES.items()},
                 }
                 for group in some
             ],
             f"Test scores in % ({where})",
-            _seeds_note(some),
+            _spread_note(some),
         )
         for where, some in by_protocol(groups).items()
     ]
@@ -273,14 +325,18 @@ def performance_tables(groups: Sequence[Group]) -> list[Table]:
 
 def cost_table(groups: Sequence[Group]) -> Table:
     """Trainable parameters and inference times of each group, whatever it was tested on."""
-    rows = []
+    same: dict[str, list[Run]] = {}
     for group in groups:
+        same.setdefault(_key(group.runs[0], test_set=False), []).extend(group.runs)
+    rows = []
+    for group in (Group(tuple(runs)) for runs in same.values()):
         devices = {run.test["device"][0] for run in group.tested if "device" in run.test}
         one, whole = group.values("inference_time_one_sample"), group.values("inference_time_tot")
         parameters = group.values("trainable_parameters")
         rows.append(
             {
                 **_row_head(group),
+                "runs": str(len(group.tested)),
                 "parameters": f"{int(parameters[0]):,}" if len(parameters) else NOTHING,
                 "one utterance": f"{1000 * np.median(one):.1f} ms" if len(one) else NOTHING,
                 "whole test set": f"{np.median(whole):.2f} s" if len(whole) else NOTHING,
@@ -294,15 +350,15 @@ def cost_table(groups: Sequence[Group]) -> Table:
     return Table(rows, "Trainable parameters and inference time", [note])
 
 
-def augmentation_table(trials: Sequence[Trial]) -> Table:
-    """Test accuracy without and with augmentation, for each pair of groups."""
-    rows = []
+def augmentation_tables(trials: Sequence[Trial]) -> list[Table]:
+    """Test accuracy without and with augmentation, for pairs of groups; one table a corpus and protocol."""
+    apart: dict[str, list[dict[str, str]]] = {}
     for trial in trials:
         plain, augmented = trial.groups.get(False), trial.groups.get(True)
         group = plain or augmented
         if group is None:
             continue
-        rows.append(
+        apart.setdefault(trial.test_set, []).append(
             {
                 "network": group.network,
                 "TABs": str(group.settings["model.n_temporal_aware_block"]),
@@ -311,7 +367,10 @@ def augmentation_table(trials: Sequence[Trial]) -> Table:
                 "augmented": mean_std(augmented.values("accuracy")) if augmented else NOTHING,
             }
         )
-    return Table(rows, "Test accuracy in %, without and with augmentation")
+    return [
+        Table(rows, f"Test accuracy in % ({where}), without and with augmentation")
+        for where, rows in apart.items()
+    ]
 
 
 def published_table(published: Mapping[str, Any], groups: Sequence[Group]) -> Table:
@@ -319,16 +378,16 @@ def published_table(published: Mapping[str, Any], groups: Sequence[Group]) -> Ta
 
     Args:
         published: what load_published_results returns.
-        groups: ours, all of one corpus and protocol; of the demo corpus none are shown.
+        groups: ours, of which those are shown that were tested on a holdout of the real corpus.
     """
-    ours = [group for group in groups if not group.runs[0].is_demo]
+    ours = [group for group in groups if not group.runs[0].is_demo and group.runs[0].protocol == "holdout"]
     rows = []
     for run in published["runs"]:
         row = {
             "run": run["name"],
-            "published: test": f"{100 * run['test']['accuracy']:.1f}",
-            "validation": f"{100 * run['validation_accuracy']:.1f}",
-            "training": f"{100 * run['training_accuracy']:.1f}",
+            "published test": f"{100 * run['test']['accuracy']:.1f}",
+            "published validation": f"{100 * run['validation_accuracy']:.1f}",
+            "published training": f"{100 * run['training_accuracy']:.1f}",
         }
         for name in ("published", "default"):
             matching = [
@@ -341,7 +400,11 @@ def published_table(published: Mapping[str, Any], groups: Sequence[Group]) -> Ta
             seeds = f" (n = {len(values)})" if len(values) > 1 else ""
             row[f"ours, {name} settings"] = f"{mean_std(values)}{seeds}"
         rows.append(row)
-    return Table(rows, "Accuracy in %: as published, and ours on test sets that training never saw")
+    notes = [
+        f"{NOTHING}: no run yet. python -m training.train makes it, with key=value for what the run's name "
+        "says, and for the published settings with --config conf/published.yaml."
+    ]
+    return Table(rows, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
 
 
 def load_published_results() -> dict[str, Any]:
@@ -388,13 +451,25 @@ def _row_head(group: Group) -> dict[str, str]:
         "network": group.network + (", augmented" if group.settings.get("model.aug") else ""),
         "TABs": str(group.settings.get("model.n_temporal_aware_block", NOTHING)),
         "settings": settings_in_words(group.settings, IN_LABEL),
-        "seeds": str(len(group.tested)),
     }
 
 
-def _seeds_note(groups: Sequence[Group]) -> list[str]:
-    several = any(len(group.tested) > 1 for group in groups)
-    return ["± is the standard deviation over seeds; each seed draws its own test set."] if several else []
+def _seeds_and_folds(group: Group) -> dict[str, str]:
+    """How many there are, and of a protocol with folds, of how many."""
+    counted = {"seeds": str(len({run.settings.get("train.seed") for run in group.tested}))}
+    if group.runs[0].folds:
+        counted["folds"] = f"{len({run.fold for run in group.tested})} of {group.runs[0].folds}"
+    return counted
+
+
+def _spread_note(groups: Sequence[Group]) -> list[str]:
+    """What ± is; the groups are of one protocol."""
+    if not any(len(group.tested) > 1 for group in groups):
+        return []
+    if not groups[0].runs[0].folds:
+        return ["± is the standard deviation over seeds; each seed draws its own test set."]
+    seeds = {run.settings.get("train.seed") for group in groups for run in group.tested}
+    return [f"± is the standard deviation over folds{' and seeds' if len(seeds) > 1 else ''}."]
 
 
 def _short(value: Any) -> str:
@@ -402,13 +477,20 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
 
 
-def _key(run: Run, without: Iterable[str] = ()) -> str:
-    """Equal for runs that may stand in one group: the same corpus, protocol, and settings but `without`."""
-    settings = {
-        key: value for key, value in run.settings.items() if key not in WITHOUT_EFFECT and key not in without
-    }
+def _in_turn(seed_and_fold: tuple[int | None, int | None]) -> tuple[int, ...]:
+    """By seed, then fold; unknown ones first."""
+    return tuple(-1 if number is None else number for number in seed_and_fold)
+
+
+def _key(run: Run, without: Iterable[str] = (), test_set: bool = True) -> str:
+    """Equal for runs that may stand in one group: the same corpus, protocol, and settings but `without`.
+
+    With `test_set` false, equal for runs of the same settings whatever they were tested on.
+    """
+    settings = {key: value for key, value in with_effect(run.settings).items() if key not in without}
     unknown = "" if run.config else run.name  # nobody knows its other settings
-    return json.dumps([run.corpus, run.protocol, unknown, settings], sort_keys=True)
+    where = [run.corpus, run.protocol, run.folds] if test_set else []
+    return json.dumps([*where, unknown, settings], sort_keys=True)
 
 
 def _order(group: Group) -> tuple:
@@ -421,6 +503,21 @@ def _order(group: Group) -> tuple:
         settings.get("model.omega_0", 0),
         _key(group.runs[0]),
     )
+
+
+def _nearest(settings: Mapping[str, Any], ignore: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
+    """`default` or `published`, whichever is nearer, and the settings that differ from it."""
+    ignored = set(ignore)
+    differing = {}
+    for name, path in (("default", DEFAULT_CONFIG), ("published", PUBLISHED_CONFIG)):
+        standard = _standard(path)
+        differing[name] = {
+            key: value
+            for key, value in with_effect(settings).items()
+            if key in standard and key not in ignored and value != standard[key]
+        }
+    nearest = min(differing, key=lambda name: len(differing[name]))
+    return nearest, differing[nearest]
 
 
 @cache

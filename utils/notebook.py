@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
 
 from utils.comparison import Trial, value_label
-from utils.plots import save_figure
+from utils.plots import plot_variants, save_figure
 from utils.plots_results import plot_curves
 from utils.runs import Run
 
@@ -24,6 +24,23 @@ def audio_player(wave: np.ndarray, sample_rate: int) -> HTML | Audio:
     if os.environ.get("CKTIM_AUDIO") == "0":
         return HTML("<em>Run this cell to listen; the corpus's licence keeps sound out of this copy.</em>")
     return Audio(wave, rate=sample_rate)
+
+
+def show_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: str) -> Figure:
+    """Display a player for an utterance and each of its variants, and return a figure of all of them.
+
+    Args:
+        variants: name → waveform (samples,), all of the same length.
+        sample_rate: in Hz.
+        title: of the figure.
+    """
+    for name, wave in variants.items():
+        player = audio_player(wave, sample_rate)
+        if isinstance(player, HTML):  # the same note in place of each
+            display(player)
+            break
+        display(Markdown(name), player)
+    return plot_variants(variants, sample_rate, title)
 
 
 def corpus_banner(name: str, utterances: int, is_demo: bool) -> HTML:
@@ -46,6 +63,8 @@ def runs_banner(runs: Sequence[Run]) -> HTML:
         return HTML("<strong>No run yet.</strong> Train one with <code>notebook_train.ipynb</code>.")
     tested = sum(run.test is not None for run in runs)
     count = f"{len(runs)} run{'s'[: len(runs) > 1]}, {tested} of them evaluated"
+    if tested < len(runs):
+        count += " (<code>notebook_test.ipynb</code> evaluates the others)"
     if not runs[0].is_demo:
         return HTML(f"<strong>{html.escape(runs[0].corpus)}</strong>: {count}.")
     return _demo_box(f"There are only runs on synthetic speech, made to show that everything runs: {count}.")
@@ -69,14 +88,13 @@ def keep(figure: Figure, name: str, folder: str | Path | None) -> Figure:
 
 
 def show_trials(
-    trials: Sequence[Trial], name: str, corpus: str, folder: str | Path | None = None, at_least: int = 1
+    trials: Sequence[Trial], name: str, folder: str | Path | None = None, at_least: int = 1
 ) -> None:
     """Display the learning curves of each trial, whole and their second half, and say what is missing.
 
     Args:
         trials: what utils.comparison.find_trials returns.
         name: what the files of the figures begin with.
-        corpus: for the titles.
         folder: where to save the figures; None for nowhere.
         at_least: values that a trial must have for its curves to be shown.
     """
@@ -92,7 +110,7 @@ def show_trials(
         if len(curves) < at_least:
             continue
         epochs = max(len(training) for histories in curves.values() for training, _ in histories)
-        title = f"{corpus} corpus · {trial.network}"
+        title = f"{trial.test_set} · {trial.network}"
         display(keep(plot_curves(curves, title), f"{name}_{number}", folder))
         if epochs >= 10:
             half = epochs // 2, epochs
@@ -102,9 +120,14 @@ def show_trials(
 
 def _trial_in_words(trial: Trial, several: bool) -> str:
     missing = ", ".join(value_label(trial.key, value) for value in trial.missing)
+    over = "seeds and folds" if any(group.runs[0].folds for group in trial.groups.values()) else "seeds"
+    commands = "\n".join(trial.commands)
     parts = [
-        f"**{trial.network}**; settings: {trial.settings}." if trial.groups else "",
-        "Lines are means over seeds, bands one standard deviation." if several else "",
-        f"**Missing: no run yet with {missing}.**" if missing else "",
+        f"**{trial.network}** ({trial.test_set}); settings: {trial.settings}." if trial.groups else "",
+        f"Lines are means over {over}, bands one standard deviation." if several else "",
+        f"**Missing runs: {missing}.** `notebook_test.ipynb` evaluates them once they are trained:\n\n"
+        f"```\n{commands}\n```"
+        if missing
+        else "",
     ]
     return " ".join(part for part in parts if part)

@@ -145,6 +145,39 @@ def plot_waveform(wave: np.ndarray, sample_rate: int, title: str) -> Figure:
 
 
 @with_look
+def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: str) -> Figure:
+    """An utterance and its variants below each other: on the left the waveform, on the right its spectrum.
+
+    Args:
+        variants: name → waveform (samples,), all of the same length; the first is the utterance itself.
+        sample_rate: in Hz.
+    """
+    figure = Figure(figsize=(WIDTH, 0.8 + 0.85 * len(variants)), layout="constrained")
+    figure.suptitle(title)
+    rows = figure.subplots(len(variants), 2, sharex=True, squeeze=False)
+    for number, ((waves, spectra), (name, wave)) in enumerate(zip(rows, variants.items(), strict=True)):
+        seconds = len(wave) / sample_rate
+        colour = TRAINING if number == 0 else VALIDATION
+        waves.plot(np.arange(len(wave)) / sample_rate, wave, color=colour, linewidth=0.4)
+        limit = 1.1 * max(float(np.abs(wave).max(initial=0)), 1e-3)
+        waves.set(ylim=(-limit, limit), xlim=(0, seconds), yticks=[0])
+        waves.set_title(name, loc="left", fontsize=9)
+        window = min(512, len(wave))
+        frames = np.lib.stride_tricks.sliding_window_view(wave, window)[:: window // 2]
+        power = np.abs(np.fft.rfft(frames * np.hanning(window))).T ** 2
+        decibels = 10 * np.log10(np.maximum(power, 1e-7 * power.max() + 1e-12))
+        kilohertz = sample_rate / 2_000
+        spectra.imshow(
+            decibels, aspect="auto", origin="lower", cmap="cividis", extent=(0, seconds, 0, kilohertz)
+        )
+        spectra.set(ylim=(0, min(8, kilohertz)), ylabel="kHz")
+        spectra.grid(False)
+    for axes in rows[-1]:
+        axes.set_xlabel("time (s)")
+    return figure
+
+
+@with_look
 def plot_mfcc(mfcc: np.ndarray, hop_length: int, sample_rate: int, title: str) -> Figure:
     """MFCCs as an image, frames to the right and coefficients upwards.
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from utils.emotions import ENGLISH
+from utils.emotions import EMOTIONS, ENGLISH
 from utils.metrics import History
 from utils.plots import COLOURS, WIDTH, with_look
 
@@ -87,7 +87,9 @@ def plot_scores(
         title: of the figure.
         label: of the axis.
     """
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.4 * len(values)), layout="constrained")
+    names = [textwrap.fill(group, width=44) for group in values]
+    height = max(0.4, 0.15 + 0.15 * max((name.count("\n") + 1 for name in names), default=1))
+    figure = Figure(figsize=(WIDTH, 1.5 + height * len(values)), layout="constrained")
     axes = figure.subplots()
     for row, (group, scores) in enumerate(values.items()):
         mean = scores.mean()
@@ -102,14 +104,14 @@ def plot_scores(
         axes.plot(100 * mean, row, "D", color="0.15", markersize=6, zorder=4)
         above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 9}
         axes.annotate(f"{100 * mean:.1f}", (100 * mean, row), **above)
-    axes.set_yticks(range(len(values)), values)
+    axes.set_yticks(range(len(values)), names)
     axes.set_ylim(len(values) - 0.4, -0.8)
     axes.grid(False, axis="y")
-    chance = 100 / len(ENGLISH)
+    chance = 100 / len(EMOTIONS)
     axes.axvline(chance, color="0.6", linestyle=":", linewidth=1)
     axes.text(chance + 0.5, len(values) - 0.45, "chance", fontsize=8, color="0.4")
     axes.set(title=title, ylabel="runs", xlim=(0, 100))
-    axes.set_xlabel(f"{label}; line: standard deviation over runs, or 95 % interval of a single one")
+    axes.set_xlabel(f"{label}\nline: standard deviation over runs, or 95 % interval of a single one")
     return figure
 
 
@@ -127,7 +129,8 @@ def plot_confusion_matrices(matrices: Mapping[str, np.ndarray], labels: Sequence
     size = (WIDTH - 1.4) / columns - 0.4  # inches; the colour bar takes 1.4
     titles = [textwrap.fill(name, width=round(11 * size)) for name in matrices]
     heading = 0.5 + 0.16 * max(title.count("\n") for title in titles)
-    figure = Figure(figsize=(WIDTH, 1.1 + rows * (min(size, WIDTH / 2) + heading)), layout="constrained")
+    width = WIDTH if columns > 1 else WIDTH / 2 + 1.8
+    figure = Figure(figsize=(width, 1.1 + rows * (min(size, WIDTH / 2) + heading)), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, name, matrix in zip(grid.flat, titles, matrices.values(), strict=False):
@@ -179,4 +182,4 @@ def _logarithmic_where_wide(axes: Axes) -> None:
     if len(values) and values.max() > 20 * values.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_ylabel(f"{axes.get_ylabel()[:-1]}, logarithmic)")
+        axes.set_ylabel(axes.get_ylabel().replace(" (nats)", "\n(nats, logarithmic)"))

@@ -18,6 +18,7 @@ from utils.progress import warn
 MODEL_FILE = "model.pt"
 PARAMETERS_FILE = "parameters.txt"
 SPLIT_FILE = "split.json"
+EMOTIONS_FILE = "emotions.json"  # the classes, in the order of the network's scores
 STANDARDISATION_FILE = "standardisation.json"
 TRAINING_METRICS_FILE = "training_metrics.json"
 VALIDATION_METRICS_FILE = "validation_metrics.json"
@@ -32,15 +33,20 @@ PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
 FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")
 
 
-def run_name(config: Config, is_demo: bool, now: datetime) -> str:
-    """For instance `CkTIM_aug_demo_TAB6_seed0_2026-01-31_14-05-59`; `demo` marks the synthetic corpus."""
+def run_name(config: Config, is_demo: bool, now: datetime | None = None) -> str:
+    """For instance `CkTIM_aug_demo_TAB6_seed0_2026-01-31_14-05-59`; `demo` marks the synthetic corpus.
+
+    Protocols other than holdout stand there with the fold: `CkTIM_TAB6_kfold_fold3_seed0_2026-…`. The time is
+    left out where there is none.
+    """
     parts = [
         config.model.name,
         *(["aug"] if config.model.aug else []),
         *(["demo"] if is_demo else []),
         f"TAB{config.model.n_temporal_aware_block}",
+        *([] if config.data.protocol == "holdout" else [config.data.protocol, f"fold{config.data.fold}"]),
         f"seed{config.train.seed}",
-        now.strftime("%Y-%m-%d_%H-%M-%S"),
+        *([now.strftime("%Y-%m-%d_%H-%M-%S")] if now else []),
     ]
     return "_".join(parts)
 
@@ -77,6 +83,8 @@ class Run:
         config: None where it holds no configuration that can be read.
         corpus: "EMOVO" or "demo".
         protocol: how the test set was drawn, such as "holdout"; None where the run did not record it.
+        fold, folds: which of the protocol's folds the test set is, counted from 0, and how many there are;
+            None where the protocol has none.
         training, validation: metrics of each epoch; None where there are none.
         test: metrics of the test set, each a list (`testing.evaluate` writes them); None before it ran.
     """
@@ -85,6 +93,8 @@ class Run:
     config: Config | None
     corpus: str
     protocol: str | None
+    fold: int | None
+    folds: int | None
     training: History | None
     validation: History | None
     test: Mapping[str, list] | None
@@ -130,6 +140,8 @@ def read_run(run_dir: str | Path) -> Run:
         config=config,
         corpus=split.get("corpus", "demo" if is_demo else "EMOVO"),
         protocol=split.get("protocol"),
+        fold=split.get("fold"),
+        folds=split.get("folds"),
         training=_history(run_dir / TRAINING_METRICS_FILE),
         validation=_history(run_dir / VALIDATION_METRICS_FILE),
         test=read_test_metrics(tests[0]) if tests else None,
@@ -168,7 +180,7 @@ def list_runs(results_dir: str | Path) -> list[Run]:
 
 
 def newest_run(results_dir: str | Path) -> Path:
-    """The run directory whose weights were written last.
+    """The run directory whose weights were written last; one that recorded no test set, where all are such.
 
     Raises:
         UserError: when there is none.
@@ -179,7 +191,8 @@ def newest_run(results_dir: str | Path) -> Path:
             f"{results_dir} holds no run with weights ({MODEL_FILE}) yet: train one, with "
             "notebook_train.ipynb or `python -m training.train`."
         )
-    return max(weights, key=lambda path: path.stat().st_mtime).parent
+    newest = max(weights, key=lambda path: (path.with_name(SPLIT_FILE).exists(), path.stat().st_mtime))
+    return newest.parent
 
 
 def read_test_metrics(path: str | Path) -> dict[str, list]:
@@ -188,7 +201,10 @@ def read_test_metrics(path: str | Path) -> dict[str, list]:
     Raises:
         MetricsError: when the file is missing, cut off, or something else.
     """
-    content = read_json(Path(path))
+    try:
+        content = read_json(Path(path))
+    except MetricsError as error:
+        raise MetricsError(f"{error} Or evaluate the run: that writes it anew.") from error
     required = {
         "model",
         "accuracy",
@@ -207,7 +223,7 @@ def read_test_metrics(path: str | Path) -> dict[str, list]:
     ):
         raise MetricsError(
             f"{path} does not hold test metrics: expected lists of one value for "
-            f"{', '.join(sorted(required))}. Delete it, and evaluate the run again."
+            f"{', '.join(sorted(required))}. Evaluate the run: that writes it anew."
         )
     return content
 
@@ -259,9 +275,12 @@ def name_tells(name: str) -> dict[str, Any]:
         told["model.generator_type"] = "convKan" if network[1] == "Ckk" else "conv"
     if "aug" in name.split("_"):
         told["model.aug"] = True
+    if protocol := re.search(r"(?<![^_])(kfold|leave_one_(?:speaker|sentence)_out)(?![^_])", name):
+        told["data.protocol"] = protocol[1]
     for key, word in (
         ("model.n_temporal_aware_block", "TAB"),
         ("model.omega_0", "omega_0_"),
+        ("data.fold", "fold"),
         ("train.seed", "seed"),
     ):
         if number := re.search(rf"(?<![^_]){word}(\d+)(?![^_])", name):
@@ -321,13 +340,14 @@ def _history(path: Path) -> History | None:
     return History.load(path) if path.exists() else None
 
 
-def _read_split_header(path: Path) -> dict[str, str]:
-    """Corpus and protocol, as far as recorded (dataloader.splits reads the whole file)."""
+def _read_split_header(path: Path) -> dict[str, Any]:
+    """Corpus, protocol and fold, as far as recorded (dataloader.splits reads the whole file)."""
     if not path.exists():
         return {}
     content = read_json(path)
     try:
-        return {key: str(content[key]) for key in ("corpus", "protocol")}
+        names = {key: str(content[key]) for key in ("corpus", "protocol")}
+        return names | {key: content.get(key) for key in ("fold", "folds")}
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error
 

@@ -60,10 +60,12 @@ class Table:
 
 
 def _html_row(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
-    texts = (
-        f'<{tag} style="text-align: {side}; white-space: nowrap">{html.escape(cell)}</{tag}>'
-        for cell, side in zip(cells, sides, strict=True)
-    )
+    """Headings and texts of several words may take several lines in a narrow window."""
+    texts = []
+    for cell, side in zip(cells, sides, strict=True):
+        wraps = " " in cell and (tag == "th" or side == "left")
+        style = f"text-align: {side}; white-space: {'normal' if wraps else 'nowrap'}"
+        texts.append(f'<{tag} style="{style}">{html.escape(cell)}</{tag}>')
     return f"<tr>{''.join(texts)}</tr>"
 
 

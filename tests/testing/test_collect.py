@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from testing.collect import collect, load_collected_table, main
+from testing.collect import bring_together, collect, load_collected_tables, main, rows_of
 from testing.evaluate import evaluate
 from utils.errors import UserError
 from utils.metrics import History
@@ -61,8 +61,8 @@ def test_the_table_brings_seeds_together_and_names_what_differs(some_runs, tmp_p
     assert [row["settings"] for row in collected["runs"]] == 2 * [{"model.af_type": "sin"}] + 2 * [
         {"model.af_type": "KAF"}
     ]
-    table = load_collected_table(file, "Activations")
-    assert [(row["af_type"], row["runs"], row["test"]) for row in table.rows] == [
+    (table,) = load_collected_tables(file, "Activations")
+    assert [(row["af_type"], row["seeds"], row["test"]) for row in table.rows] == [
         ("sin", "2", "55.0 ± 7.1"),
         ("KAF", "2", "80.0 ± 0.0"),
     ]
@@ -71,15 +71,38 @@ def test_the_table_brings_seeds_together_and_names_what_differs(some_runs, tmp_p
     assert "55.0 ± 7.1" in capsys.readouterr().out
 
 
-def test_other_corpora_and_protocols_are_other_rows(some_runs, tmp_path):
+def test_other_corpora_and_protocols_are_other_tables(some_runs, tmp_path):
     split = json.loads((some_runs[1] / "split.json").read_text())
     (some_runs[1] / "split.json").write_text(json.dumps({**split, "protocol": "kfold"}))
     main([*map(str, some_runs[:2]), "--json", str(tmp_path / "both.json")])
-    rows = load_collected_table(tmp_path / "both.json", "Both").rows
-    assert [(row["test set"], row["test"]) for row in rows] == [
-        ("EMOVO corpus, holdout", "50.0"),
-        ("EMOVO corpus, kfold", "60.0"),
+    tables = load_collected_tables(tmp_path / "both.json", "Both")
+    assert [(table.caption, [row["test"] for row in table.rows]) for table in tables] == [
+        ("Both (EMOVO corpus, holdout)", ["50.0"]),
+        ("Both (EMOVO corpus, kfold)", ["60.0"]),
     ]
+
+
+def test_folds_come_together_like_seeds_and_missing_ones_show(some_runs, tmp_path):
+    """Two seeds × two of six folds are one row; those folds are of the recorded split, not of a setting."""
+    for number, run in enumerate(some_runs):
+        split = json.loads((run / "split.json").read_text())
+        folds = {"protocol": "leave_one_speaker_out", "fold": number // 2, "folds": 6}
+        (run / "split.json").write_text(json.dumps({**split, **folds}))
+        text = (run / "parameters.txt").read_text().replace("af_type: KAF", "af_type: sin")
+        text = text.replace("fold: 0", f"fold: {number // 2}").replace("holdout", "leave_one_speaker_out")
+        (run / "parameters.txt").write_text(text)
+    main([*map(str, some_runs), "--json", str(tmp_path / "folds.json")])
+    (table,) = load_collected_tables(tmp_path / "folds.json", "Folds")
+    assert table.caption == "Folds (EMOVO corpus, leave_one_speaker_out, 6 folds)"
+    (row,) = table.rows
+    assert (row["seeds"], row["folds"], row["test"]) == ("2", "2 of 6", "67.5 ± 15.0")
+    assert "over folds and seeds" in table.notes[0]
+
+
+def test_rows_keep_all_they_say_when_they_are_taken_apart_and_brought_together(some_runs):
+    collected = collect(some_runs)
+    assert bring_together(rows_of(collected)) == collected
+    assert bring_together(rows_of(collected)[:1])["runs"][0]["settings"] == {}
 
 
 @pytest.mark.parametrize(
@@ -101,8 +124,8 @@ def test_what_is_not_finished_is_refused(some_runs, tmp_path, capsys, file, mess
 
 
 def test_a_missing_file_names_the_command_and_another_one_is_refused(tmp_path):
-    table = load_collected_table(tmp_path / "none.json", "Results")
+    (table,) = load_collected_tables(tmp_path / "none.json", "Results")
     assert not table.rows and "none.json" in str(table) and "python -m testing.collect" in str(table)
     (tmp_path / "other.json").write_text('{"hops": []}')
     with pytest.raises(UserError, match="not written by"):
-        load_collected_table(tmp_path / "other.json", "Results")
+        load_collected_tables(tmp_path / "other.json", "Results")

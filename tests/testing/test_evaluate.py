@@ -12,24 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix
 
-from dataloader.corpora import DEMO_MARKER
+from dataloader.corpora import DEMO_MARKER, read_corpus
 from dataloader.loaders import prepare_data
+from dataloader.mfcc import load_features
 from dataloader.splits import load_split, save_split
 from models.cktim import count_parameters
 from testing.checkpoint import load_run
 from testing.evaluate import (
     emotions_table,
     evaluate,
+    evaluate_across,
     evaluate_others,
     main,
     misjudged_table,
     predict,
     scores_table,
 )
+from training.train import fit
+from utils.config import Config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
 from utils.metrics import History, scores
@@ -322,6 +327,18 @@ def test_damage_is_reported_in_one_line(run_dir, capsys, damage, message):
     assert re.search(message, line)
 
 
+def test_damaged_test_metrics_are_written_anew(run_dir):
+    evaluate(run_dir, progress=False)
+    (file,) = run_dir.glob("*_test_metrics.json")
+    whole = file.read_text()
+    cut(file.name)(run_dir)
+    with pytest.raises(UserError, match=r"test_metrics.json is not a whole JSON file.*evaluate the run"):
+        read_run(run_dir)
+    evaluate(run_dir, progress=False)
+    assert json.loads(file.read_text()).keys() == json.loads(whole).keys()
+    assert read_run(run_dir).test["accuracy"] == json.loads(whole)["accuracy"]
+
+
 def test_code_in_the_weights_is_refused_and_does_not_run(run_dir, tmp_path):
     torch.save({"weight": Code(tmp_path / "it_ran")}, run_dir / "model.pt")
     with pytest.raises(UserError, match="holds objects or code"):
@@ -363,3 +380,129 @@ def test_without_configuration_the_name_and_the_call_take_its_place(trained, run
     assert again.config.model == load_run(trained).config.model
     with pytest.raises(UserError, match="n_temporal_aware_block is 2 by its name, 6 by the call"):
         load_run(run_dir, rest, [*fallback[:2], "model.n_temporal_aware_block=6", "model.omega_0=25"])
+
+
+# --- on another corpus ---
+
+
+@pytest.fixture(scope="module")
+def emodb(tmp_path_factory) -> Path:
+    """A few sounds in EMO-DB's layout: four utterances of each of its emotions."""
+    root = tmp_path_factory.mktemp("tiny") / "EMO-DB"
+    (root / "wav").mkdir(parents=True)
+    for number, initial in enumerate("WLEFTNA"):
+        for sentence in ("a01", "a02", "b01", "b02"):
+            rng = np.random.default_rng(number)
+            wave = np.sin(0.05 * (number + 1) * np.arange(3_000)) + 0.1 * rng.standard_normal(3_000)
+            soundfile.write(root / f"wav/03{sentence}{initial}a.wav", 0.3 * wave, 16_000)
+    return root
+
+
+def test_across_corpora_the_shared_emotions_count(run_dir, emodb, capsys):
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+    main([str(run_dir), "--corpus", "emodb", f"data.root={emodb}"])
+    printed = capsys.readouterr().out
+    folder = run_dir / "cross-corpus_EMO-DB"
+    assert "EMO-DB corpus, cross-corpus" in printed and f"Written into {folder}" in printed
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == before
+    assert read_run(run_dir).test is None  # it is no test on the recorded test set
+
+    metrics = json.loads((folder / "CkTIM_test_metrics.json").read_text())
+    assert metrics["emotions"] == ["dis", "gio", "neu", "pau", "rab", "tri"]  # no surprise, no boredom
+    assert metrics["utterances"] == [24] and metrics["utterances_per_emotion"] == [4] * 6
+    assert (metrics["protocol"], metrics["corpus"], metrics["trained_on"]) == (
+        *(["cross-corpus"], ["EMO-DB"]),
+        ["EMOVO"],
+    )
+    rows = read_predictions(folder)
+    assert list(rows[0])[5:] == metrics["emotions"]
+    for row in rows:
+        assert row["predicted"] == max(metrics["emotions"], key=lambda e: float(row[e]))
+        assert sum(float(row[e]) for e in metrics["emotions"]) == pytest.approx(1, abs=1e-5)
+    hits = sum(row["true"] == row["predicted"] for row in rows)
+    assert metrics["accuracy"] == [pytest.approx(hits / 24)]
+    true = {row["utterance"]: row["true"] for row in rows}
+    assert true["03a01Wa"] == "rab" and true["03b01Ta"] == "tri"
+
+
+def test_across_corpora_answers_are_those_of_the_whole_network(run_dir, emodb):
+    evaluation = evaluate_across(run_dir, "emodb", [f"data.root={emodb}"], progress=False)
+    run, corpus = evaluation.run, read_corpus("emodb", emodb)
+    features = load_features(corpus, run.config, progress=False)
+    logits = dict(zip((u.name for u in features.utterances), predict(run.model, features.x, 4), strict=True))
+    for utterance, probabilities in zip(evaluation.utterances, evaluation.probabilities, strict=True):
+        shared = logits[utterance.name][[EMOTIONS.index(e) for e in evaluation.corpus.emotions]]
+        assert probabilities == pytest.approx(shared.softmax(0).numpy(), abs=1e-5)
+
+
+def test_across_corpora_needs_another_corpus_with_two_emotions_at_least(run_dir, tiny_emovo, emodb, tmp_path):
+    with pytest.raises(UserError, match="was trained on EMOVO"):
+        evaluate_across(run_dir, "emovo", [f"data.root={tiny_emovo}"], progress=False)
+    with pytest.raises(UserError, match="no such folder"):
+        evaluate_across(run_dir, "emodb", ["data.root=gone"], progress=False)
+    with pytest.raises(UserError, match=r"train\.seed=1: the run was trained"):
+        evaluate_across(run_dir, "emodb", [f"data.root={emodb}", "train.seed=1"], progress=False)
+    for emotion in ("angry", "smug"):
+        (tmp_path / "mine" / emotion).mkdir(parents=True)
+        shutil.copy(emodb / "wav/03a01Wa.wav", tmp_path / "mine" / emotion)
+    with pytest.raises(UserError, match=r"EMOVO and folder-mine share 1 emotions \(rab\)"):
+        evaluate_across(run_dir, "folder", [f"data.root={tmp_path / 'mine'}"], progress=False)
+    with pytest.raises(SystemExit):
+        main([str(run_dir), "--corpus", "emodb", "--all"])
+
+
+def test_a_run_on_other_emotions_knows_them(tiny_emovo, emodb, tmp_path):
+    config = Config(
+        data={"corpus": ["emovo", "emodb"], "root": {"emovo": tiny_emovo, "emodb": emodb}},
+        features={"signal_length": 4_096},
+        train={"num_epochs": 1, "batch_size": 16, "results_dir": tmp_path / "results", "device": "cpu"},
+        model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25},
+    )
+    config = config.model_copy(
+        update={
+            "data": config.data.model_copy(
+                update={"cache_dir": tmp_path / "cache", "validation_fraction": 0.3, "test_fraction": 0.3}
+            )
+        }
+    )
+    data = prepare_data(config, progress=False)
+    assert data.corpus.emotions == (*EMOTIONS, "noi")
+    run_dir = fit(config, data, progress=False)
+    run = load_run(run_dir)
+    assert run.emotions == (*EMOTIONS, "noi") and run.model.classifier.weight.shape[0] == 8
+    evaluation = evaluate(run_dir, progress=False)
+    assert evaluation.metrics["emotions"] == [*EMOTIONS, "noi"] and "EMOVO+EMO-DB" in evaluation.title
+    assert any(u.name.startswith("EMO-DB/") for u in evaluation.utterances)
+    assert "boredom" in str(emotions_table(evaluation))
+    with pytest.raises(UserError, match=r"trained on EMOVO\+EMO-DB"):
+        evaluate_across(run_dir, "emodb", [f"data.root={emodb}"], progress=False)
+
+    (run_dir / "emotions.json").write_text("7")
+    with pytest.raises(UserError, match="no list of emotions"):
+        load_run(run_dir)
+    (run_dir / "emotions.json").unlink()
+    with pytest.raises(UserError, match="does not fit"):
+        load_run(run_dir)
+
+
+def test_a_corpus_with_more_emotions_than_the_run_is_refused(emodb, tmp_path):
+    for emotion, initial in (("angry", "W"), ("sad", "T")):
+        (tmp_path / "mine" / emotion).mkdir(parents=True)
+        for number in range(4):
+            shutil.copy(emodb / f"wav/03a01{initial}a.wav", tmp_path / "mine" / emotion / f"{number}.wav")
+    config = Config(
+        data={
+            **{"corpus": "folder", "root": tmp_path / "mine", "cache_dir": tmp_path / "cache"},
+            **{"validation_fraction": 0.3, "test_fraction": 0.3},
+        },
+        features={"signal_length": 4_096},
+        train={"num_epochs": 1, "batch_size": 2, "results_dir": tmp_path / "results", "device": "cpu"},
+        model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25},
+    )
+    run_dir = fit(config, prepare_data(config, progress=False), progress=False)
+    assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
+    # later the folder has a further emotion: classes keep their places, and the test set is the same
+    shutil.copytree(tmp_path / "mine/angry", tmp_path / "mine/afraid")
+    assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
+    with pytest.raises(UserError, match="has pau too"):
+        evaluate(run_dir, everything=True, progress=False)

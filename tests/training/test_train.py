@@ -35,6 +35,7 @@ def test_a_run_directory_holds_all_that_is_needed(config, data, ck):
         "model.pt",
         "parameters.txt",
         "split.json",
+            "emotions.json",
         "standardisation.json",
         "training_metrics.json",
         "validation_metrics.json",
@@ -94,6 +95,65 @@ def test_standardisation_comes_from_the_training_set_alone(config, data):
     assert state["feature_mean"].tolist() == statistics["mean"]
     plain = fit(config(features={"standardise": False}), data, progress=False)
     assert json.loads((plain / "standardisation.json").read_text()) == {"mean": [0.0] * 6, "std": [1.0] * 6}
+
+
+# ------------------------------------------------------------------------------------------- augmentation
+
+# The corpus in memory has no recordings, so only features are varied here.
+ON_FEATURES = {"mode": "online", "noise": 0.0, "stretch": 0.0, "pitch": 0.0, "reverb": 0.0}
+
+
+def test_augmented_training_repeats_to_the_last_digit_and_says_so_in_its_name(config, data):
+    def augmented(**augment):
+        base = config(model={"aug": True})
+        augment = base.augment.model_copy(update={**ON_FEATURES, **augment})
+        return base.model_copy(update={"augment": augment})
+
+    first, second = (fit(augmented(mixup=0.5), data, progress=False) for _ in range(2))
+    assert first.name.startswith("CkTIM_aug_TAB2_seed0_")
+    assert read_metrics(first) == read_metrics(second)
+    plain, without_mixup = fit(config(), data, progress=False), fit(augmented(), data, progress=False)
+    rows = [read_metrics(run_dir)[0] for run_dir in (first, plain, without_mixup)]
+    assert rows[0] != rows[1] != rows[2] != rows[0]
+    assert rows[0].keys() == rows[1].keys()
+    # the statistics, and so what evaluation sees, are those of the utterances as they are
+    assert (first / "standardisation.json").read_text() == (plain / "standardisation.json").read_text()
+
+
+def test_only_the_training_batches_are_varied(config, data, monkeypatch):
+    settings = config(model={"aug": True})
+    settings = settings.model_copy(update={"augment": settings.augment.model_copy(update=ON_FEATURES)})
+    seen = {True: [], False: []}
+
+    def spy(model, loader, label_smoothing, optimizer=None, gradient_clipping=0.0):
+        seen[optimizer is not None].append(torch.cat([x for x, _ in loader]))
+        return run_epoch(model, loader, label_smoothing, optimizer, gradient_clipping)
+
+    monkeypatch.setattr(train, "run_epoch", spy)
+    fit(settings, data, progress=False)
+    for x in seen[False]:
+        assert torch.equal(x, data.arrays("validation")[0])
+    rows = {row.numpy().tobytes() for row in data.arrays("train")[0]}
+    varied = [row for x in seen[True] for row in x if row.numpy().tobytes() not in rows]
+    assert len(varied) > 0.9 * sum(map(len, seen[True]))
+
+
+def test_the_loss_takes_shares_of_classes_and_the_scores_the_largest():
+    """With mixup the loss is the average of those of both classes, smoothed labels included."""
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]])
+    shares = torch.tensor([[0.8, 0.2, 0.0], [0.0, 0.4, 0.6]])
+
+    class Answers(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    row = run_epoch(Answers(), [(logits, shares)], 0.1)
+    targets = 0.9 * shares + 0.1 / 3
+    assert row["loss"] == pytest.approx(-(targets * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-6)
+    assert row["accuracy"] == 0.5
+    hard = run_epoch(Answers(), [(logits, torch.tensor([0, 2]))], 0.1)
+    certain = run_epoch(Answers(), [(logits, torch.eye(3)[[0, 2]])], 0.1)
+    assert certain == pytest.approx(hard)
 
 
 def test_an_interrupt_keeps_every_whole_epoch(config, data, monkeypatch, capsys):

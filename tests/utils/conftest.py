@@ -16,13 +16,22 @@ def make_run(tmp_path):
     """Write a run directory and return it: make_run("TIM_TAB1_seed0", model={"ck": False}, accuracy=0.8)."""
 
     def write(
-        name, corpus="EMOVO", protocol="holdout", epochs=4, tested=True, accuracy=0.5, **sections
+        name,
+        corpus="EMOVO",
+        protocol="holdout",
+        fold=None,
+        folds=None,
+        epochs=4,
+        tested=True,
+        accuracy=0.5,
+        **sections,
     ) -> Path:
         run_dir = tmp_path / "results" / name
         run_dir.mkdir(parents=True)
         config = Config(**sections)
         save_config(config, run_dir / "parameters.txt")
-        (run_dir / "split.json").write_text(json.dumps({"corpus": corpus, "protocol": protocol}))
+        split = {"corpus": corpus, "protocol": protocol, "fold": fold, "folds": folds}
+        (run_dir / "split.json").write_text(json.dumps(split))
         for part, offset in (("training", 0), ("validation", 0.1)):
             history = History(config.model.name)
             for epoch in range(epochs):

@@ -93,6 +93,26 @@ def test_a_trial_of_which_there_is_little_or_nothing_says_what_is_missing(make_r
     assert (nothing.groups, nothing.missing, nothing.network) == ({}, (1, 3, 6), "")
 
 
+def test_what_is_missing_comes_with_the_command_that_makes_it(make_run, groups):
+    path = make_run("TIM", model={"ck": False, "n_temporal_aware_block": 3}, train={"num_epochs": 20})
+    key = "model.n_temporal_aware_block"
+    (trial,) = find_trials(groups(path), key, (1, 3), {"model.ck": False})
+    (command,) = trial.commands
+    assert command.startswith("python -m training.train ") and "--config" not in command
+    overrides = command.split()[3:]
+    made = comparison.with_effect(flat(load_config(comparison.DEFAULT_CONFIG, overrides)))
+    assert made == comparison.with_effect({**trial.groups[3].settings, key: 1})
+    assert sorted(overrides) == ["model.ck=false", "train.num_epochs=20"]  # 1 TAB is the default
+    (nothing,) = find_trials(groups(path), key, (1, 6), {"model.ck": True})
+    assert nothing.commands == ("python -m training.train", f"python -m training.train {key}=6")
+    published = {**flat(load_config(PUBLISHED_CONFIG)), "model.aug": True, "augment.gain_range": [0, 1]}
+    assert comparison.training_command(published) == (
+        "python -m training.train --config conf/published.yaml 'augment.gain_range=[0, 1]' model.aug=true"
+    )
+    speakers = {**flat(load_config(comparison.DEFAULT_CONFIG)), "data.protocol": "leave_one_speaker_out"}
+    assert comparison.training_command(speakers).endswith(" data.protocol=leave_one_speaker_out")
+
+
 def test_settings_in_words():
     published = flat(load_config(PUBLISHED_CONFIG))
     default = flat(load_config(comparison.DEFAULT_CONFIG))
@@ -115,6 +135,22 @@ def test_equal_labels_get_their_settings(make_run, groups):
     assert set(titled(groups(path))) == expected
 
 
+def test_no_title_stands_for_two_groups(make_run, groups):
+    for name in ("CkTIM_TAB1_mine", "CkTIM_TAB1_yours"):
+        path = make_run(name)
+        (path / "parameters.txt").unlink()
+    assert set(titled(groups(path))) == {
+        "CkTIM, 1 TAB (default)",
+        "CkTIM, 1 TAB (default): CkTIM_TAB1_yours",
+    }
+
+
+def test_titles_name_the_protocol_where_several_are_shown(make_run, groups):
+    make_run("a")
+    path = make_run("b", protocol="leave_one_sentence_out")
+    assert set(titled(groups(path))) == {"CkTIM, 1 TAB, holdout", "CkTIM, 1 TAB, leave_one_sentence_out"}
+
+
 def test_mean_std():
     assert mean_std(np.array([])) == "–"
     assert mean_std(np.array([0.8125])) == "81.2"
@@ -133,8 +169,53 @@ def test_confusion_matrices_of_seeds_add_up(make_run, groups):
 def test_augmentation_table_puts_both_side_by_side(make_run, groups):
     make_run("plain", accuracy=0.6)
     path = make_run("augmented", accuracy=0.7, model={"aug": True})
-    (row,) = comparison.augmentation_table(find_trials(groups(path), "model.aug", (False, True))).rows
-    assert (row["plain"], row["augmented"]) == ("60.0", "70.0")
+    make_run("kfold_plain", accuracy=0.8, protocol="kfold")
+    make_run("kfold_augmented", accuracy=0.9, protocol="kfold", model={"aug": True})
+    first, second = comparison.augmentation_tables(find_trials(groups(path), "model.aug", (False, True)))
+    assert [(row["plain"], row["augmented"]) for row in first.rows] == [("60.0", "70.0")]
+    assert [(row["plain"], row["augmented"]) for row in second.rows] == [("80.0", "90.0")]
+    assert "holdout" in first.caption and "kfold" in second.caption
+
+
+def test_plain_runs_stand_beside_every_kind_of_augmentation_and_are_not_kept_apart_by_it(make_run, groups):
+    make_run("plain0", accuracy=0.6, train={"seed": 0}, augment={"mode": "online"})
+    make_run("plain1", accuracy=0.7, train={"seed": 1})
+    make_run("online", accuracy=0.8, model={"aug": True}, augment={"mode": "online"})
+    path = make_run("offline", accuracy=0.9, model={"aug": True}, augment={"mode": "offline"})
+    assert len(groups(path)) == 3
+    (table,) = comparison.augmentation_tables(find_trials(groups(path), "model.aug", (False, True)))
+    pairs = {(row["plain"], row["augmented"]) for row in table.rows}
+    assert pairs == {("65.0 ± 7.1", "80.0"), ("65.0 ± 7.1", "90.0")}
+
+
+def test_folds_are_repetitions_like_seeds(make_run, groups):
+    """Means and deviations are over all of them, and a table says how many of the folds there are."""
+    protocol = {"protocol": "leave_one_speaker_out", "folds": 6}
+    for seed, fold, accuracy in ((0, 0, 0.2), (0, 1, 0.4), (1, 0, 0.3), (1, 3, 0.5)):
+        data = {"protocol": "leave_one_speaker_out", "fold": fold}
+        sections = {"train": {"seed": seed}, "data": data, "fold": fold, "accuracy": accuracy, **protocol}
+        make_run(f"CkTIM_{seed}_{fold}_2026-01-01", **sections)
+    again = {"data": {"protocol": "leave_one_speaker_out"}, "fold": 0, "accuracy": 0.1, **protocol}
+    make_run("CkTIM_0_0_2026-01-02", **again)
+    path = make_run("CkTIM_holdout", accuracy=0.9)
+    whole, single = sorted(groups(path), key=lambda group: -len(group.runs))
+    assert [(run.settings["train.seed"], run.fold) for run in whole.runs] == [(0, 0), (0, 1), (1, 0), (1, 3)]
+    assert whole.values("accuracy").tolist() == [0.1, 0.4, 0.3, 0.5]  # the later run of the first counts
+    tables = {table.caption: table for table in comparison.performance_tables([whole, single])}
+    table = tables["Test scores in % (EMOVO corpus, leave_one_speaker_out, 6 folds)"]
+    (row,) = table.rows
+    assert (row["seeds"], row["folds"], row["settings"]) == ("2", "3 of 6", "default")
+    assert row["accuracy"] == mean_std(np.array([0.1, 0.4, 0.3, 0.5]))
+    assert table.notes == ["± is the standard deviation over folds and seeds."]
+    assert np.sum(next(iter(comparison.confusion_matrices([whole]).values()))) == 4 * 70
+    assert len(comparison.cost_table([whole, single]).rows) == 1
+    assert len(titled([whole, single])) == 2
+
+
+def test_published_figures_stand_beside_holdouts_alone(make_run, groups):
+    path = make_run("TIM", protocol="leave_one_speaker_out", folds=6, fold=0, model={"ck": False})
+    rows = comparison.published_table(RESULTS, groups(path)).rows
+    assert {row["ours, default settings"] for row in rows} == {"–"}
 
 
 def test_published_figures_stand_beside_ours_of_the_same_settings(make_run, groups):
@@ -147,7 +228,8 @@ def test_published_figures_stand_beside_ours_of_the_same_settings(make_run, grou
     make_run("CkTIM_demo", corpus="demo", accuracy=0.1, model={"n_temporal_aware_block": 3})
     rows = {row["run"]: row for row in comparison.published_table(RESULTS, groups(path)).rows}
     row = rows["CkTIM_TAB6"]
-    assert (row["published: test"], row["validation"], row["training"]) == ("86.6", "58.6", "72.4")
+    as_published = [row[f"published {part}"] for part in ("test", "validation", "training")]
+    assert as_published == ["86.6", "58.6", "72.4"]
     assert row["ours, published settings"] == "75.0 ± 7.1 (n = 2)"
     assert row["ours, default settings"] == "90.0"
     for name in ("CkTIM_TAB3", "CkTIM_omega_0_26", "TIM_TAB6"):

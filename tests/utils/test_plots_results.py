@@ -79,7 +79,7 @@ def test_losses_of_many_magnitudes_get_a_logarithmic_axis():
     wide = [(history([9000, 10, 2]), history([9000, 10, 2]))]
     axes = plot_curves({"published": wide}, "title").axes
     assert [one.get_yscale() for one in axes] == ["log", "linear", "log", "linear"]
-    assert axes[0].get_ylabel() == "cross-entropy (nats, logarithmic)"
+    assert axes[0].get_ylabel() == "cross-entropy\n(nats, logarithmic)"
 
 
 def test_confusion_matrices_show_shares_of_rows():

@@ -41,6 +41,16 @@ def test_run_names(model, is_demo, name):
     assert run_name(Config(model=model, train={"seed": 3}), is_demo, NOW) == name
 
 
+def test_the_name_of_a_run_with_folds_tells_them():
+    config = Config(data={"protocol": "leave_one_speaker_out", "fold": 4}, model={"aug": True})
+    name = run_name(config, is_demo=False, now=NOW)
+    assert name == "CkTIM_aug_TAB1_leave_one_speaker_out_fold4_seed0_2026-01-31_14-05-59"
+    told = name_tells(name)
+    assert (told["data.protocol"], told["data.fold"]) == ("leave_one_speaker_out", 4)
+    assert told.items() <= flat(config).items()
+    assert not any(key.startswith("data.") for key in name_tells("CkTIM_aug_TAB1_seed0"))
+
+
 def test_two_runs_of_the_same_second_get_two_directories(tmp_path):
     config = Config(train={"results_dir": tmp_path / "results"})
     made = [create_run_dir(config, is_demo=False) for _ in range(5)]
@@ -86,6 +96,15 @@ def test_a_run_reads_back(make_run):
     assert not run.has_weights
 
 
+def test_a_run_tells_its_fold_and_one_without_reads_too(make_run):
+    run = read_run(make_run("CkTIM_a", protocol="kfold", fold=3, folds=10))
+    assert (run.protocol, run.fold, run.folds) == ("kfold", 3, 10)
+    path = make_run("CkTIM_earlier")
+    (path / "split.json").write_text(json.dumps({"corpus": "EMOVO", "protocol": "holdout"}))
+    run = read_run(path)
+    assert (run.protocol, run.fold, run.folds) == ("holdout", None, None)
+
+
 def test_a_run_whose_configuration_is_lost_tells_what_its_name_tells(make_run):
     run_dir = make_run("CkTIM_demo_TAB2")
     (run_dir / "parameters.txt").unlink()
@@ -124,6 +143,8 @@ def test_the_newest_run_has_weights(make_run):
         (run_dir / "model.pt").touch()
         os.utime(run_dir / "model.pt", (1e9 - age, 1e9 - age))
     assert newest_run(dirs[0].parent) == dirs[0]
+    (dirs[0] / "split.json").unlink()  # it recorded no test set
+    assert newest_run(dirs[0].parent) == dirs[1]
 
 
 PRINTED = """Hydra Configuration Parameters:

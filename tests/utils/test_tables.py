@@ -1,5 +1,7 @@
 """Tables as text and as HTML."""
 
+import re
+
 from utils.tables import Table, percent, percent_range
 
 TABLE = Table(
@@ -28,6 +30,13 @@ def test_html_is_escaped_and_aligned():
     assert "&lt;CkTIM&gt;" in html and "<CkTIM>" not in html and "A caption &amp; more" in html
     assert '<td style="text-align: right; white-space: nowrap">81.2 ± 2.6</td>' in html
     assert '<th style="text-align: left; white-space: nowrap">settings</th>' in html
+    wide = Table([{"test accuracy": "81.2 ± 2.6", "settings": "default, 9 epochs"}], "")._repr_html_()
+    assert re.findall(r"white-space: (\w+)\">(\w+)", wide) == [
+        ("normal", "test"),  # a heading of two words
+        ("nowrap", "settings"),
+        ("nowrap", "81"),
+        ("normal", "default"),  # a text of several words
+    ]
     assert html.count("<tr>") == 3 and "<em>A note.</em>" in html
 
 

@@ -1,0 +1,79 @@
+"""A corpus of which the features stay on disk: training gives the same numbers, and takes little memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dataloader.loaders import prepare_data
+from training.train import fit
+from utils.config import Config
+from utils.emotions import EMOTIONS
+from utils.metrics import History
+
+# Extraction, variants and an epoch in a process of its own; it prints its peak of resident memory in GiB.
+PEAK = """
+import resource, sys
+from dataloader.loaders import prepare_data
+from training.train import fit
+from utils.config import load_config
+
+config = load_config("conf/config.yaml", sys.argv[1:])
+fit(config, prepare_data(config, progress=False), progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def make_recordings(root: Path, count: int, samples: int) -> list[str]:
+    """Twenty different noises under many names (hard links), and the overrides to read them by."""
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        folder = root / EMOTIONS[number % 7]
+        folder.mkdir(exist_ok=True)
+        path, original = folder / f"{number}.wav", root / EMOTIONS[number % 20 % 7] / f"{number % 20}.wav"
+        if number < 20:
+            soundfile.write(path, rng.uniform(-0.3, 0.3, samples), 22_050, subtype="PCM_16")
+        else:
+            os.link(original, path)
+    return ["data.corpus=folder", f"data.root={root}"]
+
+
+def test_training_from_disk_gives_the_numbers_of_training_from_memory(tmp_path):
+    make_recordings(tmp_path / "recordings", 140, 8_000)
+    place = {"corpus": "folder", "root": tmp_path / "recordings"}
+    losses = []
+    for storage in ("memory", "disk"):
+        config = Config(
+            data={**place, "cache_dir": tmp_path / storage, "storage": storage},
+            features={"signal_length": 8_000},
+            augment={"mode": "online", "mixup": 0.5},
+            train={"num_epochs": 2, "batch_size": 16, "device": "cpu", "results_dir": tmp_path / "results"},
+            model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25, "aug": True},
+        )
+        run_dir = fit(config, prepare_data(config, progress=False), progress=False)
+        losses.append(History.load(run_dir / "training_metrics.json")["loss"])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.skipif("CKTIM_SLOW" not in os.environ, reason="takes minutes; set CKTIM_SLOW=1 to run it")
+@pytest.mark.parametrize("augment", [[], ["model.aug=true", "augment.mode=online", "augment.variants=1"]])
+def test_twenty_thousand_utterances_train_in_two_gibibytes(repository, tmp_path, augment):
+    overrides = [
+        *make_recordings(tmp_path / "recordings", 20_000, 68_000),
+        *augment,
+        f"data.cache_dir={tmp_path}/cache",
+        f"train.results_dir={tmp_path}/results",
+        "train.num_epochs=1",
+        "train.device=cpu",
+    ]
+    command = [sys.executable, "-c", PEAK, *overrides]
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    peak = float(result.stdout.split()[-1])
+    print(f"peak of resident memory: {peak:.2f} GiB")
+    assert peak < 2
