@@ -125,14 +125,18 @@ def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs
         assert "Missing runs: 3 TABs, 6 TABs." in str(outputs(nb, id))
         assert str(outputs(nb, id)).count("image/png") == 2  # whole and zoomed
     assert "Missing runs: augmented." in str(outputs(nb, "augmentation"))
-    assert count(nb, "image/png") == 6  # scores, twice two trials, confusion matrices
+    assert "Missing: " in str(outputs(nb, "generators")) and "testing.collect" in str(outputs(nb, "generators"))
+    assert "testing.frame_rates" in str(outputs(nb, "frame_rates"))
+    for id in ("kernels", "receptive_fields"):
+        assert str(outputs(nb, id)).count("image/png") == 1
+    assert count(nb, "image/png") == 8  # also scores, twice two trials, confusion matrices
     published = str(outputs(nb, "beside"))
     assert "CkTIM_TAB6_aug" in published and "90.2" in published
     assert "±" not in published  # figures of the demo corpus do not stand beside those of EMOVO
     assert "very probably not unseen" in str(outputs(nb, "caveats"))
     saved = sorted(path.name for path in (tmp_path / "figures").iterdir())
     figures = {"accuracy_holdout.pdf", "accuracy_holdout.png", "tabs_tim_1_zoomed.pdf"}
-    assert len(saved) == 12 and figures <= set(saved)
+    assert len(saved) == 16 and figures <= set(saved)
 
 
 def test_notebook_results_runs_without_any_run(run, tmp_path):
