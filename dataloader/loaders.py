@@ -12,6 +12,7 @@ from dataloader.corpora import Corpus, find_corpus, length_advice
 from dataloader.feature_store import Rows
 from dataloader.mfcc import Features, load_features
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
+from utils import distributed
 from utils.config import Config
 from utils.errors import UserError
 from utils.progress import warn
@@ -106,7 +107,8 @@ class BatchLoader:
 
     Every pass is one epoch. With `shuffle` (training) each epoch has its own order, fixed by seed and epoch
     number, and a last batch of one utterance is left out, for batch norm cannot learn from a single one.
-    Without it (evaluation) every utterance comes, in order. Batches are on the device of y.
+    Without it (evaluation) every utterance comes, in order. Batches are on the device of y. Processes that
+    share a training (utils.distributed) get a part of each batch.
     """
 
     def __init__(self, x: Rows, y: torch.Tensor, batch_size: int, shuffle: bool, seed: int):
@@ -127,7 +129,8 @@ class BatchLoader:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
         self.epoch += 1
         for batch in range(len(self)):
-            yield self.batch(order[batch * self.batch_size : (batch + 1) * self.batch_size], epoch)
+            items = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield self.batch(distributed.part(items), epoch)
 
     def batch(self, items: np.ndarray, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of these items."""

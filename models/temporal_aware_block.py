@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.distributed import processes, total
+
 
 class DilatedCausalConv(nn.Conv1d):
     """TIM-net's convolution: each output sees `kernel_size` frames of the past, `dilation` apart."""
@@ -25,7 +27,7 @@ class DilatedCausalConv(nn.Conv1d):
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch norm whose statistics leave out padded frames."""
+    """Batch norm whose statistics leave out padded frames, and are of all processes that share the batch."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) → the same shape.
@@ -34,12 +36,14 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             mask: (batch, 1, frames), 1 for an utterance's own frames and 0 for padding; None for no padding.
                 Outputs at padded frames mean nothing.
         """
-        if mask is None or not self.training:
+        if not self.training or (mask is None and processes() == 1):
             return super().forward(x)
-        count = mask.sum()
-        mean = (x * mask).sum((0, 2)) / count
+        if mask is None:
+            mask = x.new_ones(len(x), 1, x.shape[-1])
+        count = total(mask.sum())
+        mean = total((x * mask).sum((0, 2))) / count
         centred = x - mean[:, None]
-        variance = (centred.square() * mask).sum((0, 2)) / count
+        variance = total((centred.square() * mask).sum((0, 2))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

@@ -21,7 +21,7 @@ from dataloader.loaders import (
 )
 from dataloader.splits import save_split
 from models.cktim import CkTIMNet, build_model, count_parameters
-from utils import runs
+from utils import distributed, runs
 from utils.config import Config, load_config, save_config
 from utils.device import pick_device
 from utils.errors import UserError, exit_on_user_error
@@ -62,28 +62,36 @@ def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool 
     keep_freed_memory()
     seed_everything(config.train.seed)
     device = pick_device(config.train.device)
+    first = distributed.rank() == 0  # of the processes that share this training; it writes
+    progress = progress and first
     mean, std = feature_statistics(data.rows("train")[0])
-    train_loader = make_training_loader(config, data, mean, device, progress)
-    run_dir = runs.create_run_dir(config, data.corpus.is_demo) if run_dir is None else Path(run_dir)
+    with distributed.first_before_others():
+        train_loader = make_training_loader(config, data, mean, device, progress)
+    run_dir = distributed.from_first(
+        lambda: runs.create_run_dir(config, data.corpus.is_demo) if run_dir is None else Path(run_dir)
+    )
 
     model = build_for(config, data)
     if config.features.standardise:
         model.standardise(mean, std)
     model.to(device)
-    save_config(config, run_dir / runs.PARAMETERS_FILE)
-    save_split(data.split, run_dir / runs.SPLIT_FILE)
-    write_atomically(run_dir / runs.EMOTIONS_FILE, json.dumps(data.corpus.emotions))
-    statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
-    write_atomically(run_dir / runs.STANDARDISATION_FILE, json.dumps(statistics, indent=2))
+    if first:
+        save_config(config, run_dir / runs.PARAMETERS_FILE)
+        save_split(data.split, run_dir / runs.SPLIT_FILE)
+        write_atomically(run_dir / runs.EMOTIONS_FILE, json.dumps(data.corpus.emotions))
+        statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
+        write_atomically(run_dir / runs.STANDARDISATION_FILE, json.dumps(statistics, indent=2))
 
     batch_size, seed = config.train.batch_size, config.train.seed
+    if not first:
+        torch.manual_seed(seed + distributed.rank())  # for dropout of its own
     validation_loader = make_loader(data, "validation", batch_size, shuffle=False, seed=seed, device=device)
     training, validation = History(config.model.name), History(config.model.name)
     try:
         _fit_epochs(config, model, train_loader, validation_loader, training, validation, run_dir, progress)
     except KeyboardInterrupt:
         print(f"Interrupted: {len(training)} whole epochs are saved in {run_dir}.")
-    if len(training):
+    if len(training) and first:
         title = f"{run_dir.name} · {data.corpus.name} corpus"
         save_figure(plot_history(training, validation, title), run_dir / runs.HISTORY_PLOT_FILE)
     return run_dir
@@ -101,7 +109,8 @@ def _fit_epochs(
 ) -> None:
     """The loop over epochs; appends to both histories and saves them and the best model as it goes."""
     settings = config.train
-    optimizer = make_optimizer(config, model)
+    optimizer, trained = make_optimizer(config, model), distributed.in_parallel(model)
+    first = distributed.rank() == 0
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=settings.lr_scheduler, patience=settings.patience
     )
@@ -111,7 +120,7 @@ def _fit_epochs(
         started = time.perf_counter()
         learning_rate = optimizer.param_groups[0]["lr"]
         train_row = run_epoch(
-            model, train_loader, settings.label_smoothing, optimizer, settings.gradient_clipping
+            trained, train_loader, settings.label_smoothing, optimizer, settings.gradient_clipping
         )
         validation_row = run_epoch(model, validation_loader, settings.label_smoothing)
         if not math.isfinite(train_row["loss"] + validation_row["loss"]):
@@ -127,9 +136,11 @@ def _fit_epochs(
 
         if validation_row["loss"] < best_loss:
             best_loss, best_epoch = validation_row["loss"], epoch
-            save_model(model, run_dir / runs.MODEL_FILE)
-        training.save(run_dir / runs.TRAINING_METRICS_FILE)
-        validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
+            if first:
+                save_model(model, run_dir / runs.MODEL_FILE)
+        if first:
+            training.save(run_dir / runs.TRAINING_METRICS_FILE)
+            validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
         bar.set_postfix_str(
             f"loss {train_row['loss']:.2f}, {train_row['accuracy']:.0%} right · "
             f"validation {validation_row['loss']:.2f}, {validation_row['accuracy']:.0%}"
@@ -164,16 +175,17 @@ def run_epoch(
             loss = F.cross_entropy(output, y, label_smoothing=label_smoothing)
             if optimizer is not None:
                 optimizer.zero_grad()
-                loss.backward()
+                (loss * distributed.share(len(y), loss)).backward()
                 if gradient_clipping:
                     nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping)
                 optimizer.step()
             losses.append(loss.detach() * len(y))
             logits.append(output.detach())
             targets.append(y if y.ndim == 1 else y.argmax(1))
-    targets = torch.cat(targets).cpu()
-    predictions = torch.cat(logits).argmax(1).cpu()
-    loss = torch.stack(losses).sum().item() / len(targets)
+    losses, targets, predictions = distributed.gather(
+        torch.stack(losses).cpu(), torch.cat(targets).cpu(), torch.cat(logits).argmax(1).cpu()
+    )
+    loss = losses.sum().item() / len(targets)
     return {"loss": loss, **scores(targets.numpy(), predictions.numpy(), output.shape[1])}
 
 
@@ -208,15 +220,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
     options = parser.parse_args(arguments)
     config = load_config(options.config, options.overrides)
-    data = prepare_data(config)
-    model = build_for(config, data)
-    print(
-        f"{config.model.name}, {config.model.n_temporal_aware_block} TAB(s), {count_parameters(model):,} "
-        f"trainable parameters; {data.corpus.name} corpus: {len(data.split.train)} utterances to train on, "
-        f"{len(data.split.validation)} to validate; device {pick_device(config.train.device)}."
-    )
-    run_dir = fit(config, data)
-    print(f"Run directory: {run_dir}")
+    with distributed.joined(config.train.device):
+        with distributed.first_before_others():
+            data = prepare_data(config)
+        if distributed.rank() > 0:
+            fit(config, data)
+            return
+        model = build_for(config, data)
+        print(
+            f"{config.model.name}, {config.model.n_temporal_aware_block} TAB(s), {count_parameters(model):,} "
+            f"trainable parameters; {data.corpus.name} corpus: {len(data.split.train)} utterances to train "
+            f"on, {len(data.split.validation)} to validate; device {pick_device(config.train.device)}."
+        )
+        run_dir = fit(config, data)
+        print(f"Run directory: {run_dir}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dataloader.corpora import Corpus, Utterance
+from dataloader.demo_corpus import make_demo_corpus
 from dataloader.loaders import Data
 from dataloader.mfcc import Features
 from dataloader.splits import holdout
@@ -64,3 +65,22 @@ def config(tmp_path):
         )
 
     return build
+
+
+TINY = {
+    "features.signal_length": 8_192,
+    "features.n_mels": 40,
+    "model.num_features": 13,
+    "model.n_filter": 8,
+    "model.hidden_scale": 0.25,
+    "train.num_epochs": 1,
+    "train.device": "cpu",
+}
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> dict:
+    """Tiny settings of runs on the demo corpus, which is made once."""
+    folder = tmp_path_factory.mktemp("demo")
+    make_demo_corpus(folder / "corpus", progress=False)
+    return TINY | {"data.root": str(folder / "corpus"), "data.cache_dir": str(folder / "cache")}

@@ -1,0 +1,207 @@
+"""Trials: what a grid expands to, runs that fail or are killed, and results that do not depend on that."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dataloader.corpora import Corpus
+from testing.trial_results import load_results
+from training import trials
+from training.trials import Outcome, TrialFolder, load_trial, main, make_run, plan, run_trial
+from utils.config import load_config
+from utils.emotions import EMOTIONS
+from utils.errors import UserError
+from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, flat
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a trial's file: write(grid={"model.omega_0": [1, 25]}, settings={…}) → its path."""
+
+    def written(settings=(), name: str = "some", **content) -> Path:
+        settings = {"train.results_dir": str(tmp_path / "results"), **dict(settings)}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({"settings": settings, **content}))
+        return path
+
+    return written
+
+
+@pytest.fixture
+def emovo(monkeypatch):
+    """No corpus needs to be on disk to plan runs."""
+    corpus = Corpus("EMOVO", Path("nowhere"), (), EMOTIONS, ())
+    monkeypatch.setattr(trials, "find_corpus", lambda data: corpus)
+
+
+def varied(runs, *keys):
+    return [tuple(run.varied.get(key) for key in keys) for run in runs]
+
+
+def test_a_grid_meets_seeds_and_folds(write, emovo):
+    variants = [{"model.ck": True, "train.learning_rate": 0.001}, {"model.ck": False}]
+    grid = {"model.omega_0": [1, 25], "variants": variants}
+    runs = plan(load_trial(write({"data.protocol": "kfold"}, grid=grid, seeds=[3, 4], folds=[0, 5])))
+    assert len(runs) == len({run.name for run in runs}) == 2 * 2 * 2 * 2
+    which = [(run.config.train.seed, run.config.data.fold) for run in runs]
+    assert which[::4] == [(3, 0), (3, 5), (4, 0), (4, 5)] and which == sorted(which)
+    continuous = [run.config for run in runs if run.config.model.ck]
+    assert {(config.model.omega_0, config.train.learning_rate) for config in continuous} == {
+        (1, 0.001),
+        (25, 0.001),
+    }
+    assert {run.config.train.learning_rate for run in runs if not run.config.model.ck} == {0.003}
+    assert all(run.name.startswith(f"{run.config.model.name}_TAB1_kfold_fold") for run in runs)
+
+
+def test_several_grids_are_one_union_and_may_have_seeds_of_their_own(write, emovo):
+    grid = [{"model.omega_0": [24, 25]}, {"model.omega_0": [25, 100], "train.seed": [0]}]
+    runs = plan(load_trial(write(grid=grid, seeds=[0, 1])))
+    assert varied(runs, "train.seed", "model.omega_0") == [(0, 24), (0, 25), (0, 100), (1, 24), (1, 25)]
+
+
+def test_a_name_is_of_all_that_matters_and_of_nothing_else(write, emovo):
+    def name(**overrides):
+        as_text = [f"{key.replace('__', '.')}={value}" for key, value in overrides.items()]
+        return plan(load_trial(write(seeds=[0]), as_text))[0].name
+
+    assert name() == name(data__root="/elsewhere", train__device="cpu", workers=3, model__omega_0=25)
+    others = [name(), name(model__omega_0=24), name(train__num_epochs=5), name(seeds="[1]")]
+    others += [name(model__aug="true"), name(config=PUBLISHED_CONFIG)]
+    others += [name(data__protocol="kfold"), name(data__protocol="kfold", data__folds=5)]
+    assert len(set(others)) == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "message"),
+    [
+        ({"sedes": [0]}, [], "sedes: Extra inputs"),
+        ({"seeds": []}, [], "seeds: List should have at least 1"),
+        ({"grid": {"model.ck": True}}, [], "grid.0.model.ck: Input should be a valid list"),
+        ({"grid": {"model.ck": [True]}}, ["model.ck=true"], "model.ck is set for all runs and varied"),
+        ({"grid": {"variants": [{"model.ck": True}]}}, ["model.ck=true"], "set for all runs and varied"),
+        ({}, ["train.seed=3"], r"say seeds=\[3\]"),
+        ({}, ["workers=0"], "workers: Input should be greater"),
+        ({}, ["backend=slurm"], "backend: Input should be 'processes' or 'ray'"),
+        ({}, ["name=a/b"], "name: String should match"),
+    ],
+)
+def test_a_trial_that_is_not_valid_is_refused(write, content, overrides, message):
+    with pytest.raises(UserError, match=message):
+        load_trial(write(**content), overrides)
+
+
+def test_a_grid_of_unknown_keys_is_refused(write, emovo):
+    with pytest.raises(UserError, match=r"did you mean model\.omega_0"):
+        plan(load_trial(write(grid={"model.omega": [1]})))
+    with pytest.raises(UserError, match="cannot be read"):
+        load_trial("nowhere.yaml")
+
+
+@pytest.mark.parametrize("name", ["omega_0", "temporal_aware_blocks", "augmentation", "published"])
+def test_the_trials_of_the_repository_can_be_planned(name, emovo):
+    trial = load_trial(DEFAULT_CONFIG.parent / f"trials/{name}.yaml")
+    runs = plan(trial)
+    settings = [flat(run.config) for run in runs]
+    for pairs in trial.compare.values():  # both sides of a pair are planned, with the same seeds
+        for pair in pairs:
+            first, second = (
+                {one["train.seed"] for one in settings if all(one[key] == side[key] for key in side)}
+                for side in pair
+            )
+            assert len(first & second) >= 3
+
+
+def test_a_process_that_dies_fails_its_run_only(write, emovo, tmp_path, monkeypatch):
+    runs = plan(load_trial(write(seeds=[0, 1, 2, 3, 4])))
+    folder = TrialFolder(load_trial(write()), runs)
+    culprit = runs[1].name
+
+    def some_work(run, home, number, threads):
+        if run.name == culprit:
+            os._exit(1)
+        return Outcome(run.name, {"result.txt": run.name.encode()})
+
+    monkeypatch.setattr(trials, "make_run", some_work)
+    monkeypatch.setattr(trials, "_extract_features", lambda runs, progress: None)
+    failures = run_trial(load_trial(write(), ["workers=2"]), runs, folder, progress=False)
+    assert failures.keys() == {culprit} and "without a word" in failures[culprit]
+    for run in runs:
+        assert (folder.finished(run) is None) == (run.name == culprit)
+    assert "memory" in (folder.path / "failed" / culprit / "error.txt").read_text()
+
+
+def test_a_run_that_fails_is_reported_stops_no_other_and_is_made_again(write, demo, capsys):
+    grid = {"data.protocol": ["holdout", "kfold"]}
+    path = write(demo, grid=grid, seeds=[0], folds=[1])  # a holdout has no fold 1
+    for _ in range(2):
+        with pytest.raises(SystemExit) as exit_status:
+            main([str(path), "workers=1"])
+        assert exit_status.value.code == 2
+        shown = capsys.readouterr()
+        assert "1 of 2 runs failed" in shown.err and "holdout has no folds" in shown.err
+        assert "1 of the 2 planned runs are missing, 1 of them failed" in shown.out
+    (failed,) = (path.parent / "results/some_demo/failed").iterdir()
+    assert "Traceback" in (failed / "error.txt").read_text()
+    collected = load_results(path.parent / "results/some_demo.json")
+    assert [row["protocol"] for row in collected["runs"]] == ["kfold"]
+    assert list(collected["trial"]["failed"]) == [failed.name]
+
+
+def test_a_run_brings_home_what_training_and_evaluation_write(write, demo):
+    (run,) = plan(load_trial(write(demo, seeds=[7])))
+    outcome = make_run(run, os.getcwd(), 0, 1)
+    assert outcome.failure is None
+    assert {"model.pt", "split.json", "predictions.csv", "CkTIM_test_metrics.json"} <= outcome.files.keys()
+    (write().parent / "parameters.txt").write_bytes(outcome.files["parameters.txt"])
+    assert load_config(write().parent / "parameters.txt") == run.config
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups of processes are killed as POSIX has it")
+def test_a_killed_trial_goes_on_and_ends_as_an_undisturbed_one(write, demo):
+    """Twelve runs on two processes; the trial and its workers are killed when some of them are done."""
+    grid = {"model.omega_0": [1, 25], "variants": [{"model.ck": True}, {"model.ck": False}]}
+    content = {"grid": grid, "seeds": [0, 1, 2], "workers": 2}
+    path = write(demo, "killed", **content)
+    folder = path.parent / "results/killed_demo"
+
+    command = [sys.executable, "-m", "training.trials", str(path)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(finished(folder)) < 4:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = finished(folder)
+    assert 4 <= len(before) < 12 and not (folder.with_suffix(".json")).exists()
+
+    main([str(path)])
+    after = finished(folder)
+    assert len(after) == 12 and before.items() <= after.items()  # none was written a second time
+
+    main([str(path), f"train.results_dir={path.parent}/undisturbed"])
+    results = load_results(folder.with_suffix(".json"))
+    expected = load_results(path.parent / "undisturbed/killed_demo.json")
+    assert results["runs"] == expected["runs"] and results["settings"] == expected["settings"]
+    assert len(results["runs"]) == 12 and len({json.dumps(row["test"]) for row in results["runs"]}) > 1
+
+    main([str(path)])
+    assert finished(folder) == after  # nothing is left to do
+
+
+def finished(folder: Path) -> dict[str, int]:
+    """Name → when its weights were written, of every finished run."""
+    runs = [path for path in folder.glob("*") if not path.name.startswith(".")]
+    return {path.name: (path / "model.pt").stat().st_mtime_ns for path in runs}

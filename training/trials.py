@@ -1,0 +1,498 @@
+"""A trial, many runs of a grid of settings × seeds × folds: `python -m training.trials conf/trials/X.yaml`.
+
+Runs go on in parallel, on this machine or on a Ray cluster, and each is trained and evaluated in a temporary
+folder. What it wrote comes home into the trial's folder, as a directory that is there whole or not at all: a
+run that has its directory is finished. A trial that was stopped, however hard, goes on with what is missing.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import joblib
+import torch
+from pydantic import BeforeValidator, Field, ValidationError
+from sklearn.model_selection import ParameterGrid
+
+from dataloader.corpora import find_corpus
+from dataloader.loaders import prepare_data
+from dataloader.mfcc import load_features
+from testing.collect import collect
+from testing.evaluate import evaluate
+from testing.trial_results import trial_in_words, trial_tables
+from training.train import fit
+from utils.comparison import with_effect
+from utils.config import Config, PathText, Section, load_config, parse_yaml
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_atomically
+from utils.progress import progress_bar, warn
+from utils.runs import DEFAULT_CONFIG, flat, run_name
+
+FAILED = "failed"  # the folder of what failed runs have left
+BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
+
+Settings = dict[str, Any]  # configuration key → value
+Values = Annotated[list[Any], Field(min_length=1)]
+Selected = Annotated[list[Settings], Field(min_length=2, max_length=2)]
+
+
+class Trial(Section):
+    """A file of conf/trials; conf/trials/omega_0.yaml explains the keys."""
+
+    name: str = Field(pattern=r"^[\w-]+$", description="of the trial's folder and of its file of results")
+    title: str = Field("", description="of its table")
+    config: PathText = Field(DEFAULT_CONFIG, description="the configuration on which all runs are based")
+    settings: Settings = Field({}, description="what differs from it in all runs")
+    grid: Annotated[
+        list[dict[str, Values]], BeforeValidator(lambda grid: [grid] if isinstance(grid, dict) else grid)
+    ] = Field([{}], min_length=1, description="key → values, all of which meet; of several grids the union")
+    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="train.seed")
+    folds: list[int] | None = Field(None, min_length=1, description="data.fold, where the protocol has folds")
+    compare: dict[str, list[Selected]] = Field({}, description="families of pairs to be compared")
+    backend: Literal["processes", "ray"] = Field("processes", description="this machine, or a Ray cluster")
+    workers: int | None = Field(None, ge=1, description="runs at a time; null: as many as have room")
+    threads: int = Field(1, ge=1, description="CPU threads of a run")
+    gpu_share: float = Field(1.0, gt=0, le=1, description="share of a GPU for each run, where there are GPUs")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a trial.
+
+    Attributes:
+        name: of its directory; the same settings, seed and fold always have the same.
+        config: its configuration.
+        corpus: the name of the corpus that it must find.
+        varied: what tells it from the trial's other runs, key → value.
+    """
+
+    name: str
+    config: Config
+    corpus: str
+    varied: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: the files that it wrote, and, where it failed, why."""
+
+    name: str
+    files: Mapping[str, bytes]
+    failure: str | None = None
+
+
+def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
+    """Read a trial.
+
+    Args:
+        path: a YAML file, such as conf/trials/omega_0.yaml.
+        overrides: `key=value`, the value as in YAML, for the trial's own keys ("seeds=[0, 1]", "workers=4")
+            and for configuration keys ("train.num_epochs=5"), which join its settings.
+
+    Raises:
+        UserError: one line for each thing that is wrong.
+    """
+    path = Path(path)
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:  # not UTF-8, or not YAML
+        raise UserError(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold the keys of a trial: {', '.join(Trial.model_fields)}.")
+    content = {"name": path.stem, **content}
+    settings = content["settings"] = dict(content.get("settings") or {})
+    for override in overrides:
+        key, _, text = (part.strip() for part in override.partition("="))
+        target = settings if "." in key else content
+        target[key] = parse_yaml(text)
+    try:
+        trial = Trial.model_validate(content)
+    except ValidationError as error:
+        found = (
+            f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}"
+            for one in error.errors(include_url=False)
+        )
+        raise UserError("\n".join(dict.fromkeys(found))) from None
+    twice = [key for key in settings if any(key in _keys(grid) for grid in trial.grid)]
+    if twice:
+        raise UserError(f"{path}: {', '.join(twice)} is set for all runs and varied by the grid: choose one.")
+    for key, instead in (("train.seed", "seeds"), ("data.fold", "folds")):
+        if key in settings:
+            raise UserError(f"{path}: {key} is set for all runs: say {instead}=[{settings[key]}] instead.")
+    return trial
+
+
+def plan(trial: Trial) -> list[Planned]:
+    """All runs of a trial, those of the first seed and fold first, and each only once.
+
+    Raises:
+        UserError: when a configuration is not valid, or a corpus is not found.
+    """
+    corpora: dict[str, str] = {}
+    planned: dict[str, Planned] = {}
+    for grid in trial.grid:
+        everywhere: dict[str, list] = {"train.seed": trial.seeds}
+        if trial.folds is not None:
+            everywhere["data.fold"] = trial.folds
+        for point in ParameterGrid({**everywhere, **grid}):
+            varied = {**{key: point[key] for key in point if key != "variants"}, **point.get("variants", {})}
+            config = load_config(trial.config, _overrides({**trial.settings, **varied}))
+            place = config.data.model_dump_json(include={"corpus", "root", "demo_dir"})
+            if place not in corpora:
+                corpus = find_corpus(config.data)
+                for warning in corpus.warnings:
+                    warn(warning)
+                corpora[place] = corpus.name
+            name = name_of(config, corpora[place])
+            planned.setdefault(name, Planned(name, config, corpora[place], varied))
+    return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
+
+
+def name_of(config: Config, corpus: str) -> str:
+    """A run's name, such as `CkTIM_TAB6_seed0_1f2e3d4c`: last, a hash of all that its results depend on."""
+    which = config.data.protocol, config.data.fold, config.train.seed
+    settings = json.dumps([corpus, *which, with_effect(flat(config))], sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return f"{run_name(config, corpus == 'demo')}_{digest}"
+
+
+class TrialFolder:
+    """Where the runs of a trial come home: a directory for each finished one, and `failed/` with the others.
+
+    A run that is finished in another trial's folder beside this one is not made again. What a name does not
+    tell is the version of the code: after a change of it, start with an empty `train.results_dir`.
+
+    Args:
+        trial: the trial.
+        runs: its runs; the folder is in the first one's `train.results_dir`, and `demo` is part of its name
+            where one of them is about the demo corpus.
+    """
+
+    def __init__(self, trial: Trial, runs: Sequence[Planned]):
+        results = Path(runs[0].config.train.results_dir)
+        name = f"{trial.name}_demo" if any(run.corpus == "demo" for run in runs) else trial.name
+        self.path, self.results_file = results / name, results / f"{name}.json"
+
+    def finished(self, run: Planned) -> Path | None:
+        """The directory of a run that need not be made, here or in another trial's folder."""
+        here, elsewhere = self.path / run.name, self.path.parent.glob(f"*/{run.name}")
+        return here if here.is_dir() else min(elsewhere, default=None)
+
+    def keep(self, outcome: Outcome) -> None:
+        """Write what a run brought home: whole, then in one step under its name.
+
+        Raises:
+            UserError: when the folder cannot be written.
+        """
+        failed = self.path / FAILED / outcome.name
+        home = self.path / outcome.name if outcome.failure is None else failed
+        unfinished = home.with_name(f".{outcome.name}")
+        try:
+            for old in (unfinished, failed):
+                shutil.rmtree(old, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            for name, content in outcome.files.items():
+                write_atomically(unfinished / name, content)
+            unfinished.rename(home)
+        except OSError as error:
+            raise UserError(f"cannot write {home}: {error.strerror or error}.") from error
+
+    def collect(self, trial: Trial, runs: Sequence[Planned], failures: Mapping[str, str]) -> dict | None:
+        """Write the file of results: what testing.collect makes of the finished runs, and `trial`, about all.
+
+        Returns:
+            Its content; None where no run is finished.
+        """
+        finished = [home for run in runs if (home := self.finished(run))]
+        if not finished:
+            return None
+        about = {
+            "name": self.path.name,
+            "title": trial.title or trial.name,
+            "planned": len(runs),
+            "failed": dict(failures),
+            "compare": trial.compare,
+        }
+        collected = {"trial": about, **collect(finished)}
+        write_atomically(self.results_file, json.dumps(collected, indent=1, ensure_ascii=False) + "\n")
+        return collected
+
+
+def run_trial(
+    trial: Trial, runs: Sequence[Planned], folder: TrialFolder, progress: bool = True
+) -> dict[str, str]:
+    """Make the runs that are missing.
+
+    Args:
+        trial: says where and how many at a time.
+        runs: from `plan`.
+        folder: where they come home.
+        progress: show a progress bar over all runs.
+
+    Returns:
+        Name → reason of those that failed; they are made again the next time.
+
+    Raises:
+        UserError: when features cannot be extracted, there is no cluster, or the folder cannot be written.
+    """
+    missing = [run for run in runs if not folder.finished(run)]
+    failures: dict[str, str] = {}
+    if not missing:
+        return failures
+    _extract_features(missing, progress)
+    on_cuda = all(run.config.train.device in ("auto", "cuda") for run in missing)
+    make = _on_ray if trial.backend == "ray" else _on_this_machine
+    done = len(runs) - len(missing)
+    bar = progress_bar(
+        total=len(runs), initial=done, desc=trial.name, bar_format=BAR, smoothing=0, disable=not progress
+    )
+    with bar:
+        for workers, outcome in make(trial, missing, on_cuda):
+            if outcome is not None:
+                folder.keep(outcome)
+                bar.update()
+                if outcome.failure is None:
+                    done += 1
+                else:
+                    failures[outcome.name] = outcome.failure
+                    bar.write(f"failed: {outcome.name}: {outcome.failure}", file=sys.stderr)
+            running = min(workers, len(runs) - done - len(failures))
+            bar.set_postfix_str(f"{done} done, {running} running, {len(failures)} failed")
+    return failures
+
+
+def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
+    """Train and evaluate one run, in whatever process and on whatever machine.
+
+    Args:
+        run: the run.
+        home: the working directory, to which relative paths of the configuration refer.
+        number: of the run; the machine's GPUs are dealt out by it.
+        threads: that PyTorch may use on the CPU.
+
+    Returns:
+        Its files. Where anything was raised, with the reason and what there is of them, and error.txt.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trial's; fit would take it for its end
+    output = io.StringIO()
+    redirected = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
+    with TemporaryDirectory() as folder, redirected[0], redirected[1]:
+        run_dir = Path(folder, run.name)
+        run_dir.mkdir()
+        failure, more = None, {}
+        try:
+            _prepare_process(home, number, threads, run.config.train.device)
+            data = prepare_data(run.config, progress=False)
+            if data.corpus.name != run.corpus:
+                raise UserError(f"{data.corpus.root} holds {data.corpus.name}, not {run.corpus}.")
+            fit(run.config, data, run_dir, progress=False)
+            evaluate(run_dir, progress=False)
+        except Exception as error:  # whatever it is, it must not stop the other runs
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            failure = reason.replace(f"{folder}{os.sep}", "")
+            more = {"error.txt": f"{output.getvalue()}{traceback.format_exc()}".encode()}
+        files = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+        return Outcome(run.name, {**files, **more}, failure)
+
+
+def _prepare_process(home: str, number: int, threads: int, device: str) -> None:
+    try:
+        os.chdir(home)
+    except OSError as error:
+        reason = "every machine needs the repository and the corpus at the same place"
+        raise UserError(f"{home}: {error.strerror}; {reason}.") from error
+    torch.set_num_threads(threads)
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def _on_this_machine(
+    trial: Trial, runs: Sequence[Planned], on_cuda: bool
+) -> Iterator[tuple[int, Outcome | None]]:
+    """Runs in processes of this machine: (runs at a time, outcome), at first without an outcome.
+
+    A process that dies takes the others with it, and does not tell which run it had. Those that were under
+    way are then made again at the end, one by one: one that dies alone has failed.
+    """
+    gpus = torch.cuda.device_count() if on_cuda else 0
+    room = int(gpus / trial.gpu_share) or max(joblib.cpu_count() // trial.threads, 1)
+    workers = trial.workers or room
+    numbers = {run.name: number for number, run in enumerate(runs)}
+
+    def make(some: Sequence[Planned], at_a_time: int) -> Iterator[Outcome]:
+        # With one job joblib would work in this process; with two, one of them sent at a time, it does not.
+        with joblib.parallel_config("loky", inner_max_num_threads=trial.threads):
+            parallel = joblib.Parallel(
+                n_jobs=max(at_a_time, 2),
+                pre_dispatch=at_a_time,
+                batch_size=1,
+                return_as="generator_unordered",
+            )
+            yield from parallel(
+                joblib.delayed(make_run)(run, os.getcwd(), numbers[run.name], trial.threads)
+                for run in some
+            )
+
+    yield workers, None
+    suspects: list[Planned] = []
+    while runs:
+        back = set()
+        try:
+            for outcome in make(runs, workers):
+                back.add(outcome.name)
+                yield workers, outcome
+            break
+        except BrokenProcessPool:
+            left = [run for run in runs if run.name not in back]
+            suspects += left[:workers]
+            runs = left[workers:]
+    for run in suspects:
+        try:
+            for outcome in make([run], 1):
+                yield 1, outcome
+        except BrokenProcessPool:
+            reason = "its process ended without a word, twice; the machine's memory may be too small for it"
+            yield 1, Outcome(run.name, {"error.txt": reason.encode()}, f"{reason}.")
+
+
+def _on_ray(
+    trial: Trial, runs: Sequence[Planned], on_cuda: bool
+) -> Iterator[tuple[int, Outcome | None]]:
+    """The same on an existing Ray cluster; Ray makes a run again whose worker or machine is lost.
+
+    Its tasks are used, and not its backend for joblib: that hands out results only when all are there, deals
+    runs out in turn whether a worker is free or not, and gives up when one of them dies.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("backend: ray needs `pip install -r requirements-cluster.txt`.") from None
+    places = {key: value for key, value in os.environ.items() if key.endswith("_ROOT")}  # of corpora
+    try:
+        ray.init(
+            address=os.environ.get("RAY_ADDRESS", "auto"),
+            runtime_env={"env_vars": {**places, "PYTHONPATH": str(DEFAULT_CONFIG.parents[1])}},
+            log_to_driver=False,
+            logging_level="WARNING",
+        )
+    except ConnectionError as error:
+        raise UserError(
+            "no Ray cluster is found. Start one (`ray start --head`, on other machines `ray start "
+            "--address=HEAD:6379`), or name it in the environment variable RAY_ADDRESS."
+        ) from error
+    try:
+        cluster = ray.cluster_resources()
+        gpu_share = trial.gpu_share if on_cuda and cluster.get("GPU") else 0
+        workers = int(cluster["GPU"] / gpu_share) if gpu_share else int(cluster["CPU"] // trial.threads)
+        workers = trial.workers or max(workers, 1)
+        task = ray.remote(num_cpus=trial.threads, num_gpus=gpu_share, max_retries=3)(make_run)
+        yield workers, None
+        queue, names = list(enumerate(runs)), {}
+        while queue or names:
+            while queue and len(names) < workers:
+                number, run = queue.pop(0)
+                names[task.remote(run, os.getcwd(), number, trial.threads)] = run.name
+            for done in ray.wait(list(names))[0]:
+                name = names.pop(done)
+                try:
+                    yield workers, ray.get(done)
+                except ray.exceptions.RayError as error:
+                    reason = f"Ray gave it up: {error}"
+                    yield workers, Outcome(name, {"error.txt": reason.encode()}, reason)
+    finally:
+        ray.shutdown()
+
+
+def _extract_features(runs: Sequence[Planned], progress: bool) -> None:
+    """Extract features of each kind once, here, so that no two runs do it at the same time."""
+    kinds = {}
+    for run in runs:
+        settings = flat(run.config)
+        of_features = {key: settings[key] for key in settings if key.startswith(("features.", "data."))}
+        kind = {**of_features, "model.num_features": run.config.model.num_features, "data.fold": None}
+        kinds[json.dumps({**kind, "features.standardise": None, "data.protocol": None})] = run.config
+    for config in kinds.values():
+        load_features(find_corpus(config.data), config, progress)
+
+
+def _keys(grid: Mapping[str, Sequence]) -> set[str]:
+    """All configuration keys that a grid varies."""
+    return {*grid, *(key for variant in grid.get("variants", ()) for key in variant)}
+
+
+def _overrides(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+def listing(runs: Sequence[Planned], folder: TrialFolder) -> str:
+    """What there is to do, and what is done: a line for each run."""
+    done = sum(folder.finished(run) is not None for run in runs)
+    lines = [f"{len(runs)} runs, {done} done, in {folder.path}"]
+    for run in runs:
+        varied = " ".join(_overrides(run.varied))
+        lines.append(f"{'done ' if folder.finished(run) else 'to do'}  {run.name}  {varied}")
+    return "\n".join(lines)
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m training.trials",
+        description="Train and evaluate a grid of settings × seeds × folds. What is done is not done again.",
+    )
+    parser.add_argument("trial", help="for instance conf/trials/omega_0.yaml")
+    parser.add_argument("--list", action="store_true", help="list the runs, and make none")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
+        "(train.num_epochs=5; give it another name then: name.json holds the last call's results)",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    trial = load_trial(options.trial, options.overrides)
+    runs = plan(trial)
+    folder = TrialFolder(trial, runs)
+    if options.list:
+        print(listing(runs, folder))
+        return
+    interrupted, failures = False, {}
+    try:
+        failures = run_trial(trial, runs, folder)
+    except KeyboardInterrupt:
+        interrupted = True
+    collected = folder.collect(trial, runs, failures)
+    if collected is not None:
+        print(*trial_tables(collected), sep="\n\n")
+        print("", *trial_in_words(collected), f"\nWritten: {folder.results_file}", sep="\n")
+    if interrupted:
+        print("Interrupted. The same command goes on with the runs that are missing.", file=sys.stderr)
+        raise SystemExit(130)
+    if failures:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
+        raise UserError(
+            f"{len(failures)} of {len(runs)} runs failed; the same command makes them again. What they left "
+            f"is in {folder.path / FAILED}.{reasons}"
+        )
+
+
+if __name__ == "__main__":
+    main()
