@@ -10,12 +10,15 @@ import numpy as np
 import soundfile
 import soxr
 
+from utils.config import FeaturesConfig
 from utils.errors import UserError
 
 SAMPLE_RATE = 22_050  # Hz
 LOWEST_SAMPLE_RATE = 4_000  # Hz; below it no speech is recorded, so a header that says so is corrupt
 SHORTEST = 0.05  # seconds; nothing shorter is an utterance
 SILENCE = 1e-4  # peak-to-peak amplitude, three steps of 16 bits; EMOVO's quietest recording has 0.03
+TRIM_DB = 30.0  # dB below the loudest frame; the quietest frames of EMOVO's median recording lie at 46
+LEVEL = 0.05  # root mean square of a normalised recording; EMOVO's median is 0.026
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
 
 # libsndfile cuts a header's claim down to what is there, and says so only in its log.
@@ -64,6 +67,30 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     if np.ptp(waveform) < SILENCE:
         raise AudioError(f"{path} is silent")
     return soxr.resample(waveform, rate, sample_rate, quality="HQ")
+
+
+def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
+    """Take from a recording what its maker's habits and microphone put there, as the configuration says.
+
+    Training and prediction both read through this, so that they cannot differ.
+
+    Args:
+        waveform: (samples,), one whole utterance at `features.sample_rate`.
+        features: `trim_silence` cuts off what comes before the first frame, and after the last one, that is
+            less than TRIM_DB below the loudest (librosa.effects.trim); `normalise_level` then scales what is
+            left to a root mean square of LEVEL.
+
+    Returns:
+        float32 (samples or fewer,).
+    """
+    if features.trim_silence:
+        from librosa.effects import trim  # here, for librosa takes a second to import
+
+        waveform = trim(waveform, top_db=TRIM_DB)[0]
+    if features.normalise_level:
+        rms = np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))
+        waveform = waveform * np.float32(LEVEL / rms) if rms > 0 else waveform
+    return waveform
 
 
 def fit_length(waveform: np.ndarray, signal_length: int) -> np.ndarray:

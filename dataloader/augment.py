@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torchaudio.functional as audio
 
-from dataloader.audio import fit_length, read_audio
+from dataloader.audio import condition, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
 from dataloader.feature_store import Rows
 from dataloader.mfcc import cache_key, cached_mfccs
@@ -107,6 +107,7 @@ def further_variants(
 
 def examples(wave: np.ndarray, name: str, config: Config) -> dict[str, np.ndarray]:
     """An utterance and a variant of each kind, by what was done; padded or cut, as the network gets them."""
+    wave = condition(wave, config.features)
     rng = random_generator(config.train.seed, name, WAVEFORMS)
     variants = {
         "the utterance itself": wave,
@@ -182,7 +183,7 @@ def training_pool(corpus: Corpus, split: Split, config: Config, progress: bool =
     utterances = [by_name[name] for name in split.train]
 
     def waveforms(utterance: Utterance) -> list[np.ndarray]:
-        wave = read_audio(utterance.path, rate)
+        wave = condition(read_audio(utterance.path, rate), config.features)
         if settings.mode == "published":
             rng = random_generator(seed, utterance.name, WAVEFORMS)
             return [wave, *published_variants(wave, rng).values()]

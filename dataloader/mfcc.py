@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torchaudio
 
-from dataloader.audio import AudioError, fit_length, read_audio
+from dataloader.audio import AudioError, condition, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
 from dataloader.feature_store import Rows, on_disk, open_rows, save_rows
 from utils.config import Config, FeaturesConfig
@@ -105,7 +105,7 @@ def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Feat
     cache = config.data.cache_dir / f"{corpus.name}-{cache_key(corpus.utterances, config)}.npz"
 
     def waveform(utterance: Utterance) -> list[np.ndarray]:
-        return [read_audio(utterance.path, config.features.sample_rate)]
+        return [condition(read_audio(utterance.path, config.features.sample_rate), config.features)]
 
     title = f"MFCCs of {corpus.name}"
     features = cached_mfccs(cache, corpus.utterances, waveform, 1, config, title, progress)
@@ -230,7 +230,8 @@ def cache_key(utterances: Sequence[Utterance], config: Config, *more: object) ->
     reading those takes as long as extracting the features.
     """
     settings = config.features.model_dump(exclude={"standardise"}) | {"n_mfcc": config.model.num_features}
-    libraries = {name: version(name) for name in ("torchaudio", "soxr", "soundfile")}
+    used = ("torchaudio", "soxr", "soundfile", *(["librosa"] if config.features.trim_silence else []))
+    libraries = {name: version(name) for name in used}
     recordings = list(zip((u.name for u in utterances), _fingerprints(utterances), strict=True))
     everything = [CACHE_VERSION, settings, libraries, recordings, *more]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]

@@ -98,6 +98,8 @@ class FeaturesConfig(Section):
     hop_length: int = Field(512, ge=1, description="samples from one frame to the next")
     n_mels: int = Field(128, ge=1, le=1_024, description="mel bands")
     signal_length: int = Field(96_000, ge=1, description="samples that an utterance is padded or cut to")
+    trim_silence: bool = Field(False, description="cut off silence before and after the speech")
+    normalise_level: bool = Field(False, description="bring every recording to the same level")
     standardise: bool = Field(True, description="scale each coefficient by the training set's mean and std")
 
     @property

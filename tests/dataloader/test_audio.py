@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.audio import AudioError, fit_length, read_audio
+from dataloader.audio import LEVEL, AudioError, condition, fit_length, read_audio
+from utils.config import FeaturesConfig
 
 RATE = 22_050
 
@@ -171,6 +172,50 @@ def test_fit_length_pads_and_cuts_in_the_middle(samples, length, expected):
     fitted = fit_length(waveform, length)
     assert fitted.dtype == np.float32
     np.testing.assert_array_equal(fitted, expected)
+
+
+def spoken(before: float, after: float, level: float) -> np.ndarray:
+    """A burst of noise of one second with fainter noise (40 dB below) for so many seconds around it."""
+    loudness = np.repeat([0.01, 1.0, 0.01], [int(seconds * RATE) for seconds in (before, 1, after)])
+    return (level * loudness * noise(len(loudness))[:, 0]).astype(np.float32)
+
+
+def test_a_recording_stays_as_it_is_unless_the_configuration_says_otherwise():
+    waveform = spoken(0.5, 0.5, level=0.3)
+    np.testing.assert_array_equal(condition(waveform, FeaturesConfig()), waveform)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (1, 0), (0, 2), (0.7, 0.4)])
+def test_silence_at_the_ends_is_cut_off(before, after):
+    waveform = spoken(before, after, level=0.3)
+    trimmed = condition(waveform, FeaturesConfig(trim_silence=True))
+    assert trimmed.dtype == np.float32
+    assert RATE <= len(trimmed) < RATE + 2 * 2_048  # frames of 2 048 samples
+    start = waveform.tobytes().find(trimmed.tobytes()) // 4
+    assert start <= before * RATE and start + len(trimmed) >= (before + 1) * RATE  # it is whole
+
+
+@pytest.mark.parametrize("level", [1e-4, 0.3, 1.0])
+def test_levels_become_the_same(level):
+    settings = FeaturesConfig(normalise_level=True)
+    scaled = condition(spoken(0, 0, level), settings)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(np.sqrt(np.mean(scaled**2)), LEVEL, rtol=1e-5)
+    np.testing.assert_allclose(scaled, condition(spoken(0, 0, 0.5), settings), rtol=1e-4)
+
+
+def test_with_both_neither_pauses_nor_the_distance_to_the_microphone_count():
+    settings = FeaturesConfig(trim_silence=True, normalise_level=True)
+    near, far = spoken(512 / RATE, 0.3, level=0.8), spoken(512 / RATE, 2, level=0.01)
+    near, far = condition(near, settings), condition(far, settings)
+    shorter = min(len(near), len(far))
+    np.testing.assert_allclose(near[:shorter], far[:shorter], rtol=0.01, atol=1e-3)
+
+
+def test_digital_silence_can_be_conditioned():
+    silence = np.zeros(1_000, np.float32)
+    settings = FeaturesConfig(trim_silence=True, normalise_level=True)
+    assert not condition(silence, settings).any()
 
 
 def test_the_original_recordings_read_as_their_mono_copies(emovo_root, emovo_original_root):

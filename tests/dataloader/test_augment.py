@@ -12,7 +12,7 @@ import torch
 
 import dataloader.augment
 import dataloader.loaders
-from dataloader.audio import fit_length, read_audio
+from dataloader.audio import condition, fit_length, read_audio
 from dataloader.augment import (
     FeatureAugmentation,
     add_noise,
@@ -263,10 +263,10 @@ def cache(tmp_path_factory) -> Path:
 def build(tiny_corpus, cache):
     """A configuration with augmentation: build(mode="online", noise=1.0)."""
 
-    def build(data=(), train=(), aug=True, **augment) -> Config:
+    def build(data=(), features=(), train=(), aug=True, **augment) -> Config:
         return Config(
             data={"root": tiny_corpus, "cache_dir": cache, **dict(data)},
-            features={"signal_length": 8_000},
+            features={"signal_length": 8_000, **dict(features)},
             train={"batch_size": 16, **dict(train)},
             model={"num_features": 13, "aug": aug},
             augment=augment,
@@ -313,6 +313,26 @@ def test_the_published_scheme_is_each_training_utterance_and_four_variants(build
     assert len(expected) - len(seen) <= 1  # a last batch of one is left out
     assert seen.items() <= expected.items()
     assert by_content(batches).items() <= expected.items()
+
+
+@pytest.mark.parametrize("mode", ["published", "offline"])
+def test_what_is_varied_is_conditioned_first(build, mode, tmp_path):
+    switches = {"trim_silence": True, "normalise_level": True}
+    config = build(data={"cache_dir": tmp_path}, features=switches, mode=mode)
+    data = prepare_data(config, progress=False)
+    pool = training_pool(data.corpus, data.split, config, progress=False)
+    assert torch.equal(pool.x[:: pool.each], data.arrays("train")[0])
+    name = data.split.train[0]
+    path = next(utterance.path for utterance in data.corpus.utterances if utterance.name == name)
+    wave = condition(read_audio(path), config.features)
+    rng = random_generator(0, name, 0, *(() if mode == "published" else (0,)))
+    variant = (
+        next(iter(published_variants(wave, rng).values()))
+        if mode == "published"
+        else drawn_variant(wave, config.augment, RATE, rng)
+    )
+    expected = MFCC(config.features, 13)(torch.from_numpy(fit_length(variant, 8_000))[None])[0]
+    assert torch.equal(pool.x[1], expected)
 
 
 def test_without_augmentation_the_training_set_is_as_it_is(build, data):

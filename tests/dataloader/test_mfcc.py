@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 import dataloader.mfcc
-from dataloader.audio import fit_length, read_audio
+from dataloader.audio import condition, fit_length, read_audio
 from dataloader.corpora import read_emovo
 from dataloader.mfcc import MFCC, load_features
 from utils.config import Config, DataConfig, FeaturesConfig, ModelConfig
@@ -169,6 +169,8 @@ def test_features_do_not_depend_on_the_moment_of_reading(root, config, tmp_path)
         {"features": {"n_mels": 64}},
         {"features": {"signal_length": 9_000}},
         {"features": {"sample_rate": 16_000}},
+        {"features": {"trim_silence": True}},
+        {"features": {"normalise_level": True}},
         {"model": {"num_features": 20}},
     ],
 )
@@ -182,6 +184,18 @@ def test_other_settings_make_other_features(root, config, reads, change):
     assert len(reads) == 2 * len(corpus.utterances)
     assert features.x.shape == (len(corpus.utterances), other.model.num_features, other.features.frames)
     assert len(cache_files(config)) == 2
+
+
+@pytest.mark.parametrize("switch", ["trim_silence", "normalise_level"])
+def test_recordings_are_conditioned_before_they_are_fitted(root, config, switch):
+    corpus = read_emovo(root)
+    settings = config.features.model_copy(update={switch: True})
+    features = load_features(corpus, config.model_copy(update={"features": settings}), progress=False)
+    plain = load_features(corpus, config, progress=False)
+    for row, other, utterance in zip(features.x, plain.x, corpus.utterances, strict=True):
+        waveform = fit_length(condition(read_audio(utterance.path), settings), 8_000)
+        np.testing.assert_allclose(row.numpy(), librosa_mfcc(waveform, 13), rtol=0, atol=1e-3)
+        assert switch == "trim_silence" or not torch.equal(row, other)  # these recordings have no silence
 
 
 def test_settings_that_no_feature_depends_on_use_the_same_cache(root, config, reads):
