@@ -33,7 +33,7 @@ class MFCC(torch.nn.Module):
     floor 80 dB below the utterance's loudest band → orthonormal DCT-II.
 
     Args:
-        features: sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands).
+        features: sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands), f_max (Hz).
         n_mfcc: coefficients to keep; the first is the loudness.
     """
 
@@ -43,7 +43,7 @@ class MFCC(torch.nn.Module):
             features.sample_rate,
             features.n_fft,
             hop_length=features.hop_length,
-            f_max=features.sample_rate / 2,
+            f_max=features.f_max or features.sample_rate / 2,
             n_mels=features.n_mels,
             power=2.0,
             norm="slaney",

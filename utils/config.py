@@ -97,10 +97,25 @@ class FeaturesConfig(Section):
     n_fft: int = Field(2_048, ge=16, le=65_536, description="samples in one analysis window")
     hop_length: int = Field(512, ge=1, description="samples from one frame to the next")
     n_mels: int = Field(128, ge=1, le=1_024, description="mel bands")
+    f_max: float | None = Field(None, gt=0, description="Hz where the mel bands end; null: sample_rate / 2")
     signal_length: int = Field(96_000, ge=1, description="samples that an utterance is padded or cut to")
     trim_silence: bool = Field(False, description="cut off silence before and after the speech")
     normalise_level: bool = Field(False, description="bring every recording to the same level")
     standardise: bool = Field(True, description="scale each coefficient by the training set's mean and std")
+
+    @model_validator(mode="after")
+    def _mel_bands_end_where_there_is_sound(self) -> "FeaturesConfig":
+        if self.f_max is not None and self.f_max > self.sample_rate / 2:
+            raise PydanticCustomError(
+                "together",
+                "features.f_max = {f_max}: must be at most half of features.sample_rate = {rate}",
+                {
+                    "f_max": f"{self.f_max:g}",
+                    "rate": self.sample_rate,
+                    "keys": ["features.f_max", "features.sample_rate"],
+                },
+            )
+        return self
 
     @property
     def frames(self) -> int:

@@ -10,6 +10,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 import dataloader.mfcc
@@ -70,6 +71,27 @@ def test_mfccs_of_any_length_and_rate_of_frames(samples, n_mfcc, hop_length):
     ours = MFCC(settings, n_mfcc)(torch.from_numpy(waveform)[None])[0].numpy()
     assert ours.shape == (n_mfcc, settings.frames)
     np.testing.assert_allclose(ours, librosa_mfcc(waveform, n_mfcc, hop_length), rtol=0, atol=1e-3)
+
+
+def test_mel_bands_end_at_f_max():
+    waveform = synthetic_speech(0)
+    ours = MFCC(FeaturesConfig(f_max=7_000), 39)(torch.from_numpy(waveform)[None])[0].numpy()
+    expected = librosa.feature.mfcc(y=waveform, sr=RATE, n_mfcc=39, fmax=7_000)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-3)
+
+
+def test_with_f_max_a_recording_made_at_16_khz_looks_like_one_made_at_48(tmp_path):
+    """Noise reaches up to half of any rate; what is above f_max changes no MFCC."""
+    wide = np.random.default_rng(0).uniform(-0.5, 0.5, 48_000).astype(np.float32)
+    soundfile.write(tmp_path / "48.wav", wide, 48_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "16.wav", soxr.resample(wide, 48_000, 16_000), 16_000, subtype="FLOAT")
+    for settings, same in ((FeaturesConfig(f_max=7_000), True), (FeaturesConfig(), False)):
+        mfcc = MFCC(settings, 39)
+        at_48, at_16 = (
+            mfcc(torch.from_numpy(fit_length(read_audio(tmp_path / f"{rate}.wav"), 20_000))[None])
+            for rate in (48, 16)
+        )
+        assert torch.allclose(at_48, at_16, rtol=0, atol=0.5) == same  # dB; speech has hundreds
 
 
 def test_no_utterances_mfccs_depend_on_what_it_is_batched_with():
@@ -169,6 +191,7 @@ def test_features_do_not_depend_on_the_moment_of_reading(root, config, tmp_path)
         {"features": {"n_mels": 64}},
         {"features": {"signal_length": 9_000}},
         {"features": {"sample_rate": 16_000}},
+        {"features": {"f_max": 7_000.0}},
         {"features": {"trim_silence": True}},
         {"features": {"normalise_level": True}},
         {"model": {"num_features": 20}},

@@ -321,6 +321,13 @@ def test_several_corpora_each_in_its_place(load):
     assert load("data: {}", "data.root=here").data.root == Path("here")
 
 
+def test_no_mel_bands_above_half_of_the_sample_rate(complaint, load):
+    expected = "features.f_max = 8001: must be at most half of features.sample_rate = 16000"
+    assert complaint("features: {f_max: 8001, sample_rate: 16000}") == f"config.yaml: {expected}"
+    assert complaint("features: {f_max: 8001}", "features.sample_rate=16000").endswith(expected)
+    assert load("features: {f_max: 8000, sample_rate: 16000}").features.f_max == 8000
+
+
 def test_no_more_coefficients_than_mel_bands(complaint, load):
     expected = "model.num_features = 39: must be at most features.n_mels = 38"
     assert complaint("features: {n_mels: 38}") == f"config.yaml: {expected}"
@@ -421,6 +428,8 @@ def mend(values: dict) -> dict:
         data["validation_fraction"] /= 2
         data["test_fraction"] /= 2
     model["num_features"] = min(model["num_features"], values["features"]["n_mels"])
+    if values["features"]["f_max"] is not None:
+        values["features"]["f_max"] = min(values["features"]["f_max"], values["features"]["sample_rate"] / 2)
     return values
 
 
