@@ -3,7 +3,7 @@
     MFCCs (batch, num_features, frames), standardised
       → beside them the same reversed in time: two groups of channels, one for each direction
       → input convolution
-      → n temporal-aware blocks; after each, the mean over time, the two directions added: g_1 … g_n
+      → n temporal-aware blocks; after each, the summary over time, the two directions added: g_1 … g_n
       → dynamic fusion: sum of w_j · g_j
       → linear classifier
 
@@ -45,17 +45,21 @@ class CkTIMNet(nn.Module):
         self.frames, self.frame_seconds = frames, frame_seconds
         self.register_buffer("feature_mean", torch.zeros(model.num_features))
         self.register_buffer("feature_std", torch.ones(model.num_features))
+        self.input_dropout = nn.Dropout1d(model.input_dropout)
         self.input_conv = input_convolution(model, frames)
         self.blocks = nn.ModuleList(
             TemporalAwareBlock(
                 (block_convolution(model, index, frames), block_convolution(model, index, frames)),
                 channels,
                 model.dropout_rate,
+                model.gate,
             )
             for index in range(model.n_temporal_aware_block)
         )
         self.fusion = DynamicFusion(model.n_temporal_aware_block)
-        self.classifier = nn.Linear(model.n_filter, num_classes)
+        self.pool = {"mean": mean, "mean_std": mean_std}[model.pooling]
+        summary = model.n_filter * (2 if model.pooling == "mean_std" else 1)
+        self.classifier = nn.Linear(summary, num_classes)
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Set the standardisation: mean and standard deviation of each coefficient, (num_features,)."""
@@ -82,19 +86,24 @@ class CkTIMNet(nn.Module):
     def summaries(
         self, x: Tensor, lengths: Tensor | None = None, frame_seconds: float | None = None
     ) -> Tensor:
-        """Raw MFCCs → g_1 … g_n, (batch, n blocks, n_filter); arguments as in forward."""
+        """Raw MFCCs → g_1 … g_n; arguments as in forward.
+
+        Returns:
+            (batch, n blocks, n_filter), with `pooling` mean_std (batch, n blocks, 2 · n_filter).
+        """
         step = 1.0 if frame_seconds is None else frame_seconds / self.frame_seconds
         x = (x - self.feature_mean[:, None]) / self.feature_std[:, None]
         mask = None
         if lengths is not None:
             mask = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None].to(x.dtype)
             x = x * mask
+        x = self.input_dropout(x)
         x = self.input_conv(torch.cat([x, reverse(x, lengths)], dim=1), step)
         summaries = []
         for block in self.blocks:
             x = block(x, mask, step)
-            mean = x.mean(-1) if mask is None else (x * mask).sum(-1) / mask.sum(-1)
-            summaries.append(mean.unflatten(1, (DIRECTIONS, -1)).sum(1))
+            summary = self.pool(x.unflatten(1, (DIRECTIONS, -1)), None if mask is None else mask[:, None])
+            summaries.append(summary.sum(1))
         return torch.stack(summaries, dim=1)
 
     def get_extra_state(self) -> Tensor:
@@ -116,6 +125,21 @@ def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     frame = torch.arange(x.shape[-1], device=x.device)
     source = torch.where(frame < lengths[:, None], lengths[:, None] - 1 - frame, frame)
     return x.gather(-1, source[:, None].expand_as(x))
+
+
+def mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The mean over time: (…, channels, frames) → (…, channels); mask as in MaskedBatchNorm."""
+    return x.mean(-1) if mask is None else (x * mask).sum(-1) / mask.sum(-1)
+
+
+def mean_std(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean and standard deviation over time (statistics pooling): (…, channels, frames) → (…, 2 · channels).
+
+    The root's slope is infinite at 0: a constant channel counts as one of standard deviation 0.003.
+    """
+    centre = mean(x, mask)
+    variance = mean((x - centre.unsqueeze(-1)).square(), mask)
+    return torch.cat([centre, (variance + 1e-5).sqrt()], dim=-1)
 
 
 def build_model(

@@ -53,28 +53,44 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
 
 class TemporalAwareBlock(nn.Module):
-    """Two sub-blocks (convolution → batch norm → ReLU → spatial dropout), a sigmoid, times the input.
+    """Two sub-blocks (convolution → batch norm → ReLU → spatial dropout) that gate the input or add to it.
 
     Args:
         convolutions: the two sub-blocks' causal convolutions, CKConv or DilatedCausalConv, each keeping
             the number of channels.
         channels: channels of all groups together.
         dropout_rate: probability with which a whole channel of an utterance is dropped in training.
+        gate: "sigmoid", the input times the sub-blocks' sigmoid (TIM-Net, equation 3); or "residual", the
+            input plus what the sub-blocks give.
     """
 
-    def __init__(self, convolutions: tuple[nn.Module, nn.Module], channels: int, dropout_rate: float) -> None:
+    def __init__(
+        self,
+        convolutions: tuple[nn.Module, nn.Module],
+        channels: int,
+        dropout_rate: float,
+        gate: str = "sigmoid",
+    ) -> None:
         super().__init__()
+        self.gate = gate
         self.convolutions = nn.ModuleList(convolutions)
         self.norms = nn.ModuleList(MaskedBatchNorm(channels) for _ in range(2))
         self.dropout = nn.Dropout1d(dropout_rate)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, step: float = 1.0) -> Tensor:
         """(batch, channels, frames) → the same shape; arguments as in CKConv and MaskedBatchNorm."""
-        return x * self.attention(x, mask, step)
+        h = self.sub_blocks(x, mask, step)
+        return x + h if self.gate == "residual" else x * torch.sigmoid(h)
 
     def attention(self, x: Tensor, mask: Tensor | None = None, step: float = 1.0) -> Tensor:
-        """What the block multiplies its input by, in (0, 1): (batch, channels, frames), as the input."""
-        h = x
+        """The sub-blocks' sigmoid, in (0, 1): (batch, channels, frames), as the input.
+
+        With the sigmoid gate it is what the input is multiplied by.
+        """
+        return torch.sigmoid(self.sub_blocks(x, mask, step))
+
+    def sub_blocks(self, x: Tensor, mask: Tensor | None = None, step: float = 1.0) -> Tensor:
+        """What the two sub-blocks give: (batch, channels, frames), as the input."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            h = self.dropout(F.relu(convolution(h, step, norm, mask), inplace=True))
-        return torch.sigmoid(h)
+            x = self.dropout(F.relu(convolution(x, step, norm, mask), inplace=True))
+        return x

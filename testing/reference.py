@@ -35,6 +35,7 @@ class TwoBranches(nn.Module):
         self.register_buffer("feature_mean", net.feature_mean.clone())
         self.register_buffer("feature_std", net.feature_std.clone())
         self.branches = nn.ModuleList(Branch(model, net.frames) for _ in range(DIRECTIONS))
+        self.input_dropout = nn.Dropout1d(model.input_dropout)
         self.fusion = copy.deepcopy(net.fusion)
         self.classifier = copy.deepcopy(net.classifier)
         for direction, branch in enumerate(self.branches):
@@ -50,6 +51,7 @@ class TwoBranches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Raw MFCCs (batch, num_features, frames) → logits (batch, num_classes)."""
         x = (x - self.feature_mean[:, None]) / self.feature_std[:, None]
+        x = self.input_dropout(x)
         forwards, backwards = self.branches
         return self.classifier(self.fusion(forwards(x) + backwards(x.flip(-1))))
 
@@ -82,18 +84,22 @@ class Branch(nn.Module):
             block.norms = nn.ModuleList(nn.BatchNorm1d(model.n_filter) for _ in range(2))
             self.blocks.append(block)
         self.dropout = nn.Dropout1d(model.dropout_rate)
+        self.residual, self.with_std = model.gate == "residual", model.pooling == "mean_std"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, num_features, frames) → each block's mean over time, (batch, n blocks, n_filter)."""
+        """(batch, num_features, frames) → each block's summary over time, (batch, n blocks, channels)."""
         x = self.input_conv(x)
-        means = []
+        summaries = []
         for block in self.blocks:
             h = x
             for convolution, norm in zip(block.convolutions, block.norms, strict=True):
                 h = self.dropout(F.relu(norm(convolution(h))))
-            x = x * torch.sigmoid(h)
-            means.append(x.mean(-1))
-        return torch.stack(means, dim=1)
+            x = x + h if self.residual else x * torch.sigmoid(h)
+            summary = [x.mean(-1)]
+            if self.with_std:
+                summary.append((x.var(-1, correction=0) + 1e-5).sqrt())
+            summaries.append(torch.cat(summary, dim=1))
+        return torch.stack(summaries, dim=1)
 
 
 class DilatedConv(nn.Conv1d):

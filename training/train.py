@@ -32,6 +32,7 @@ from utils.plots import plot_history, save_figure
 from utils.progress import progress_bar
 from utils.reproducibility import seed_everything
 
+WARM_UP = 0.1  # share of a one_cycle schedule in which the learning rate rises
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 
@@ -40,7 +41,7 @@ class TrainingError(UserError):
 
 
 def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool = True) -> Path:
-    """Train on the split's training set, keep the epoch with the lowest validation loss, write the run.
+    """Train on the split's training set, keep the last or the best epoch (`train.keep`), write the run.
 
     The test set is not touched: neither for training nor for choosing an epoch. An interrupt (Ctrl-C, or
     the notebook's stop button) ends the training after the last whole epoch, with all files in place.
@@ -111,16 +112,15 @@ def _fit_epochs(
     settings = config.train
     optimizer, trained = make_optimizer(config, model), distributed.in_parallel(model)
     first = distributed.rank() == 0
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=settings.lr_scheduler, patience=settings.patience
-    )
+    scheduler = make_scheduler(config, optimizer, len(train_loader))
+    each_step = scheduler if settings.schedule == "one_cycle" else None
     best_loss, best_epoch = math.inf, -1
     bar = progress_bar(range(settings.num_epochs), desc="epoch", bar_format=BAR, disable=not progress)
     for epoch in bar:
         started = time.perf_counter()
         learning_rate = optimizer.param_groups[0]["lr"]
         train_row = run_epoch(
-            trained, train_loader, settings.label_smoothing, optimizer, settings.gradient_clipping
+            trained, train_loader, settings.label_smoothing, optimizer, settings.gradient_clipping, each_step
         )
         validation_row = run_epoch(model, validation_loader, settings.label_smoothing)
         if not math.isfinite(train_row["loss"] + validation_row["loss"]):
@@ -129,15 +129,17 @@ def _fit_epochs(
                 f"(learning rate {learning_rate:g}). The best model so far is kept in {run_dir}; "
                 "try a smaller train.learning_rate, or set train.gradient_clipping=1."
             )
-        scheduler.step(validation_row["loss"])
+        if each_step is None:
+            scheduler.step(validation_row["loss"])
         seconds = time.perf_counter() - started
         training.append(epoch=epoch, learning_rate=learning_rate, seconds=seconds, **train_row)
         validation.append(epoch=epoch, **validation_row)
 
-        if validation_row["loss"] < best_loss:
+        is_best = validation_row["loss"] < best_loss
+        if is_best:
             best_loss, best_epoch = validation_row["loss"], epoch
-            if first:
-                save_model(model, run_dir / runs.MODEL_FILE)
+        if first and (is_best or settings.keep == "last"):
+            save_model(model, run_dir / runs.MODEL_FILE)
         if first:
             training.save(run_dir / runs.TRAINING_METRICS_FILE)
             validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
@@ -157,8 +159,9 @@ def run_epoch(
     label_smoothing: float,
     optimizer: torch.optim.Optimizer | None = None,
     gradient_clipping: float = 0.0,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> dict[str, float]:
-    """Go through a loader once, training where an optimizer is given.
+    """Go through a loader once, training where an optimizer is given; a scheduler steps after each batch.
 
     Targets are classes, or with mixup the shares of all classes; then the one with the largest share counts
     for the scores.
@@ -179,6 +182,8 @@ def run_epoch(
                 if gradient_clipping:
                     nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping)
                 optimizer.step()
+                if scheduler is not None:
+                    scheduler.step()
             losses.append(loss.detach() * len(y))
             logits.append(output.detach())
             targets.append(y if y.ndim == 1 else y.argmax(1))
@@ -201,6 +206,20 @@ def make_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     settings = config.train
     return kind(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+
+
+def make_scheduler(
+    config: Config, optimizer: torch.optim.Optimizer, batches: int
+) -> torch.optim.lr_scheduler.OneCycleLR | torch.optim.lr_scheduler.ReduceLROnPlateau:
+    """What `train.schedule` says: a step after each of `batches` batches (one_cycle), or epoch (plateau)."""
+    settings = config.train
+    if settings.schedule == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=settings.lr_scheduler, patience=settings.patience
+        )
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.num_epochs * batches, pct_start=WARM_UP
     )
 
 

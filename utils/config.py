@@ -172,8 +172,10 @@ class TrainConfig(Section):
     learning_rate: float = Field(0.003, gt=0, le=1, description="step size of the optimiser")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="the optimiser")
     weight_decay: float = Field(0.0, ge=0, le=1, description="the optimiser's weight decay")
+    schedule: Literal["plateau", "one_cycle"] = Field("one_cycle", description="how the learning rate goes")
     lr_scheduler: float = Field(0.25, gt=0, lt=1, description="factor on the learning rate at a plateau")
     patience: int = Field(5, ge=0, description="epochs without progress that make a plateau")
+    keep: Literal["best", "last"] = Field("last", description="the epoch whose weights are kept")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="target share spread over all classes")
     early_stopping: bool = Field(False, description="end when validation stops improving")
     early_stopping_patience: int = Field(30, ge=1, description="epochs without progress that end the run")
@@ -184,6 +186,9 @@ class ModelConfig(Section):
     """The network."""
 
     dropout_rate: float = Field(0.1, ge=0, lt=1, description="spatial dropout: share of channels zeroed")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="share of the input's coefficients zeroed")
+    gate: Literal["sigmoid", "residual"] = Field("sigmoid", description="how a TAB changes its input")
+    pooling: Literal["mean", "mean_std"] = Field("mean", description="summary of a TAB's output over time")
     n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
     n_filter: int = Field(39, ge=1, description="channels of each direction")
     num_features: int = Field(39, ge=1, description="MFCCs per frame")

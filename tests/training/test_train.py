@@ -125,9 +125,9 @@ def test_only_the_training_batches_are_varied(config, data, monkeypatch):
     settings = settings.model_copy(update={"augment": settings.augment.model_copy(update=ON_FEATURES)})
     seen = {True: [], False: []}
 
-    def spy(model, loader, label_smoothing, optimizer=None, gradient_clipping=0.0):
+    def spy(model, loader, label_smoothing, optimizer=None, *settings):
         seen[optimizer is not None].append(torch.cat([x for x, _ in loader]))
-        return run_epoch(model, loader, label_smoothing, optimizer, gradient_clipping)
+        return run_epoch(model, loader, label_smoothing, optimizer, *settings)
 
     monkeypatch.setattr(train, "run_epoch", spy)
     fit(settings, data, progress=False)
