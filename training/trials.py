@@ -7,6 +7,7 @@ run that has its directory is finished. A trial that was stopped, however hard, 
 
 import argparse
 import contextlib
+import difflib
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from testing.evaluate import evaluate
 from testing.trial_results import trial_in_words, trial_tables
 from training.train import fit
 from utils.comparison import with_effect
-from utils.config import Config, PathText, Section, load_config, parse_yaml
+from utils.config import KEYS, Config, PathText, Section, load_config, parse_yaml
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.progress import progress_bar, warn
@@ -116,19 +117,26 @@ def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold the keys of a trial: {', '.join(Trial.model_fields)}.")
     content = {"name": path.stem, **content}
-    settings = content["settings"] = dict(content.get("settings") or {})
+    settings = content.get("settings") or {}
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: settings: must be configuration keys, each with its value.")
+    settings = content["settings"] = dict(settings)
     for override in overrides:
-        key, _, text = (part.strip() for part in override.partition("="))
+        key, equals, text = (part.strip() for part in override.partition("="))
+        if not equals:
+            raise UserError(f"override {override}: must be key=value, such as workers=4.")
         target = settings if "." in key else content
         target[key] = parse_yaml(text)
     try:
         trial = Trial.model_validate(content)
     except ValidationError as error:
-        found = (
-            f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}"
-            for one in error.errors(include_url=False)
-        )
+        found = (f"{path}: {_explain(one)}" for one in error.errors(include_url=False))
         raise UserError("\n".join(dict.fromkeys(found))) from None
+    if not all(isinstance(one, dict) for grid in trial.grid for one in grid.get("variants", ())):
+        raise UserError(f"{path}: grid: variants: must be a list of sets of settings, each key: value.")
+    for key in (key for pairs in trial.compare.values() for pair in pairs for side in pair for key in side):
+        if key not in KEYS:  # else the pair would describe no run, and be left out without a word
+            raise UserError(f"{path}: compare: {_unknown(key, KEYS)}")
     twice = [key for key in settings if any(key in _keys(grid) for grid in trial.grid)]
     if twice:
         raise UserError(f"{path}: {', '.join(twice)} is set for all runs and varied by the grid: choose one.")
@@ -430,6 +438,19 @@ def _extract_features(runs: Sequence[Planned], progress: bool) -> None:
         kinds[json.dumps({**kind, "features.standardise": None, "data.protocol": None})] = run.config
     for config in kinds.values():
         load_features(find_corpus(config.data), config, progress)
+
+
+def _explain(details: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in a line."""
+    key = ".".join(map(str, details["loc"]))
+    if details["type"] == "extra_forbidden":
+        return _unknown(key, Trial.model_fields)
+    return f"{key}: {details['msg']}"
+
+
+def _unknown(key: str, known: Collection[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key {key}" + (f"; did you mean {nearest[0]}?" if nearest else ".")
 
 
 def _keys(grid: Mapping[str, Sequence]) -> set[str]:

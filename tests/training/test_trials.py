@@ -82,12 +82,16 @@ def test_a_name_is_of_all_that_matters_and_of_nothing_else(write, emovo):
 @pytest.mark.parametrize(
     ("content", "overrides", "message"),
     [
-        ({"sedes": [0]}, [], "sedes: Extra inputs"),
+        ({"sedes": [0]}, [], "unknown key sedes; did you mean seeds"),
         ({"seeds": []}, [], "seeds: List should have at least 1"),
         ({"grid": {"model.ck": True}}, [], "grid.0.model.ck: Input should be a valid list"),
         ({"grid": {"model.ck": [True]}}, ["model.ck=true"], "model.ck is set for all runs and varied"),
         ({"grid": {"variants": [{"model.ck": True}]}}, ["model.ck=true"], "set for all runs and varied"),
         ({}, ["train.seed=3"], r"say seeds=\[3\]"),
+        ({"grid": {"variants": [1]}}, [], "variants: must be a list of sets of settings"),
+        ({"compare": {"x": [[{"model.omega": 1}, {}]]}}, [], r"compare: .*; did you mean model\.omega_0"),
+        ({}, ["workers"], "workers: must be key=value"),
+        ({}, ["worker=3"], "unknown key worker; did you mean workers"),
         ({}, ["workers=0"], "workers: Input should be greater"),
         ({}, ["backend=slurm"], "backend: Input should be 'processes' or 'ray'"),
         ({}, ["name=a/b"], "name: String should match"),
@@ -103,6 +107,13 @@ def test_a_grid_of_unknown_keys_is_refused(write, emovo):
         plan(load_trial(write(grid={"model.omega": [1]})))
     with pytest.raises(UserError, match="cannot be read"):
         load_trial("nowhere.yaml")
+
+
+def test_settings_that_are_no_mapping_are_refused(tmp_path):
+    path = tmp_path / "some.yaml"
+    path.write_text("settings: [train.num_epochs]")
+    with pytest.raises(UserError, match="settings: must be configuration keys"):
+        load_trial(path)
 
 
 @pytest.mark.parametrize("name", ["omega_0", "temporal_aware_blocks", "augmentation", "published"])
