@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from IPython.display import Markdown, display
 
 from testing.collect import rows_of
 from utils.comparison import IN_LABEL, test_set_in_words, value_label
 from utils.errors import UserError
 from utils.metrics import read_json
+from utils.notebook import keep
+from utils.plots_results import plot_scores
 from utils.statistics import Comparison, compare, holm, in_words, summarise
 from utils.tables import NOTHING, Table
 
@@ -45,8 +48,7 @@ def load_results(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.exists():
-        command = f"python -m training.trials conf/trials/{path.stem.removesuffix('_demo')}.yaml"
-        raise UserError(f"{path} is missing. It is made by: {command}")
+        raise UserError(f"{path} is missing. It is made by: {_command(path)}")
     collected = read_json(path)
     if not (isinstance(collected, dict) and {"trial", "settings", "runs"} <= collected.keys()):
         raise UserError(f"{path} was not written by training.trials. Make it anew.")
@@ -143,6 +145,32 @@ def comparisons(collected: dict, score: str = "accuracy") -> dict[str, list[tupl
         if plain:
             found[family] = [(*both, one) for both, one in zip(names, holm(plain), strict=True)]
     return found
+
+
+def show_results(path: str | Path, folder: str | Path | None = None) -> None:
+    """Display a trial's accuracies as a figure, its tables, and what they allow one to say.
+
+    Args:
+        path: its file of results; where it is missing, the command that makes it is shown.
+        folder: where to save the figure; None for nowhere.
+
+    Raises:
+        UserError: when the file is damaged or something else.
+    """
+    path = Path(path)
+    if not path.exists():
+        note = f"Missing: {path.as_posix()}. It is made by: {_command(path)}"
+        display(Table([], f"Trial {path.stem}", [note]))
+        return
+    collected = load_results(path)
+    tables = trial_tables(collected)
+    display(keep(plot_scores(trial_values(collected), {}, tables[0].caption), f"trial_{path.stem}", folder))
+    display(*tables)
+    display(Markdown("\n".join(f"- {sentence}" for sentence in trial_in_words(collected))))
+
+
+def _command(path: Path) -> str:
+    return f"python -m training.trials conf/trials/{path.stem.removesuffix('_demo')}.yaml"
 
 
 def _select(settings: list[Setting], wanted: Mapping[str, Any]) -> Setting | None:

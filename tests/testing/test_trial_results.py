@@ -9,6 +9,7 @@ from testing.trial_results import (
     comparisons,
     load_results,
     settings_of,
+    show_results,
     trial_in_words,
     trial_tables,
     trial_values,
@@ -116,3 +117,18 @@ def test_a_missing_file_names_the_command_and_another_one_is_refused(tmp_path, c
         load_results(tmp_path / "other.json")
     (tmp_path / "some.json").write_text(json.dumps(collected))
     assert load_results(tmp_path / "some.json") == collected
+
+
+def test_a_notebook_shows_figure_tables_and_sentences_or_the_command(tmp_path, collected, monkeypatch):
+    shown = []
+    monkeypatch.setattr("testing.trial_results.display", lambda *things: shown.extend(things))
+    (tmp_path / "tabs.json").write_text(json.dumps(collected))
+    show_results(tmp_path / "tabs.json", tmp_path / "figures")
+    figure, scores, fewer, equal, words = shown
+    assert figure.axes[0].get_title() == scores.caption == "TABs (EMOVO corpus, holdout)"
+    assert (tmp_path / "figures/trial_tabs.png").exists()
+    assert fewer.caption.startswith("fewer") and equal.caption.startswith("equal")
+    assert words.data.splitlines() == [f"- {sentence}" for sentence in trial_in_words(collected)]
+    shown.clear()
+    show_results(tmp_path / "omega_0.json")
+    assert "python -m training.trials conf/trials/omega_0.yaml" in str(shown[0])
