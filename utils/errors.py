@@ -14,7 +14,10 @@ class UserError(ValueError):
 
 
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command's main(): a UserError ends it with one `error: …` line and exit status 2."""
+    """Decorate a command's main(): a UserError ends it with one `error: …` line and exit status 2.
+
+    Ctrl-C, where the command has nothing of its own to do then, ends it with a line and the usual status 130.
+    """
 
     @wraps(main)
     def wrapper(*args, **kwargs) -> None:
@@ -23,5 +26,8 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
 
     return wrapper

@@ -94,6 +94,17 @@ def test_commands_end_with_a_message_and_no_traceback(capsys):
     assert capsys.readouterr().err == "error: the reason\n"
 
 
+def test_an_interrupted_command_says_so_and_no_more(capsys):
+    @exit_on_user_error
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_commands_let_other_errors_through():
     @exit_on_user_error
     def main():
