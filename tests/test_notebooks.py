@@ -199,6 +199,8 @@ def test_refreshed_figures_are_small_and_look_the_same(tmp_path, monkeypatch):
     ("source", "message"),
     [
         ("import os; print(os.getcwd() + '/results')", "would hold the path"),
+        ("import os; print(os.environ['EMOVO_ROOT'])", "would hold the path"),
+        ("import os; os._exit(1)", "process ended without a word"),
         ("from IPython.display import Audio; Audio([0.0] * 100, rate=8000)", "would hold sound"),
         ("print('x' * 10_000)", "bytes"),
         ("1 / 0", "ZeroDivisionError"),
@@ -207,6 +209,7 @@ def test_refreshed_figures_are_small_and_look_the_same(tmp_path, monkeypatch):
 def test_notebooks_that_cannot_be_passed_on_stay_as_they_were(tmp_path, monkeypatch, capfd, source, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(notebook, "MOST_BYTES", 9_000)
+    monkeypatch.setenv("EMOVO_ROOT", "/some/where/EMOVO")
     path = tiny_notebook(tmp_path / "notebook.ipynb", source)
     before = path.read_bytes()
     with pytest.raises(SystemExit) as exit_:
@@ -214,3 +217,13 @@ def test_notebooks_that_cannot_be_passed_on_stay_as_they_were(tmp_path, monkeypa
     assert exit_.value.code == 1
     assert message in capfd.readouterr().err
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, "{", "\xff"])
+def test_a_notebook_that_cannot_be_read_is_named(tmp_path, capsys, content):
+    path = tmp_path / "notebook.ipynb"
+    if content is not None:
+        path.write_text(content, encoding="latin-1")
+    with pytest.raises(SystemExit):
+        notebook.main(["--in-place", str(path)])
+    assert capsys.readouterr().err.strip().startswith(f"cannot read {path}: ")

@@ -12,14 +12,16 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
+from dataloader.readers import READERS
 from utils.files import write_atomically
 
 NOTEBOOK = Path("notebook_train.ipynb")
@@ -58,9 +60,9 @@ def run_notebook(overrides: list[str]) -> Path:
         The executed copy.
 
     Raises:
-        NotebookFailed: when a cell fails or is interrupted.
+        NotebookFailed: when the notebook cannot be read, or a cell fails or is interrupted.
     """
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = _read(NOTEBOOK)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     if overrides:
         parameters.source = f"OVERRIDES = {overrides!r}"
@@ -76,10 +78,11 @@ def refresh(path: Path) -> None:
     """Execute a notebook and keep its outputs in it, to be passed on.
 
     Raises:
-        NotebookFailed: when a cell fails or is interrupted, or when the outputs hold sound (the corpus's
-            licence forbids it), paths of this machine, or too much. The file then stays as it was.
+        NotebookFailed: when it cannot be read, when a cell fails or is interrupted, or when the outputs hold
+            sound (the corpus's licence forbids it), paths of this machine, or too much. The file then stays
+            as it was.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook = _read(path)
     metadata = copy.deepcopy(notebook.metadata)
     execute(notebook)
     notebook.metadata = metadata  # without the versions of this machine
@@ -91,8 +94,8 @@ def refresh(path: Path) -> None:
     text = nbformat.writes(notebook) + "\n"
     if "data:audio" in text or '"audio/' in text:
         raise NotebookFailed(f"{path} would hold sound: set CKTIM_AUDIO=0.")
-    if place := next((str(place) for place in (Path.cwd(), Path.home()) if f"{place}/" in text), None):
-        raise NotebookFailed(f"{path} would hold the path {place}/: name places relative to the repository.")
+    if place := next((place for place in _own_places() if place in text), None):
+        raise NotebookFailed(f"{path} would hold the path {place}: name places relative to the repository.")
     if len(text.encode()) > MOST_BYTES:
         raise NotebookFailed(
             f"{path} would have {len(text.encode()):,} bytes; at most {MOST_BYTES:,} will do."
@@ -104,7 +107,7 @@ def execute(notebook: NotebookNode) -> None:
     """Run all cells; their outputs are then in the notebook.
 
     Raises:
-        NotebookFailed: when a cell fails or is interrupted.
+        NotebookFailed: when a cell fails or is interrupted, or its process ends.
     """
     os.environ.setdefault("CKTIM_PROGRESS", "text")  # nobody would see the bars that are widgets
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's own
@@ -118,6 +121,23 @@ def execute(notebook: NotebookNode) -> None:
             raise NotebookFailed("interrupted") from None
         (failure,) = (output for output in _outputs(notebook) if output.output_type == "error")
         raise NotebookFailed("\n".join(failure.traceback)) from None
+    except DeadKernelError:
+        reason = "the notebook's process ended without a word; the machine's memory may be too small for it"
+        raise NotebookFailed(reason) from None
+
+
+def _read(path: Path) -> NotebookNode:
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not JSON
+        raise NotebookFailed(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _own_places() -> Iterator[str]:
+    """Paths that say something of this machine: where the repository, the environment and corpora lie."""
+    yield from (f"{place}{os.sep}" for place in (Path.cwd(), Path.home(), sys.prefix))
+    corpora = (os.environ.get(f"{name.upper()}_ROOT", "") for name in READERS)
+    yield from (place for place in corpora if Path(place).is_absolute())
 
 
 def _with_palette(png: str) -> str:
