@@ -213,7 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.processes < 1:
         raise UserError(f"--processes {options.processes}: must be at least 1.")
 
-    overrides = [*options.overrides, *([f"train.num_epochs={options.epochs}"] if options.epochs else [])]
+    epochs = [] if options.epochs is None else [f"train.num_epochs={options.epochs}"]
+    overrides = [*options.overrides, *epochs]
     corpus = find_corpus(load_config(options.config, overrides).data)
     for warning in corpus.warnings:
         warn(warning)

@@ -153,6 +153,9 @@ def test_what_is_missing_is_said_with_the_command_and_wrong_input_is_refused(com
     with pytest.raises(SystemExit):
         command("--processes", "0")
     with pytest.raises(SystemExit):
+        command("--epochs", "0")
+    assert "train.num_epochs=0: must be a whole number, at least 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         command("model.none=1")
     assert "error: override model.none=1" in capsys.readouterr().err
     (tmp_path / "p.json").write_text('{"hops": []}')
