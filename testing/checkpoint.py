@@ -26,6 +26,7 @@ FREE_KEYS = (
     "data.root",
     "data.cache_dir",
     "data.demo_dir",
+    "data.storage",
     "train.device",
     "train.batch_size",
     "model.conv_algorithm",

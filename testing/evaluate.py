@@ -338,7 +338,7 @@ def time_inference(model: nn.Module, x: Tensor) -> tuple[float, float]:
         x: (utterances, n_mfcc, frames).
     """
     device = next(model.parameters()).device
-    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    synchronise = torch.accelerator.synchronize if device.type != "cpu" else lambda: None
     samples = x.to(device).unsqueeze(1)
     for sample in samples[:WARM_UP]:
         model(sample)

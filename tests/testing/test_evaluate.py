@@ -369,6 +369,7 @@ def test_what_was_trained_cannot_be_overridden(run_dir):
     with pytest.raises(UserError, match=r"model.omega_0=30: the run was trained with"):
         load_run(run_dir, ["model.omega_0=30"])
     assert load_run(run_dir, ["train.batch_size=3"]).config.train.batch_size == 3
+    assert load_run(run_dir, ["data.storage=disk"]).config.data.storage == "disk"
 
 
 def test_without_configuration_the_name_and_the_call_take_its_place(trained, run_dir, capsys):
