@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown, display
 
+from dataloader.readers import READERS
 from testing.collect import rows_of
 from utils.comparison import IN_LABEL, test_set_in_words, value_label
 from utils.errors import UserError
@@ -164,7 +165,10 @@ def show_results(path: str | Path, folder: str | Path | None = None) -> None:
         return
     collected = load_results(path)
     tables = trial_tables(collected)
-    display(keep(plot_scores(trial_values(collected), {}, tables[0].caption), f"trial_{path.stem}", folder))
+    corpora = {row["corpus"] for row in collected["runs"]}
+    classes = {len(reader.emotions) for reader in READERS.values() if {reader.title} == corpora}
+    figure = plot_scores(trial_values(collected), {}, tables[0].caption, classes=max(classes, default=None))
+    display(keep(figure, f"trial_{path.stem}", folder))
     display(*tables)
     display(Markdown("\n".join(f"- {sentence}" for sentence in trial_in_words(collected))))
 

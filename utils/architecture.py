@@ -1,6 +1,7 @@
 """The figure of the network: CkTIM-net or TIM-net, as a configuration describes it. Lengths are in inches."""
 
-from itertools import pairwise, product
+from collections.abc import Sequence
+from itertools import cycle, pairwise, product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,11 +16,18 @@ HEIGHT = 6.05
 FORWARD, MIDDLE, BACKWARD = 5.15, 4.22, 3.29  # the rows of the overview
 CONVOLUTION, PLAIN, FUSION, OUTPUT, PANEL = "#cfe3f2", "#f1f1f1", "#fde3b8", "#d5ecdf", "#fafafa"  # fills
 INK, FAINT = "0.15", "0.45"
+MOST_NAMES = 8  # of emotions, in the output
 
 
 @with_look
-def draw_architecture(model: ModelConfig, title: str) -> Figure:
-    """Draw the whole network, the inside of a temporal-aware block, and the convolution in it."""
+def draw_architecture(model: ModelConfig, title: str, emotions: Sequence[str] = EMOTIONS) -> Figure:
+    """Draw the whole network, the inside of a temporal-aware block, and the convolution in it.
+
+    Args:
+        model: the `model` section of the configuration.
+        title: of the figure.
+        emotions: the classes.
+    """
     figure = Figure(figsize=(WIDTH, HEIGHT))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")
@@ -27,7 +35,7 @@ def draw_architecture(model: ModelConfig, title: str) -> Figure:
     axes.text(WIDTH / 2, HEIGHT - 0.12, title, ha="center", va="top", fontsize=12, weight="bold", color=INK)
     _draw_input(axes, model)
     _draw_directions(axes, model)
-    _draw_output(axes, model)
+    _draw_output(axes, model, emotions)
     _draw_block(axes, model)
     if model.ck:
         _draw_continuous_kernel(axes, model)
@@ -98,16 +106,19 @@ def _draw_directions(axes: Axes, model: ModelConfig) -> None:
     _text(axes, 6.62, FORWARD + 0.4, r"$g_j$: both directions summed, mean over time", ha="right")
 
 
-def _draw_output(axes: Axes, model: ModelConfig) -> None:
-    """Fused features → linear layer → one score an emotion."""
+def _draw_output(axes: Axes, model: ModelConfig, emotions: Sequence[str]) -> None:
+    """Fused features → linear layer → one score an emotion; of many emotions the first few are named."""
     _arrow(axes, (6.65, MIDDLE), (6.95, MIDDLE))
-    _box(axes, 6.95, MIDDLE - 0.33, 0.66, 0.66, OUTPUT, f"linear\n{model.n_filter} → {len(EMOTIONS)}")
+    _box(axes, 6.95, MIDDLE - 0.33, 0.66, 0.66, OUTPUT, f"linear\n{model.n_filter} → {len(emotions)}")
     _arrow(axes, (7.61, MIDDLE), (7.85, MIDDLE))
-    _text(axes, 7.93, MIDDLE + 0.93, f"scores of {len(EMOTIONS)}\nemotions", ha="left", va="bottom")
-    shares = (0.1, 0.3, 0.06, 0.14, 1.0, 0.22, 0.08)
-    for row, (emotion, share) in enumerate(zip(EMOTIONS, shares, strict=True)):
-        y = MIDDLE + 0.22 * (3 - row)
-        _text(axes, 7.93, y, ENGLISH[emotion], ha="left")
+    _text(axes, 7.93, MIDDLE + 0.93, f"scores of {len(emotions)}\nemotions", ha="left", va="bottom")
+    names = [ENGLISH[emotion] for emotion in emotions]
+    if len(names) > MOST_NAMES:
+        names = [*names[: MOST_NAMES - 1], "…"]
+    spacing = min(0.22, 1.54 / len(names))
+    for row, (name, share) in enumerate(zip(names, cycle((0.1, 0.3, 0.06, 0.14, 1.0, 0.22, 0.08)))):
+        y = MIDDLE + spacing * ((len(names) - 1) / 2 - row)
+        _text(axes, 7.93, y, name if len(name) <= 8 else f"{name[:7]}…", ha="left")
         axes.add_patch(Rectangle((8.5, y - 0.05), 0.36 * share, 0.1, color=TRAINING))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from utils.config import load_config
+from utils.emotions import EMOTIONS
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, Run, flat
 from utils.tables import NOTHING, Table
 
@@ -277,6 +278,12 @@ def accuracies(groups: Sequence[Group]) -> tuple[dict[str, np.ndarray], dict[str
         if len(group.values("accuracy_interval")) == 1
     }
     return values, intervals
+
+
+def emotions_of(groups: Iterable[Group]) -> list[str]:
+    """The classes of evaluated runs on one corpus; EMOVO's where they did not record them."""
+    tested = (run.test for group in groups for run in group.tested)
+    return next((test["emotions"] for test in tested if "emotions" in test), list(EMOTIONS))
 
 
 def confusion_matrices(groups: Sequence[Group]) -> dict[str, np.ndarray]:

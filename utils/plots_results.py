@@ -78,6 +78,7 @@ def plot_scores(
     intervals: Mapping[str, tuple[float, float]],
     title: str,
     label: str = "test accuracy (%)",
+    classes: int | None = len(EMOTIONS),
 ) -> Figure:
     """A score of each group: its mean, every run as a small dot, and how sure it is.
 
@@ -86,6 +87,7 @@ def plot_scores(
         intervals: group → 95 % interval, for groups of one run (others get their standard deviation).
         title: of the figure.
         label: of the axis.
+        classes: how many emotions there are, for a line at chance; None for no line.
     """
     names = [textwrap.fill(group, width=44) for group in values]
     height = max(0.4, 0.15 + 0.15 * max((name.count("\n") + 1 for name in names), default=1))
@@ -107,9 +109,10 @@ def plot_scores(
     axes.set_yticks(range(len(values)), names)
     axes.set_ylim(len(values) - 0.4, -0.8)
     axes.grid(False, axis="y")
-    chance = 100 / len(EMOTIONS)
-    axes.axvline(chance, color="0.6", linestyle=":", linewidth=1)
-    axes.text(chance + 0.5, len(values) - 0.45, "chance", fontsize=8, color="0.4")
+    if classes:
+        chance = 100 / classes
+        axes.axvline(chance, color="0.6", linestyle=":", linewidth=1)
+        axes.text(chance + 0.5, len(values) - 0.45, "chance", fontsize=8, color="0.4")
     axes.set(title=title, ylabel="runs", xlim=(0, 100))
     axes.set_xlabel(f"{label}\nline: standard deviation over runs, or 95 % interval of a single one")
     return figure

@@ -8,6 +8,7 @@ import pytest
 from utils import comparison
 from utils.comparison import find_trials, group_runs, mean_std, settings_in_words, titled
 from utils.config import load_config
+from utils.emotions import EMOTIONS
 from utils.runs import PUBLISHED_CONFIG, flat, list_runs, read_run
 
 
@@ -162,6 +163,7 @@ def test_confusion_matrices_of_seeds_add_up(make_run, groups):
     path = make_run("b", accuracy=1.0, train={"seed": 1})
     (matrix,) = comparison.confusion_matrices(groups(path)).values()
     assert matrix.sum() == 140 and np.trace(matrix) == 105
+    assert comparison.emotions_of(groups(path)) == list(EMOTIONS) == comparison.emotions_of([])
     values, intervals = comparison.accuracies(groups(path))
     assert next(iter(values.values())).tolist() == [0.5, 1.0] and intervals == {}
 

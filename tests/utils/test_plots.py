@@ -145,8 +145,9 @@ def test_confusion_matrix_shows_counts_and_rates_of_each_row():
         {"n_temporal_aware_block": 3, "ck": False, "kernel_size": 5},
     ],
 )
-def test_architecture_has_no_overlapping_text(settings, tmp_path):
-    figure = draw_architecture(ModelConfig(**settings), "title")
+@pytest.mark.parametrize("emotions", [EMOTIONS, ("angry", "bored to death"), tuple("abcdefghijkl")])
+def test_architecture_has_no_overlapping_text(settings, emotions, tmp_path):
+    figure = draw_architecture(ModelConfig(**settings), "title", emotions)
     plots.save_figure(figure, tmp_path / "architecture.png")
     texts = [text for text in figure.axes[0].texts if text.get_text()]
     boxes = {text: text.get_window_extent() for text in texts}
@@ -156,6 +157,14 @@ def test_architecture_has_no_overlapping_text(settings, tmp_path):
     for one, other in combinations(texts, 2):
         assert not boxes[one].overlaps(boxes[other]), (one, other)
     assert not pyplot.get_fignums()
+
+
+def test_architecture_shows_the_emotions():
+    texts = {
+        text.get_text() for text in draw_architecture(ModelConfig(), "T", ("neu", "calmness")).axes[0].texts
+    }
+    assert {"neutral", "calmness", "scores of 2\nemotions", "linear\n39 → 2"} <= texts
+    assert "joy" not in texts
 
 
 def test_architecture_shows_the_configuration():

@@ -56,6 +56,14 @@ def test_every_plot_renders_with_title_and_labels(name, tmp_path):
     assert (tmp_path / "plot.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_chance_is_that_of_the_emotions():
+    def chance(**more):
+        figure = plot_scores({"CkTIM": np.array([0.8])}, {}, "title", **more)
+        return [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+
+    assert chance() == [100 / 7] and chance(classes=4) == [25] and chance(classes=None) == []
+
+
 def test_curves_of_several_runs_are_their_mean_with_a_band():
     losses = [3.0, 2.0, 1.0], [1.0, 1.0, 2.0]
     figure = plot_curves({"two": [(history(column), history(column)) for column in losses]}, "title")
