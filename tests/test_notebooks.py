@@ -127,7 +127,7 @@ def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs
     assert "Missing runs: augmented." in str(outputs(nb, "augmentation"))
     for name in ("omega_0", "temporal_aware_blocks", "augmentation", "published"):
         assert f"training.trials conf/trials/{name}.yaml" in str(outputs(nb, "trials"))
-    assert "It is made by: python -m testing.collect" in str(outputs(nb, "generators"))
+    assert "training.trials conf/trials/generators.yaml" in str(outputs(nb, "generators"))
     assert "testing.frame_rates" in str(outputs(nb, "frame_rates"))
     for id in ("kernels", "receptive_fields"):
         assert str(outputs(nb, id)).count("image/png") == 1

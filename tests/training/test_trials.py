@@ -20,6 +20,8 @@ from utils.emotions import EMOTIONS
 from utils.errors import UserError
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, flat
 
+TRIALS = sorted(path.stem for path in (DEFAULT_CONFIG.parent / "trials").iterdir())
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -116,7 +118,7 @@ def test_settings_that_are_no_mapping_are_refused(tmp_path):
         load_trial(path)
 
 
-@pytest.mark.parametrize("name", ["omega_0", "temporal_aware_blocks", "augmentation", "published"])
+@pytest.mark.parametrize("name", TRIALS)
 def test_the_trials_of_the_repository_can_be_planned(name, emovo):
     trial = load_trial(DEFAULT_CONFIG.parent / f"trials/{name}.yaml")
     runs = plan(trial)
