@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from models.causal_conv import (
     causal_conv,
@@ -186,12 +187,23 @@ def drop_out(x: Tensor, rate: float) -> Tensor:
     return x * (torch.rand_like(x) >= rate) / (1 - rate) if rate else x
 
 
+steps = 0  # of all optimisers: fused ones change weights without counting it in their `_version`
+
+
+def _count_step(*_) -> None:
+    global steps
+    steps += 1
+
+
+register_optimizer_step_post_hook(_count_step)
+
+
 class KeptKernels:
     """The last kernel that a CKConv generated in evaluation, kept as long as the weights stay the same.
 
-    PyTorch counts the in-place changes of every tensor (`_version`): an optimiser's step, load_state_dict
-    or any other write makes the kept kernel stale. What replaces tensors (moving the module, loading by
-    assignment) clears it.
+    PyTorch counts the in-place changes of every tensor (`_version`): load_state_dict or any other write makes
+    the kept kernel stale, and so does a step of any optimiser. What replaces tensors (moving the module,
+    loading by assignment) clears it. Writing through `weight.data` is seen by nobody: call train() after it.
     """
 
     def __init__(self) -> None:
@@ -209,7 +221,7 @@ class KeptKernels:
         if any(tensor.is_inference() for tensor in self._tensors):  # these do not count their changes
             return generate(norm, *arguments)
         versions = [(tensor.data_ptr(), tensor._version) for tensor in self._tensors]
-        key = (generate.__name__, id(norm), arguments, versions)
+        key = (generate.__name__, id(norm), arguments, versions, steps)
         if key != self._key:
             self._key, self._kernel = key, generate(norm, *arguments)
         return self._kernel

@@ -113,10 +113,14 @@ def test_kernels_are_generated_once_in_evaluation(small, monkeypatch):
         assert torch.equal(net(x), first)
 
 
-def step_of_an_optimizer(net, x):
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+def step_of_an_optimizer(net, x, fused=False):
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1, fused=fused)
     net(x).sum().backward()  # still in evaluation mode
     optimizer.step()
+
+
+def step_of_a_fused_optimizer(net, x):
+    step_of_an_optimizer(net, x, fused=True)
 
 
 def loading(net, x):
@@ -155,6 +159,7 @@ def moving(net, x):
     "change",
     [
         step_of_an_optimizer,
+        step_of_a_fused_optimizer,
         loading,
         loading_by_assignment,
         training_again,
