@@ -228,6 +228,7 @@ def make_training_loader(
     x, y = data.rows("train")
     pool = TrainingPool(x, data.split.train, 1)
     if config.model.aug:
+        _check_variable(config)
         if settings.mode == "offline" and not settings.variants:
             raise UserError("augment.mode = offline without variants varies nothing: raise augment.variants.")
         if variants_each(settings):
@@ -239,6 +240,20 @@ def make_training_loader(
     frames, n_mels = config.features.frames, config.features.n_mels
     augmentation = FeatureAugmentation(settings, train.seed, mean, frames, n_mels)
     return AugmentedLoader(pool, y, len(data.corpus.emotions), augmentation, train.batch_size, train.seed)
+
+
+def _check_variable(config: Config) -> None:
+    """Raise a UserError where features are asked for that the configured augmentation would falsify."""
+    settings = config.augment
+    if config.features.prosody and (settings.gain or settings.frame_shift) and settings.mode != "published":
+        raise UserError(
+            "augment.gain and augment.frame_shift change MFCCs alone: with features.prosody set both to 0."
+        )
+    if config.features.by_speaker and variants_each(settings):
+        raise UserError(
+            "variants have no speaker's own mean: with features.by_speaker set augment.variants to 0, and "
+            "augment.mode to online."
+        )
 
 
 def feature_statistics(x: Rows) -> tuple[torch.Tensor, torch.Tensor]:

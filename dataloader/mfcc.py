@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torchaudio
 from dataloader.audio import AudioError, condition, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
 from dataloader.feature_store import Rows, on_disk, open_rows, save_rows
+from dataloader.prosody import by_speaker, prosody
 from utils.config import Config, FeaturesConfig
 from utils.errors import UserError
 from utils.progress import progress_bar, warn
@@ -70,13 +71,33 @@ class MFCC(torch.nn.Module):
         return mfcc
 
 
+class Extractor(MFCC):
+    """MFCCs, and below them the prosody where `features.prosody` asks for it.
+
+    Args:
+        config: `features` and `model.num_features` are used.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__(config.features, config.n_mfcc)
+        self.settings = config.features
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) → (batch, num_features, frames)."""
+        mfccs = super().forward(waveforms)
+        if not self.settings.prosody:
+            return mfccs
+        below = [prosody(waveform.numpy(force=True), self.settings) for waveform in waveforms]
+        return torch.cat([mfccs, torch.stack(below).to(mfccs)], dim=1)
+
+
 @dataclass(frozen=True)
 class Features:
-    """The MFCCs of a corpus.
+    """The MFCCs of a corpus, and below them the prosody where `features.prosody` asks for it.
 
     Attributes:
-        x: float32 (utterances, n_mfcc, frames), not standardised, on the CPU; or DiskRows of that shape, for
-            a corpus too large to be held in memory (`data.storage`).
+        x: float32 (utterances, num_features, frames), not standardised, on the CPU; or DiskRows of that
+            shape, for a corpus too large to be held in memory (`data.storage`).
         utterances: row i of x is utterances[i].
         skipped: name → reason, for each recording that could not be used.
     """
@@ -95,7 +116,7 @@ def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Feat
 
     Args:
         corpus: what find_corpus returns.
-        config: `features`, `model.num_features` (n_mfcc), `data.cache_dir` and `data.storage` are used.
+        config: `features`, `model.num_features`, `data.cache_dir` and `data.storage` are used.
         progress: show a progress bar during extraction.
 
     Raises:
@@ -120,6 +141,9 @@ def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Feat
             f"{corpus.root} has no usable recording of {', '.join(missing)}. "
             "Every emotion needs some: restore the missing or damaged files."
         )
+    if config.features.by_speaker:
+        speakers = [utterance.speaker for utterance in features.utterances]
+        return replace(features, x=by_speaker(features.x[:], speakers))
     return features
 
 
@@ -199,7 +223,7 @@ def _extract(
 ) -> Iterator[tuple[Utterance, torch.Tensor | AudioError]]:
     """The MFCCs (each, n_mfcc, frames) of one utterance after the other, or why there are none."""
     settings = config.features
-    mfcc = MFCC(settings, config.model.num_features)
+    extract = Extractor(config)
 
     def read(utterance: Utterance) -> list[torch.Tensor] | AudioError:
         try:
@@ -219,7 +243,7 @@ def _extract(
                     yield utterance, found
                 else:
                     # One at a time, for the spectrograms of a larger batch do not fit the processor's caches.
-                    yield utterance, torch.cat([mfcc(waveform.unsqueeze(0)) for waveform in found])
+                    yield utterance, torch.cat([extract(waveform.unsqueeze(0)) for waveform in found])
                 bar.update()
 
 
@@ -229,7 +253,7 @@ def cache_key(utterances: Sequence[Utterance], config: Config, *more: object) ->
     A recording stands there with its size and time of change (inside a zip, its CRC), not with its contents:
     reading those takes as long as extracting the features.
     """
-    settings = config.features.model_dump(exclude={"standardise"}) | {"n_mfcc": config.model.num_features}
+    settings = config.features.model_dump(exclude={"standardise", "by_speaker"}) | {"n_mfcc": config.n_mfcc}
     used = ("torchaudio", "soxr", "soundfile", *(["librosa"] if config.features.trim_silence else []))
     libraries = {name: version(name) for name in used}
     recordings = list(zip((u.name for u in utterances), _fingerprints(utterances), strict=True))

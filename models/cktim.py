@@ -58,6 +58,7 @@ class CkTIMNet(nn.Module):
         )
         self.fusion = DynamicFusion(model.n_temporal_aware_block)
         self.pool = {"mean": mean, "mean_std": mean_std}[model.pooling]
+        self.pooling_dropout = model.pooling_dropout
         summary = model.n_filter * (2 if model.pooling == "mean_std" else 1)
         self.classifier = nn.Linear(summary, num_classes)
 
@@ -99,11 +100,16 @@ class CkTIMNet(nn.Module):
             x = x * mask
         x = self.input_dropout(x)
         x = self.input_conv(torch.cat([x, reverse(x, lengths)], dim=1), step)
+        pooled = mask
+        if self.training and self.pooling_dropout:
+            heard = all_but_a_stretch(x, self.pooling_dropout)
+            pooled = heard if mask is None else heard * mask
+        if pooled is not None:  # (batch, directions, 1, frames): frame t of the reversed input is another one
+            pooled = torch.stack([pooled, reverse(pooled, lengths)], dim=1)
         summaries = []
         for block in self.blocks:
             x = block(x, mask, step)
-            summary = self.pool(x.unflatten(1, (DIRECTIONS, -1)), None if mask is None else mask[:, None])
-            summaries.append(summary.sum(1))
+            summaries.append(self.pool(x.unflatten(1, (DIRECTIONS, -1)), pooled).sum(1))
         return torch.stack(summaries, dim=1)
 
     def get_extra_state(self) -> Tensor:
@@ -127,9 +133,24 @@ def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     return x.gather(-1, source[:, None].expand_as(x))
 
 
+def all_but_a_stretch(x: Tensor, longest: float) -> Tensor:
+    """A random mask (batch, 1, frames): 0 on one stretch of frames, up to that share of all, 1 elsewhere.
+
+    The summaries over time are of the rest, as in dropout: no part of an utterance may be relied on alone.
+    """
+    batch, _, frames = x.shape
+    width = frames * longest * torch.rand(batch, 1, 1, device=x.device)
+    begin = (frames - width) * torch.rand(batch, 1, 1, device=x.device)
+    frame = torch.arange(frames, device=x.device)
+    return ((frame < begin) | (frame >= begin + width)).to(x.dtype)
+
+
 def mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The mean over time: (…, channels, frames) → (…, channels); mask as in MaskedBatchNorm."""
-    return x.mean(-1) if mask is None else (x * mask).sum(-1) / mask.sum(-1)
+    """The mean over time: (…, channels, frames) → (…, channels).
+
+    mask (…, 1, frames) is 1 for frames that count, and 0 for others.
+    """
+    return x.mean(-1) if mask is None else (x * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
 def mean_std(x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ from utils.device import pick_device
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.memory import keep_freed_memory
-from utils.metrics import History, scores
+from utils.metrics import History, keep_whole_epochs, scores
 from utils.plots import plot_history, save_figure
 from utils.progress import progress_bar
 from utils.reproducibility import seed_everything
@@ -91,6 +91,10 @@ def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool 
     try:
         _fit_epochs(config, model, train_loader, validation_loader, training, validation, run_dir, progress)
     except KeyboardInterrupt:
+        keep_whole_epochs(training, validation)
+        if first and len(training):
+            training.save(run_dir / runs.TRAINING_METRICS_FILE)
+            validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
         print(f"Interrupted: {len(training)} whole epochs are saved in {run_dir}.")
     if len(training) and first:
         title = f"{run_dir.name} · {data.corpus.name} corpus"
@@ -237,7 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m training.train", description="Train CkTIM-net or TIM-net.")
     parser.add_argument("--config", default="conf/config.yaml", help="default: %(default)s")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     config = load_config(options.config, options.overrides)
     with distributed.joined(config.train.device):
         with distributed.first_before_others():

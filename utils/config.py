@@ -47,6 +47,9 @@ def _range(least: float, most: float) -> Any:
     return Annotated[tuple[number, number], Field(strict=False), AfterValidator(_in_order)]
 
 
+# What features.prosody adds to the MFCCs of a frame; dataloader/prosody.py says what each is.
+PROSODY = ("pitch", "periodicity", "level", "centroid", "crossings", "pitch_change", "speech", "voiced")
+
 # Those that dataloader/readers.py reads; `folder` is the user's own.
 CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
 
@@ -101,6 +104,8 @@ class FeaturesConfig(Section):
     signal_length: int = Field(96_000, ge=1, description="samples that an utterance is padded or cut to")
     trim_silence: bool = Field(False, description="cut off silence before and after the speech")
     normalise_level: bool = Field(False, description="bring every recording to the same level")
+    prosody: bool = Field(False, description="pitch, voicing, level and brightness beside the MFCCs")
+    by_speaker: bool = Field(False, description="features as deviations from each speaker's own")
     standardise: bool = Field(True, description="scale each coefficient by the training set's mean and std")
 
     @model_validator(mode="after")
@@ -167,11 +172,11 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the split, the weights and the batches")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="where to compute")
     results_dir: PathText = Field(Path("training/results"), description="where run directories are made")
-    num_epochs: int = Field(100, ge=1, description="passes over the training set")
+    num_epochs: int = Field(50, ge=1, description="passes over the training set")
     batch_size: int = Field(64, ge=1, description="utterances per step")
     learning_rate: float = Field(0.003, gt=0, le=1, description="step size of the optimiser")
-    optimizer: Literal["adam", "adamw"] = Field("adam", description="the optimiser")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="the optimiser's weight decay")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="the optimiser")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="the optimiser's weight decay")
     schedule: Literal["plateau", "one_cycle"] = Field("one_cycle", description="how the learning rate goes")
     lr_scheduler: float = Field(0.25, gt=0, lt=1, description="factor on the learning rate at a plateau")
     patience: int = Field(5, ge=0, description="epochs without progress that make a plateau")
@@ -179,7 +184,7 @@ class TrainConfig(Section):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="target share spread over all classes")
     early_stopping: bool = Field(False, description="end when validation stops improving")
     early_stopping_patience: int = Field(30, ge=1, description="epochs without progress that end the run")
-    gradient_clipping: float = Field(0.0, ge=0, description="largest gradient norm; 0 is off")
+    gradient_clipping: float = Field(1.0, ge=0, description="largest gradient norm; 0 is off")
 
 
 class ModelConfig(Section):
@@ -188,7 +193,8 @@ class ModelConfig(Section):
     dropout_rate: float = Field(0.1, ge=0, lt=1, description="spatial dropout: share of channels zeroed")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="share of the input's coefficients zeroed")
     gate: Literal["sigmoid", "residual"] = Field("sigmoid", description="how a TAB changes its input")
-    pooling: Literal["mean", "mean_std"] = Field("mean", description="summary of a TAB's output over time")
+    pooling: Literal["mean", "mean_std"] = Field("mean_std", description="summary of a TAB's output over time")
+    pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
     n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
     n_filter: int = Field(39, ge=1, description="channels of each direction")
     num_features: int = Field(39, ge=1, description="MFCCs per frame")
@@ -228,19 +234,27 @@ class Config(BaseModel):
     train: TrainConfig = TrainConfig()
     model: ModelConfig = ModelConfig()
 
+    @property
+    def n_mfcc(self) -> int:
+        """MFCCs per frame: `model.num_features` less those that `features.prosody` adds."""
+        return self.model.num_features - (len(PROSODY) if self.features.prosody else 0)
+
     @model_validator(mode="after")
-    def _enough_mel_bands(self) -> "Config":
-        if self.model.num_features > self.features.n_mels:
-            raise PydanticCustomError(
-                "together",
-                "model.num_features = {coefficients}: must be at most features.n_mels = {bands}",
-                {
-                    "coefficients": self.model.num_features,
-                    "bands": self.features.n_mels,
-                    "keys": ["model.num_features", "features.n_mels"],
-                },
-            )
-        return self
+    def _features_fit_together(self) -> "Config":
+        features = self.features
+        if self.n_mfcc > features.n_mels:
+            problem = "model.num_features = {features}: must be at most features.n_mels = {bands}"
+            keys = ["model.num_features", "features.n_mels"]
+        elif self.n_mfcc < 1:
+            problem = "model.num_features = {features}: must be at least 9, for features.prosody takes 8"
+            keys = ["model.num_features", "features.prosody"]
+        elif features.by_speaker and not features.prosody:
+            problem = "features.by_speaker: needs features.prosody, which tells where there is speech"
+            keys = ["features.by_speaker", "features.prosody"]
+        else:
+            return self
+        context = {"features": self.model.num_features, "bands": features.n_mels, "keys": keys}
+        raise PydanticCustomError("together", problem, context)
 
 
 SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}

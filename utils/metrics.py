@@ -112,6 +112,15 @@ class History:
         return cls(model, {key: [nan if v is None else v for v in values] for key, values in content.items()})
 
 
+def keep_whole_epochs(*histories: History) -> None:
+    """Cut histories of one training to the epochs that all of their columns have, after an interrupt."""
+    columns = [history.columns for history in histories]
+    rows = min(min(map(len, of_one.values()), default=0) for of_one in columns)
+    for of_one in columns:
+        for name in of_one:
+            of_one[name] = of_one[name][:rows]
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.cktim import build_model, count_parameters
+from models.cktim import all_but_a_stretch, build_model, count_parameters
 from models.dynamic_fusion import DynamicFusion
 from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock
 
@@ -58,16 +58,23 @@ def two_branches(net, x, training):
                     training,
                 )
                 h = F.relu(h)
-            branches[d] = branches[d] * torch.sigmoid(h)
-        fused = fused + weight * (branches[0] + branches[1]).mean(-1)
+            residual = block.gate == "residual"
+            branches[d] = branches[d] + h if residual else branches[d] * torch.sigmoid(h)
+        summary = sum(branch.mean(-1) for branch in branches)
+        if net.classifier.in_features == 2 * summary.shape[-1]:
+            deviations = [(branch.var(-1, correction=0) + 1e-5).sqrt() for branch in branches]
+            summary = torch.cat([summary, sum(deviations)], dim=-1)
+        fused = fused + weight * summary
     return net.classifier(fused)
 
 
 @pytest.mark.parametrize("ck", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_grouped_network_equals_two_single_direction_networks(small, ck, training):
+@pytest.mark.parametrize(("gate", "pooling"), [("sigmoid", "mean"), ("residual", "mean_std")])
+def test_grouped_network_equals_two_single_direction_networks(small, ck, training, gate, pooling):
     torch.manual_seed(0)
-    net = build_model(small(ck=ck, dropout_rate=0.0), 7, frames=33)
+    model = small(ck=ck, dropout_rate=0.0, input_dropout=0.0, pooling_dropout=0.0, gate=gate, pooling=pooling)
+    net = build_model(model, 7, frames=33)
     net.standardise(torch.randn(4), torch.rand(4) + 0.5)
     for block in net.blocks:  # running statistics that differ between the directions
         for norm in block.norms:
@@ -123,6 +130,58 @@ def test_block_multiplies_its_input_by_an_attention_between_0_and_1():
     attention = block.attention(x)
     assert attention.min() > 0 and attention.max() < 1
     assert torch.equal(block(x), x * attention)
+
+
+def test_residual_block_adds_what_its_sub_blocks_give():
+    convolutions = [DilatedCausalConv(4, 4, 2, groups=2) for _ in range(2)]
+    block = TemporalAwareBlock(convolutions, 4, 0.1, "residual").eval()
+    x = torch.randn(2, 4, 9)
+    added = block(x) - x
+    assert added.min() > -1e-6 and added.max() > 0.1  # what a ReLU gives
+    torch.testing.assert_close(torch.sigmoid(added), block.attention(x))
+
+
+def test_pooling_dropout_leaves_out_one_stretch_in_training_only(small):
+    torch.manual_seed(0)
+    masks = all_but_a_stretch(torch.zeros(500, 3, 100), 0.5)
+    assert masks.shape == (500, 1, 100) and set(masks.unique().tolist()) == {0.0, 1.0}
+    edges = masks.diff(dim=-1)[:, 0]
+    assert ((edges < 0).sum(1) <= 1).all() and ((edges > 0).sum(1) <= 1).all()
+    missing = 1 - masks.mean((1, 2))
+    assert missing.max() < 0.52 and 0.2 < missing.mean() < 0.3
+
+    net = build_model(small(dropout_rate=0.0, input_dropout=0.0, pooling_dropout=0.5), 7, frames=33)
+    x = torch.randn(3, 4, 33)
+    assert not torch.allclose(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
+def test_both_directions_leave_out_the_same_frames(small, monkeypatch):
+    """What happens only in the stretch that is left out changes no summary, in either direction."""
+    rates = {"dropout_rate": 0.0, "input_dropout": 0.0, "pooling_dropout": 0.5}
+    net = build_model(small(ck=False, n_temporal_aware_block=1, **rates), 7, frames=40).double()
+    monkeypatch.setattr("models.cktim.all_but_a_stretch", lambda x, _: left_out.expand(len(x), 1, -1))
+    left_out = torch.ones(1, 1, 40, dtype=torch.float64)
+    left_out[..., 10:30] = 0
+    x = torch.randn(2, 4, 40, dtype=torch.float64)
+    changed = x.clone()
+    changed[..., 19:21] += 1  # TIM's two sub-blocks reach two frames further, on either side
+    for block in net.blocks:
+        block.norms[0], block.norms[1] = torch.nn.Identity(), torch.nn.Identity()
+        for norm in block.norms:
+            norm.forward = lambda x, mask=None: x
+    torch.testing.assert_close(net(changed), net(x))
+    left_out[..., 10:30] = 1
+    assert not torch.allclose(net(changed), net(x))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean_std"])
+def test_gates_and_summaries_learn(small, pooling):
+    for gate in ("sigmoid", "residual"):
+        net = build_model(small(gate=gate, pooling=pooling), 7, frames=33)
+        net(torch.zeros(6, 4, 33)).square().sum().backward()  # constant in time, where a root has no slope
+        assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
 def test_fusion_is_the_weighted_sum():

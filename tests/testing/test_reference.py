@@ -53,13 +53,16 @@ def test_published_network_in_evaluation(published, ck, blocks):
         torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
-@pytest.mark.parametrize("settings", ["published", "today's"])
+@pytest.mark.parametrize("settings", ["published", "today's", "the other switches"])
 @pytest.mark.parametrize("ck", [True, False])
 @pytest.mark.parametrize("algorithm", ["direct", "fft"])
 def test_training_step(published, settings, ck, algorithm):
     """Loss, every gradient and every running statistic, in double precision and without dropout."""
     torch.manual_seed(0)
-    changes = {**SMALL, "ck": ck, "dropout_rate": 0.0, "kernel_dropout": 0.0, "conv_algorithm": algorithm}
+    rates = ("dropout_rate", "kernel_dropout", "input_dropout", "pooling_dropout")
+    changes = {**SMALL, **dict.fromkeys(rates, 0.0), "ck": ck, "conv_algorithm": algorithm}
+    if settings == "the other switches":
+        changes |= {"gate": "residual", "pooling": "mean_std"}
     model = published(**changes) if settings == "published" else ModelConfig(**changes)
     net = unlike_at_the_start(build_model(model, 7, frames=33)).double()
     reference = TwoBranches(net, model)

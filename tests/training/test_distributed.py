@@ -12,7 +12,13 @@ from utils import distributed
 from utils.errors import UserError
 from utils.metrics import History
 
-SETTINGS = {"train.num_epochs": 2, "model.dropout_rate": 0, "model.n_temporal_aware_block": 2}
+SETTINGS = {
+    "train.num_epochs": 2,
+    "model.dropout_rate": 0,
+    "model.input_dropout": 0,
+    "model.pooling_dropout": 0,
+    "model.n_temporal_aware_block": 2,
+}
 # Drawn for each utterance by name, so that it does not matter which process has it.
 AUGMENTED = {"model.aug": True, "augment.mode": "online", "augment.variants": 0}
 IN_DOUBLE_PRECISION = """

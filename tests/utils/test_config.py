@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from utils.config import (
     KEYS,
+    PROSODY,
     SECTIONS,
     Config,
     ConfigError,
@@ -332,6 +333,13 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
     expected = "model.num_features = 39: must be at most features.n_mels = 38"
     assert complaint("features: {n_mels: 38}") == f"config.yaml: {expected}"
     assert load("features: {n_mels: 39}").features.n_mels == 39
+    assert load("features: {n_mels: 39, prosody: true}\nmodel: {num_features: 47}").n_mfcc == 39
+    assert complaint("features: {prosody: true}\nmodel: {num_features: 8}") == (
+        "config.yaml: model.num_features = 8: must be at least 9, for features.prosody takes 8"
+    )
+    assert complaint("features: {by_speaker: true}") == (
+        "config.yaml: features.by_speaker: needs features.prosody, which tells where there is speech"
+    )
 
 
 @pytest.mark.parametrize(
@@ -427,9 +435,13 @@ def mend(values: dict) -> dict:
     if data["validation_fraction"] + data["test_fraction"] >= 1:
         data["validation_fraction"] /= 2
         data["test_fraction"] /= 2
-    model["num_features"] = min(model["num_features"], values["features"]["n_mels"])
-    if values["features"]["f_max"] is not None:
-        values["features"]["f_max"] = min(values["features"]["f_max"], values["features"]["sample_rate"] / 2)
+    features = values["features"]
+    features["by_speaker"] &= features["prosody"]
+    model["num_features"] = min(model["num_features"], features["n_mels"])
+    if features["prosody"]:
+        model["num_features"] += len(PROSODY)
+    if features["f_max"] is not None:
+        features["f_max"] = min(features["f_max"], features["sample_rate"] / 2)
     return values
 
 

@@ -7,7 +7,7 @@ import torch
 from sklearn import metrics
 
 from utils.errors import UserError
-from utils.metrics import History, MetricsError, scores
+from utils.metrics import History, MetricsError, keep_whole_epochs, scores
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -165,3 +165,17 @@ def test_published_files_load(repository):
         assert history.model == path.parent.name.split("_")[0]
         assert 0 < history["accuracy"][-1] <= 1
         assert ("trainable_parameters" in history) == is_test
+
+
+def test_whole_epochs_are_kept():
+    training, validation = History("TIM"), History("TIM")
+    for epoch in range(3):
+        training.append(epoch=epoch, loss=1.0 + epoch)
+        if epoch < 2:
+            validation.append(epoch=epoch, loss=2.0)
+    training.columns["epoch"].append(3)  # an interrupt in the middle of `append`
+    keep_whole_epochs(training, validation)
+    assert training.columns == {"epoch": [0, 1], "loss": [1.0, 2.0]} and len(validation) == 2
+    empty = History("TIM")
+    keep_whole_epochs(training, empty)
+    assert len(training) == len(empty) == 0

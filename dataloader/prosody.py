@@ -1,0 +1,89 @@
+"""Pitch, voicing, level and brightness beside the MFCCs, and features as deviations from a speaker's own.
+
+Emotion is heard in how somebody departs from their usual voice. A network that has to judge voices it has
+never heard needs the prosody itself, and the voice taken out of it.
+"""
+
+from collections.abc import Sequence
+
+import librosa
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.config import PROSODY, FeaturesConfig
+
+PITCH_RANGE = 65.0, 600.0  # Hz: of adults' speaking voices, excited ones included
+VOICED = 0.6  # correlation with the signal one period later, from which a frame is voiced
+SPEECH_RANGE = 35.0  # dB below the loudest frame, down to which a frame is speech
+STEEPEST = 0.3  # of log pitch from frame to frame; faster changes are errors of the pitch tracker
+
+
+def prosody(waveform: np.ndarray, features: FeaturesConfig) -> Tensor:
+    """The prosody of one utterance, frame by frame; frames are those of the MFCCs.
+
+    Pitch is tracked by YIN (de Cheveigné and Kawahara, JASA 111, 2002; librosa.yin).
+
+    Args:
+        waveform: (samples,).
+        features: sample_rate (Hz), n_fft and hop_length (samples).
+
+    Returns:
+        float32 (8, frames), in the order of PROSODY: log of the pitch in Hz, correlation with the signal one
+        period later, level in dB, log of the spectral centroid in Hz, zero crossings per sample, change of
+        log pitch since the frame before; 1 where there is speech and 1 where that is voiced, else 0.
+    """
+    rate, n_fft, hop = features.sample_rate, features.n_fft, features.hop_length
+    frame = {"frame_length": n_fft, "hop_length": hop}
+    lowest, highest = PITCH_RANGE
+    pitch = librosa.yin(waveform, fmin=lowest, fmax=highest, sr=rate, **frame)
+    periodicity = _periodicity(waveform, np.rint(rate / pitch).astype(int), n_fft, hop)
+    level = 20 * np.log10(librosa.feature.rms(y=waveform, **frame)[0] + 1e-5)
+    centroid = librosa.feature.spectral_centroid(y=waveform, sr=rate, n_fft=n_fft, hop_length=hop)[0]
+    crossings = librosa.feature.zero_crossing_rate(waveform, **frame)[0]
+    log_pitch = np.log(pitch)
+    change = np.diff(log_pitch, prepend=log_pitch[:1]).clip(-STEEPEST, STEEPEST)
+    speech = level > level.max() - SPEECH_RANGE
+    voiced = speech & (periodicity > VOICED)
+    rows = [log_pitch, periodicity, level, np.log(centroid + 50), crossings, change, speech, voiced]
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+
+def _periodicity(waveform: np.ndarray, period: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
+    """The correlation (frames,) of each frame with itself `period` samples later, from -1 to 1."""
+    padded = np.pad(waveform, n_fft // 2)
+    windows = librosa.util.frame(padded, frame_length=n_fft, hop_length=hop).T
+    found = np.empty(len(windows))
+    for index, (window, lag) in enumerate(zip(windows, period, strict=True)):
+        early, late = window[:-lag], window[lag:]
+        found[index] = (early @ late) / (np.sqrt((early @ early) * (late @ late)) + 1e-9)
+    return found
+
+
+def by_speaker(x: Tensor, speakers: Sequence[str]) -> Tensor:
+    """Each speaker's features as deviations from that speaker's own mean, in the speaker's own deviations.
+
+    Mean and standard deviation of each feature are taken over all recordings of the speaker that are given,
+    over frames of speech; those of pitch over voiced frames. Emotions are not looked at. Elsewhere features
+    are 0, and whether there is speech, and voice, is ±0.5.
+
+    Args:
+        x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`.
+        speakers: of each utterance.
+
+    Returns:
+        float32, as x.
+    """
+    names = np.array(speakers)
+    speech, voiced = x[:, -2] > 0, x[:, -1] > 0
+    n_mfcc, result = x.shape[1] - len(PROSODY), torch.zeros_like(x)
+    masks = {n_mfcc: voiced, n_mfcc + PROSODY.index("pitch_change"): voiced & voiced.roll(1, -1)}
+    for speaker in np.unique(names):
+        rows = torch.from_numpy(np.flatnonzero(names == speaker))
+        for row in range(x.shape[1] - 2):
+            values, mask = x[rows, row], masks.get(row, speech)[rows]
+            heard = values[mask]
+            scaled = (values - heard.mean()) / (heard.std(correction=0) + 1e-6)
+            result[rows, row] = torch.where(mask, scaled, 0.0)
+    result[:, -2:] = x[:, -2:] - 0.5
+    return result

@@ -1,0 +1,121 @@
+"""Prosody of signals whose pitch, level and voicing are known, and features by speaker."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dataloader.loaders import make_training_loader, prepare_data
+from dataloader.mfcc import Extractor
+from dataloader.prosody import by_speaker, prosody
+from utils.config import PROSODY, Config, DataConfig, FeaturesConfig, ModelConfig
+from utils.errors import UserError
+
+RATE = 22_050
+SETTINGS = FeaturesConfig()
+
+
+def tone(pitch: float, level: float = 0.3, seconds: float = 2.0) -> np.ndarray:
+    time = np.arange(int(seconds * RATE)) / RATE
+    wave = sum(np.sin(2 * np.pi * k * pitch * time) / k for k in range(1, 8))
+    return (level * wave / np.abs(wave).max()).astype(np.float32)
+
+
+def named(waveform: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(PROSODY, prosody(waveform, SETTINGS).numpy(), strict=True))
+
+
+@pytest.mark.parametrize("pitch", [90.0, 180.0, 400.0])
+def test_pitch_of_a_tone(pitch):
+    found = named(tone(pitch))
+    inner = slice(3, -3)
+    np.testing.assert_allclose(np.exp(found["pitch"][inner]), pitch, rtol=0.01)
+    np.testing.assert_allclose(found["pitch_change"][inner], 0, atol=0.02)
+    assert (found["voiced"][inner] == 1).all() and (found["periodicity"][inner] > 0.9).all()
+
+
+def test_pitch_change_of_a_glide():
+    time = np.arange(2 * RATE) / RATE
+    phase = 2 * np.pi * 100 * (2**time - 1) / np.log(2)  # an octave a second, from 100 Hz
+    glide = sum(np.sin(k * phase) / k for k in range(1, 6)).astype(np.float32)
+    assert np.median(named(glide)["pitch_change"]) == pytest.approx(np.log(2) * 512 / RATE, rel=0.2)
+
+
+def test_level_is_in_decibels():
+    loud, soft = named(tone(200, 0.4)), named(tone(200, 0.04))
+    np.testing.assert_allclose(loud["level"] - soft["level"], 20, atol=0.1)
+
+
+def test_noise_is_no_voice_and_silence_no_speech():
+    noise = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    found = named(np.concatenate([np.zeros(RATE, np.float32), noise]))
+    half = len(found["speech"]) // 2
+    assert found["speech"][: half - 3].max() == 0 and found["speech"][half + 3 :].min() == 1
+    assert found["voiced"].mean() < 0.05
+
+
+def test_digital_silence_gives_finite_values():
+    assert prosody(np.zeros(9_000, np.float32), SETTINGS).isfinite().all()
+
+
+def test_prosody_stands_below_the_mfccs():
+    config = Config(features=FeaturesConfig(prosody=True), model=ModelConfig(num_features=21))
+    waveforms = torch.from_numpy(np.stack([tone(120), tone(240)]))
+    x = Extractor(config)(waveforms)
+    assert x.shape == (2, 21, 1 + len(waveforms[0]) // 512)
+    plain = Config(features=FeaturesConfig(), model=ModelConfig(num_features=13))
+    assert torch.equal(x[:, :13], Extractor(plain)(waveforms))
+    assert torch.equal(x[1, 13:], prosody(waveforms[1].numpy(), SETTINGS))
+
+
+def test_by_speaker():
+    torch.manual_seed(0)
+    speakers = ["a", "b", "a", "b", "a"]
+    x = 3 + 2 * torch.randn(5, 2 + len(PROSODY), 40)
+    x[1::2] = 10 * x[1::2] - 5  # speaker b has another voice
+    x[:, -2] = (torch.rand(5, 40) > 0.3).float()
+    x[:, -1] = x[:, -2] * (torch.rand(5, 40) > 0.3)
+    result = by_speaker(x, speakers)
+    for rows in ([0, 2, 4], [1, 3]):
+        for row, mask in ((0, x[rows, -2] > 0), (2, x[rows, -1] > 0)):
+            heard = result[rows, row][mask]
+            assert heard.mean().abs() < 1e-5 and (heard.std(correction=0) - 1).abs() < 1e-4
+            assert (result[rows, row][~mask] == 0).all()
+    alone = by_speaker(x[::2], ["a"] * 3)
+    assert torch.equal(result[::2], alone)  # no speaker's features depend on another's recordings
+    assert set(result[:, -2:].unique().tolist()) == {-0.5, 0.5}
+
+
+@pytest.fixture
+def config(tiny_corpus, tmp_path):
+    data = DataConfig(root=tiny_corpus, cache_dir=tmp_path, test_fraction=0.2)
+    features = FeaturesConfig(signal_length=8192, prosody=True, by_speaker=True)
+    return Config(data=data, features=features, model=ModelConfig(num_features=12))
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+def test_a_corpus_by_speaker(config):
+    data = prepare_data(config, progress=False)
+    raw = config.model_copy(update={"features": config.features.model_copy(update={"by_speaker": False})})
+    x = prepare_data(raw, progress=False).features.x
+    speakers = [utterance.speaker for utterance in data.features.utterances]
+    assert torch.equal(data.features.x, by_speaker(x, speakers))
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"mode": "published"}, "augment.variants to 0"),
+        ({"mode": "online"}, "augment.gain and augment.frame_shift"),
+        ({"mode": "online", "gain": 0.0, "frame_shift": 0.0}, "augment.variants to 0"),
+    ],
+)
+def test_augmentation_that_would_falsify_features_is_refused(config, changes, complaint):
+    augment = config.augment.model_copy(update=changes)
+    model = config.model.model_copy(update={"aug": True})
+    config = config.model_copy(update={"augment": augment, "model": model})
+    data = replace(prepare_data(config, progress=False))
+    with pytest.raises(UserError, match=complaint):
+        make_training_loader(config, data, torch.zeros(12), progress=False)
