@@ -193,7 +193,7 @@ class ModelConfig(Section):
     dropout_rate: float = Field(0.1, ge=0, lt=1, description="spatial dropout: share of channels zeroed")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="share of the input's coefficients zeroed")
     gate: Literal["sigmoid", "residual"] = Field("sigmoid", description="how a TAB changes its input")
-    pooling: Literal["mean", "mean_std"] = Field("mean_std", description="summary of a TAB's output over time")
+    pooling: Literal["mean", "mean_std"] = Field("mean_std", description="a TAB's summary over time")
     pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
     n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
     n_filter: int = Field(39, ge=1, description="channels of each direction")
