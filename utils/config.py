@@ -191,7 +191,7 @@ class ModelConfig(Section):
     """The network."""
 
     dropout_rate: float = Field(0.1, ge=0, lt=1, description="spatial dropout: share of channels zeroed")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="share of the input's coefficients zeroed")
+    input_dropout: float = Field(0.1, ge=0, lt=1, description="share of the input's coefficients zeroed")
     gate: Literal["sigmoid", "residual"] = Field("sigmoid", description="how a TAB changes its input")
     pooling: Literal["mean", "mean_std"] = Field("mean_std", description="a TAB's summary over time")
     pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
