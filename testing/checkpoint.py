@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dataloader.splits import Split, load_split
-from models.cktim import CkTIMNet, build_model
+from models.cktim import DIRECTIONS, CkTIMNet, build_model
 from testing import published
 from utils import runs
 from utils.config import Config, ConfigError
@@ -151,8 +151,11 @@ def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
         told["model.n_temporal_aware_block"] = state["fusion.weight"].numel()
     if "feature_mean" in state:
         told["model.num_features"] = state["feature_mean"].numel()
-    if "classifier.weight" in state:
-        told["model.n_filter"] = state["classifier.weight"].shape[-1]
+    if "blocks.0.norms.0.weight" in state:
+        told["model.n_filter"] = state["blocks.0.norms.0.weight"].numel() // DIRECTIONS
+        if "classifier.weight" in state:
+            with_std = state["classifier.weight"].shape[-1] > told["model.n_filter"]
+            told["model.pooling"] = "mean_std" if with_std else "mean"
     return told
 
 
