@@ -153,9 +153,6 @@ def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
         told["model.num_features"] = state["feature_mean"].numel()
     if "blocks.0.norms.0.weight" in state:
         told["model.n_filter"] = state["blocks.0.norms.0.weight"].numel() // DIRECTIONS
-        if "classifier.weight" in state:
-            with_std = state["classifier.weight"].shape[-1] > told["model.n_filter"]
-            told["model.pooling"] = "mean_std" if with_std else "mean"
     return told
 
 

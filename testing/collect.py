@@ -20,7 +20,7 @@ from utils.comparison import (
 )
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
-from utils.metrics import read_json
+from utils.metrics import kept_epoch, read_json
 from utils.runs import Run, read_run
 from utils.tables import Table
 
@@ -75,7 +75,7 @@ def row_of(run: Run) -> dict:
     ):
         if content is None:
             raise UserError(f"{run.path} has no {file}: {cure}.")
-    best = int(np.nanargmin(run.validation["loss"]))
+    kept = kept_epoch(run.validation, run.config.train.keep)
     return {
         "run": run.name,
         "model": run.config.model.name,
@@ -85,8 +85,8 @@ def row_of(run: Run) -> dict:
         "folds": run.folds,
         "seed": run.config.train.seed,
         "settings": with_effect(run.settings),
-        "best_epoch": best + 1,
-        "validation": {score: run.validation[score][best] for score in SCORES if score in run.validation},
+        "best_epoch": kept + 1,
+        "validation": {score: run.validation[score][kept] for score in SCORES if score in run.validation},
         "test": {score: run.test[score][0] for score in SCORES if score in run.test},
         "trainable_parameters": run.test["trainable_parameters"][0],
     }

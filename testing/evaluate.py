@@ -378,7 +378,8 @@ def save(evaluation: Evaluation, training: History | None, validation: History |
     save_figure(confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE)
     if training is not None and validation is not None:
         title = f"{run_dir.name} · {evaluation.corpus.name} corpus"
-        save_figure(plot_history(training, validation, title), run_dir / runs.HISTORY_PLOT_FILE)
+        figure = plot_history(training, validation, title, evaluation.run.config.train.keep)
+        save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
 
 
 def predictions_csv(evaluation: Evaluation) -> str:

@@ -98,7 +98,8 @@ def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool 
         print(f"Interrupted: {len(training)} whole epochs are saved in {run_dir}.")
     if len(training) and first:
         title = f"{run_dir.name} · {data.corpus.name} corpus"
-        save_figure(plot_history(training, validation, title), run_dir / runs.HISTORY_PLOT_FILE)
+        figure = plot_history(training, validation, title, config.train.keep)
+        save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
     return run_dir
 
 

@@ -112,6 +112,18 @@ class History:
         return cls(model, {key: [nan if v is None else v for v in values] for key, values in content.items()})
 
 
+def kept_epoch(validation: History, keep: str) -> int | None:
+    """Which epoch's weights a run kept, from 0: that of the lowest validation loss ("best"), or the last.
+
+    None where no loss is a finite number: then none were kept.
+    """
+    losses = np.array(validation["loss"], dtype=float)
+    finite = np.isfinite(losses)
+    if not finite.any():
+        return None
+    return int(np.where(finite, losses, np.inf).argmin()) if keep == "best" else len(losses) - 1
+
+
 def keep_whole_epochs(*histories: History) -> None:
     """Cut histories of one training to the epochs that all of their columns have, after an interrupt."""
     columns = [history.columns for history in histories]

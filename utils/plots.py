@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from utils.emotions import ENGLISH
 from utils.files import write_atomically
-from utils.metrics import History
+from utils.metrics import History, kept_epoch
 
 WIDTH = 9.0  # inches: a notebook's column, or a page's width
 COLOURS = seaborn.color_palette("colorblind")
@@ -65,25 +65,30 @@ def save_figure(figure: Figure, path: str | Path, pdf: bool = False) -> None:
 
 
 @with_look
-def plot_history(training: History, validation: History, title: str) -> Figure:
-    """Loss and accuracy over the epochs, side by side; the epoch of the lowest validation loss is marked.
+def plot_history(training: History, validation: History, title: str, keep: str = "best") -> Figure:
+    """Loss and accuracy over the epochs, side by side; the epoch whose weights were kept is marked.
 
     Epochs are counted from 1, as in the progress bar (in the files from 0). The loss axis is logarithmic
     where the largest loss is more than twenty times the smallest, as in the published runs.
+
+    Args:
+        training, validation: of one run.
+        title: of the figure.
+        keep: the run's `train.keep`: "best" (the lowest validation loss) or "last".
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     figure.suptitle(title)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
-    best = _lowest(validation["loss"])
+    kept = kept_epoch(validation, keep)
     for axes, column, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
         axes.plot(_epochs(training), scale * np.array(training[column]), color=TRAINING, label="training")
         values = scale * np.array(validation[column])
         axes.plot(_epochs(validation), values, color=VALIDATION, linestyle=(0, (4, 1.5)), label="validation")
-        if best is not None:
-            axes.axvline(best + 1, color="0.5", linewidth=1, linestyle=":", zorder=0)
-            value = f"{values[best]:.4g}" if column == "loss" else f"{values[best]:.1f} %"
+        if kept is not None:
+            axes.axvline(kept + 1, color="0.5", linewidth=1, linestyle=":", zorder=0)
+            value = f"{values[kept]:.4g}" if column == "loss" else f"{values[kept]:.1f} %"
             marker = {"color": "0.15", "marker": "D", "markersize": 5, "linestyle": "none", "zorder": 4}
-            axes.plot(best + 1, values[best], label=f"best epoch, {best + 1}: {value}", **marker)
+            axes.plot(kept + 1, values[kept], label=f"{keep} epoch, {kept + 1}: {value}", **marker)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.set_xlabel("epoch")
         axes.legend()
@@ -259,10 +264,3 @@ def _bilingual(emotion: str) -> str:
 
 def _epochs(history: History) -> np.ndarray:
     return np.arange(1, len(history) + 1)
-
-
-def _lowest(losses: Sequence[float]) -> int | None:
-    """Index of the first lowest loss; None where no loss is a finite number."""
-    if not np.isfinite(losses).any():
-        return None
-    return int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))

@@ -48,11 +48,12 @@ def test_a_run_directory_holds_all_that_is_needed(config, data, ck):
     assert training.model == ("CkTIM" if ck else "TIM")
 
 
-def test_the_saved_model_is_the_epoch_of_lowest_validation_loss(config, data):
-    settings = config(train={"num_epochs": 6, "learning_rate": 0.1})
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_saved_model_is_that_of_the_kept_epoch(config, data, keep):
+    settings = config(train={"num_epochs": 6, "learning_rate": 0.1, "schedule": "plateau", "keep": keep})
     run_dir = fit(settings, data, progress=False)
     validation = History.load(run_dir / "validation_metrics.json")
-    best = min(range(6), key=lambda epoch: validation["loss"][epoch])
+    best = min(range(6), key=lambda epoch: validation["loss"][epoch]) if keep == "best" else 5
     model = build_model(settings.model, 7, settings.features.frames)
     model.load_state_dict(torch.load(run_dir / "model.pt", weights_only=True))
     loader = make_loader(data, "validation", 16, shuffle=False, seed=0)
@@ -209,9 +210,18 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_the_best_model(c
     run_dir = config().train.results_dir / "run"
     run_dir.mkdir(parents=True)
     with pytest.raises(TrainingError, match=r"epoch 3 \(learning rate 0\.01\)"):
-        fit(config(train={"num_epochs": 9}), data, run_dir, progress=False)
+        fit(config(train={"num_epochs": 9, "schedule": "plateau"}), data, run_dir, progress=False)
     assert (run_dir / "model.pt").exists()
     assert len(History.load(run_dir / "validation_metrics.json")) == 2
+
+
+def test_one_cycle_rises_and_comes_to_rest(config, data):
+    settings = config(train={"num_epochs": 20, "learning_rate": 0.02, "schedule": "one_cycle"})
+    rates = History.load(fit(settings, data, progress=False) / "training_metrics.json")["learning_rate"]
+    highest = rates.index(max(rates))
+    assert highest in (1, 2) and 0.018 < rates[highest] <= 0.02  # after a tenth of the steps
+    assert rates[0] == pytest.approx(0.02 / 25) and rates[-1] < 0.001
+    assert rates[highest:] == sorted(rates[highest:], reverse=True)
 
 
 def test_early_stopping(config, data, capsys):

@@ -7,7 +7,7 @@ import torch
 from sklearn import metrics
 
 from utils.errors import UserError
-from utils.metrics import History, MetricsError, keep_whole_epochs, scores
+from utils.metrics import History, MetricsError, keep_whole_epochs, kept_epoch, scores
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -165,6 +165,14 @@ def test_published_files_load(repository):
         assert history.model == path.parent.name.split("_")[0]
         assert 0 < history["accuracy"][-1] <= 1
         assert ("trainable_parameters" in history) == is_test
+
+
+def test_the_kept_epoch():
+    validation = History("TIM")
+    for loss in (2.0, float("nan"), 1.0, 1.0, 3.0):
+        validation.append(loss=loss)
+    assert kept_epoch(validation, "best") == 2 and kept_epoch(validation, "last") == 4
+    assert kept_epoch(History("TIM", {"loss": [float("nan")] * 2}), "best") is None
 
 
 def test_whole_epochs_are_kept():

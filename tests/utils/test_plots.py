@@ -67,16 +67,17 @@ def test_png_has_150_dots_per_inch_and_no_pdf_unless_asked(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
 
 
-def test_history_marks_the_epoch_of_the_lowest_validation_loss():
-    figure = plots.plot_history(history([2, 1.5, 1]), history([2.1, 1.4, 1.6], [0.3, 0.55, 0.6]), "title")
-    loss_axes, accuracy_axes = figure.axes
+@pytest.mark.parametrize(("keep", "epoch", "loss", "accuracy"), [("best", 2, 1.4, 55), ("last", 3, 1.6, 60)])
+def test_history_marks_the_kept_epoch(keep, epoch, loss, accuracy):
+    training, validation = history([2, 1.5, 1]), history([2.1, 1.4, 1.6], [0.3, 0.55, 0.6])
+    loss_axes, accuracy_axes = plots.plot_history(training, validation, "title", keep).axes
     for axes, value, text in (
-        (loss_axes, 1.4, "best epoch, 2: 1.4"),
-        (accuracy_axes, 55, "best epoch, 2: 55.0 %"),
+        (loss_axes, loss, f"{keep} epoch, {epoch}: {loss}"),
+        (accuracy_axes, accuracy, f"{keep} epoch, {epoch}: {accuracy:.1f} %"),
     ):
         lines = {line.get_label(): line for line in axes.lines}
         assert lines["training"].get_xdata().tolist() == [1, 2, 3]
-        assert lines[text].get_xydata() == pytest.approx(np.array([[2, value]]))
+        assert lines[text].get_xydata() == pytest.approx(np.array([[epoch, value]]))
 
 
 def test_loss_axis_is_logarithmic_where_losses_span_much():
