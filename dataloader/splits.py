@@ -33,6 +33,8 @@ class Split:
         test_fraction: the same, or one part in `folds`.
         fold: which of the protocol's folds is the test set, counted from 0; None where it has none (holdout).
         folds: how many there are; None in the same case.
+        validate_on: where speakers (sentences) are left out, whether the validation set is of "unheard" ones,
+            or of utterances of the "heard", that training knows.
 
     Raises:
         UserError: when an utterance is listed twice, be it in two subsets or in one, or a subset is empty.
@@ -48,6 +50,7 @@ class Split:
     protocol: str = "holdout"
     fold: int | None = None
     folds: int | None = None
+    validate_on: str = "unheard"
 
     def __post_init__(self):
         counts = Counter(self.train + self.validation + self.test)
@@ -87,7 +90,9 @@ def draw_split(utterances: Iterable[Utterance], data: "DataConfig", seed: int, c
         return holdout(utterances, seed, data.validation_fraction, data.test_fraction, corpus)
     if data.protocol == "kfold":
         return kfold(utterances, seed, data.fold, data.folds, data.validation_fraction, corpus)
-    return leave_one_out(utterances, data.protocol, seed, data.fold, data.validation_fraction, corpus)
+    return leave_one_out(
+        utterances, data.protocol, seed, data.fold, data.validation_fraction, corpus, data.validate_on
+    )
 
 
 def holdout(
@@ -190,13 +195,15 @@ def leave_one_out(
     fold: int,
     validation_fraction: float,
     corpus: str = "",
+    validate_on: str = "unheard",
 ) -> Split:
     """All utterances of one speaker (or sentence) test, all of others validate, those of the rest train.
 
     Validation too is on whole speakers that training never hears: the epoch is chosen, and settings may be
     compared, by the very question that the test asks. Utterances of speakers who are trained on would answer
     another one, and go on improving where unheard speakers no longer do. The price is a smaller training set:
-    4 of EMOVO's speakers.
+    4 of EMOVO's speakers. Where nothing is chosen by validation (`train.keep: last`), `validate_on` "heard"
+    saves it: a share of each emotion's utterances of all other speakers validates, and 5 are trained on.
 
     Fold i tests the i-th speaker in alphabetical order. The seed puts the speakers in a circle (by SHA-256),
     in which those after the tested one validate, so that over the folds each validates equally often.
@@ -205,13 +212,15 @@ def leave_one_out(
         utterances, seed, corpus: as for draw_split.
         protocol: a key of LEFT_OUT.
         fold: which speaker (sentence) tests, from 0.
-        validation_fraction: share of the speakers (sentences) that validate; rounded, at least one.
+        validation_fraction: share of the speakers (sentences) that validate; rounded, at least one. With
+            "heard", share of each emotion's utterances.
+        validate_on: "unheard" or "heard".
 
     Raises:
         UserError: when there is no such fold, there are too few speakers (sentences), or the corpus does not
             tell who speaks (what is said).
     """
-    attribute = LEFT_OUT[protocol]
+    attribute, utterances = LEFT_OUT[protocol], list(utterances)
     by_value: dict[str, list[str]] = {}
     for utterance in utterances:
         by_value.setdefault(getattr(utterance, attribute), []).append(utterance.name)
@@ -232,9 +241,20 @@ def leave_one_out(
     circle = _drawn(values, f"{seed}/{protocol}")
     place = circle.index(values[fold])
     tested, *others = circle[place:] + circle[:place]
+    folds = 1 / len(values), protocol, fold, len(values), validate_on
+    if validate_on == "heard":
+        heard = [utterance for utterance in utterances if getattr(utterance, attribute) != tested]
+        train, validation = [], []
+        for _, names in _by_emotion(heard):
+            names = _drawn(names, f"{seed}/{protocol}/{fold}")
+            num_validation = max(1, round(len(names) * validation_fraction))
+            validation += names[:num_validation]
+            train += names[num_validation:]
+        parts = (tuple(sorted(names)) for names in (train, validation, by_value[tested]))
+        return Split(*parts, seed, corpus, validation_fraction, *folds)
     chosen = others[num_validation:], others[:num_validation], [tested]
     parts = (tuple(sorted(name for value in part for name in by_value[value])) for part in chosen)
-    return Split(*parts, seed, corpus, validation_fraction, 1 / len(values), protocol, fold, len(values))
+    return Split(*parts, seed, corpus, validation_fraction, *folds)
 
 
 def check_left_out(split: Split, utterances: Iterable[Utterance]) -> None:
@@ -251,7 +271,9 @@ def check_left_out(split: Split, utterances: Iterable[Utterance]) -> None:
     home: dict[str, str] = {}
     for subset in SUBSETS:
         for name in getattr(split, subset):
-            if name in value_of and home.setdefault(value_of[name], subset) != subset:
+            # of voices that were trained on, those that validate are no strangers where they need not be
+            role = "train" if subset == "validation" and split.validate_on == "heard" else subset
+            if name in value_of and home.setdefault(value_of[name], role) != role:
                 raise UserError(
                     f"the split ({split.protocol}) has the {attribute} {value_of[name]} in "
                     f"{home[value_of[name]]} and in {subset} ({name}): what is tested on must not be known "
@@ -311,6 +333,7 @@ def load_split(path: str | Path) -> Split:
             validation_fraction=float(content["validation_fraction"]),
             test_fraction=float(content["test_fraction"]),
             protocol=str(content["protocol"]),
+            validate_on=str(content.get("validate_on", "unheard")),
             **{key: None if content.get(key) is None else int(content[key]) for key in ("fold", "folds")},
         )
     except UserError as error:

@@ -78,6 +78,9 @@ class DataConfig(Section):
     fold: int = Field(0, ge=0, description="which of the protocol's folds to test on, counted from 0")
     folds: int = Field(10, ge=2, description="folds of the protocol kfold")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share of the utterances for validation")
+    validate_on: Literal["unheard", "heard"] = Field(
+        "unheard", description="speakers (sentences) of the validation set, where some are left out"
+    )
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the utterances for testing")
 
     @model_validator(mode="after")

@@ -320,3 +320,24 @@ def test_a_split_file_that_is_missing_or_binary_is_an_error(tmp_path):
     (tmp_path / "binary.json").write_bytes(bytes(range(256)))
     with pytest.raises(UserError, match=r"binary\.json"):
         load_split(tmp_path / "binary.json")
+
+
+def test_heard_speakers_validate_where_nothing_is_chosen_by_them(tmp_path):
+    corpus = utterances()
+    unheard, heard = (
+        drawn(corpus, "leave_one_speaker_out", 2, 3, validate_on=which) for which in ("unheard", "heard")
+    )
+    assert heard.test == unheard.test and {name.split("-")[1] for name in heard.test} == {"f2"}
+    for subset, number in (("train", 441), ("validation", 49)):
+        names = getattr(heard, subset)
+        speakers = {name.split("-")[1] for name in names}
+        assert len(names) == number and speakers == {"f0", "f1", "f3", "f4", "f5"}
+        assert set(Counter(map(emotion_of, names)).values()) == {number // 7}
+    check_left_out(heard, corpus)
+    save_split(heard, tmp_path / "split.json")
+    assert load_split(tmp_path / "split.json") == heard
+    with pytest.raises(UserError, match="what is tested on must not be known"):
+        check_left_out(replace(heard, validate_on="unheard"), corpus)
+    leaking = replace(heard, train=(*heard.train, heard.test[0]), test=heard.test[1:])
+    with pytest.raises(UserError, match="what is tested on must not be known"):
+        check_left_out(leaking, corpus)
