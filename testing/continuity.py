@@ -19,14 +19,14 @@ from utils.comparison import Group
 from utils.notebook import keep
 from utils.plots_kernels import plot_kernel, plot_receptive_fields
 
-LAYER = "blocks.0.convolutions.0"  # whose kernels are shown: the first in the first block
+LAYER = "blocks.0.convolutions.0"  # whose kernels are shown unless another is named: the first in TAB 1
 ON_CPU = ("train.device=cpu",)  # wherever a run was trained
 NOISES = 16  # of which a receptive field is the mean
 
 
-def kernel_figure(run: LoadedRun) -> Figure:
-    """Some kernels of a CkTIM run's first block as functions of time, and the samples taken at HOPS."""
-    conv: CKConv = run.model.get_submodule(LAYER)
+def kernel_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
+    """Some kernels of a CkTIM run's layer as functions of time, and the samples taken at HOPS."""
+    conv: CKConv = run.model.get_submodule(layer)
     pairs = telling_kernels(conv)
     frame_seconds, sample_rate = run.model.frame_seconds, run.config.features.sample_rate
 
@@ -39,7 +39,7 @@ def kernel_figure(run: LoadedRun) -> Figure:
         for hop in HOPS
     }
     labels = [f"channel {i + 1} → {o + 1}" for o, i in pairs]
-    return plot_kernel(*sample(CURVE_STEP), samples, labels, f"{run.path.name} · kernels of TAB 1")
+    return plot_kernel(*sample(CURVE_STEP), samples, labels, f"{run.path.name} · kernels of {layer}")
 
 
 def receptive_field(net: CkTIMNet) -> Tensor:

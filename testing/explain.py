@@ -1,0 +1,244 @@
+"""Why a network answers as it does, for one utterance: `python -m testing.explain RUN_DIR FILE`.
+
+Every temporal-aware block (TAB) multiplies its input by an attention over time, the sigmoid at its end. This
+shows where it lies, forwards and backwards, beside what the network heard and what it answered.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dataloader.audio import (
+    LOWEST_SAMPLE_RATE,
+    SHORTEST,
+    SILENCE,
+    AudioError,
+    condition,
+    fit_length,
+    read_audio,
+)
+from dataloader.mfcc import Extractor
+from models.ckconv import CKConv
+from models.cktim import DIRECTIONS, CkTIMNet
+from testing.checkpoint import LoadedRun, load_run
+from testing.continuity import LAYER, kernel_figure
+from testing.evaluate import Evaluation
+from utils.emotions import ENGLISH, common_code
+from utils.errors import UserError, exit_on_user_error
+from utils.plots import save_figure
+from utils.plots_explain import Explanation, plot_explanation
+from utils.progress import warn
+from utils.tables import Table, percent
+
+NEEDS_SPEAKERS = (
+    "takes each speaker's features as deviations from that speaker's own (features.by_speaker): it cannot "
+    "judge a single recording."
+)
+
+
+def explain(
+    run: LoadedRun | str | Path,
+    recording: str | Path | np.ndarray,
+    sample_rate: int | None = None,
+    truth: str | None = None,
+) -> Explanation:
+    """What a network makes of one utterance; utils.plots_explain.plot_explanation shows it.
+
+    Args:
+        run: a run directory, or the run as testing.checkpoint.load_run returns it.
+        recording: a sound file that dataloader.audio.read_audio reads, or a waveform (samples,) or
+            (samples, channels) of any rate.
+        sample_rate: of the waveform, in Hz; not for a file, which says it itself.
+        truth: the emotion that it is, as a code or an English or Italian word; None where it is not known.
+
+    Raises:
+        UserError: from load_run; AudioError, when the recording cannot be used; when `truth` is no emotion
+            of the run; when the run takes each speaker's features as deviations from that speaker's own.
+    """
+    if not isinstance(run, LoadedRun):
+        run = load_run(run)
+    truth = _known(truth, run.emotions)
+    settings = run.config.features
+    if settings.by_speaker:
+        raise UserError(f"{run.path} {NEEDS_SPEAKERS}")
+    if isinstance(recording, np.ndarray):
+        name = "the recording"
+        waveform = _resampled(recording, sample_rate, settings.sample_rate)
+    else:
+        name = Path(recording).name
+        waveform = read_audio(recording, settings.sample_rate)
+    waveform = condition(waveform, settings)
+    fitted = fit_length(waveform, settings.signal_length)
+    features = Extractor(run.config)(torch.from_numpy(fitted)[None])
+    logits, attention = temporal_attention(run.model, features)
+    if not logits.isfinite().all():
+        raise UserError(f"{run.path}: the answer is no finite number, its weights are damaged. Train anew.")
+    before = max(len(fitted) - len(waveform), 0) // 2
+    samples = min(len(waveform), len(fitted))
+    return Explanation(
+        name=name,
+        network=run.path.name,
+        waveform=fitted,
+        sample_rate=settings.sample_rate,
+        recorded=(before / settings.sample_rate, (before + samples) / settings.sample_rate),
+        seconds=len(waveform) / settings.sample_rate,
+        mfcc=features[0, : run.config.n_mfcc].numpy(),
+        frame_seconds=settings.frame_seconds,
+        attention=attention.numpy(),
+        fusion=run.model.fusion.weight.detach().cpu().numpy(),
+        probabilities=logits.softmax(0).numpy(),
+        emotions=run.emotions,
+        truth=truth,
+    )
+
+
+@torch.no_grad()
+def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]:
+    """A network's answer to one utterance, and the attention of its blocks, averaged over channels.
+
+    Args:
+        net: the network, in evaluation mode.
+        features: raw, as the network takes them, (1, num_features, frames).
+
+    Returns:
+        logits (classes,) and attention (n blocks, 2, frames), both on the CPU: forwards, then backwards. The
+        backward direction reads the utterance from its end; here it is turned round, so that both run with
+        the utterance's time.
+    """
+    found: list[Tensor] = []
+
+    def keep(block, args, kwargs) -> None:
+        channels = block.attention(*args, **kwargs)[0]
+        found.append(channels.unflatten(0, (DIRECTIONS, -1)).mean(1))
+
+    hooks = [block.register_forward_pre_hook(keep, with_kwargs=True) for block in net.blocks]
+    try:
+        logits = net(features.to(net.fusion.weight.device))[0].cpu()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    forwards, backwards = torch.stack(found).cpu().unbind(1)
+    return logits, torch.stack([forwards, backwards.flip(-1)], dim=1)
+
+
+def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
+    """Two utterances explained: of those judged rightly and of those misjudged the one that was surest.
+
+    Of a run that cannot judge single recordings there are none, with a warning.
+    """
+    if evaluation.run.config.features.by_speaker:
+        warn(f"nothing is explained: {evaluation.run.path.name} {NEEDS_SPEAKERS}")
+        return []
+    sure = evaluation.probabilities.max(1)
+    right = evaluation.predictions == evaluation.targets
+    explained = []
+    for rows in (np.flatnonzero(right), np.flatnonzero(~right)):
+        if len(rows):
+            utterance = evaluation.utterances[rows[sure[rows].argmax()]]
+            explained.append(explain(evaluation.run, utterance.path, truth=utterance.emotion))
+    return explained
+
+
+def kernels_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
+    """Some learned kernels of a layer as functions of time (testing.continuity.kernel_figure).
+
+    Args:
+        run: a run of CkTIM-net.
+        layer: the layer's name in the network, such as `input_conv` or `blocks.0.convolutions.1`.
+
+    Raises:
+        UserError: when the network has no continuous kernels, or no such layer.
+    """
+    layers = [name for name, module in run.model.named_modules() if isinstance(module, CKConv)]
+    if not layers:
+        raise UserError(f"{run.path} has no continuous kernels: it is TIM-net (model.ck is false).")
+    if layer not in layers:
+        raise UserError(f"{run.path} has no continuous kernels in {layer}, but in {', '.join(layers)}.")
+    return kernel_figure(run, layer)
+
+
+def probabilities_table(explanation: Explanation) -> Table:
+    """All emotions, the most probable first."""
+    order = explanation.probabilities.argsort()[::-1]
+    rows = [
+        {
+            "emotion": f"{explanation.emotions[index]} · {ENGLISH[explanation.emotions[index]]}",
+            "probability": percent(explanation.probabilities[index]),
+        }
+        for index in order
+    ]
+    return Table(rows, f"{explanation.name}: {explanation.in_words}")
+
+
+def _known(truth: str | None, emotions: Sequence[str]) -> str | None:
+    if truth is None or truth in emotions:
+        return truth
+    code = common_code(truth)
+    if code not in emotions:
+        raise UserError(f"{truth} is no emotion of this run; it knows {', '.join(emotions)}.")
+    return code
+
+
+def _resampled(waveform: np.ndarray, rate: int | None, wanted: int) -> np.ndarray:
+    """As read_audio, for a waveform that is in memory."""
+    waveform = np.asarray(waveform, dtype=np.float32)
+    if rate is None:
+        raise UserError("a waveform needs its sample rate: explain(run, waveform, sample_rate)")
+    if waveform.ndim > 2 or rate < LOWEST_SAMPLE_RATE:
+        raise AudioError(
+            f"a waveform of shape {waveform.shape} at {rate} Hz: (samples,) or (samples, channels) at "
+            f"{LOWEST_SAMPLE_RATE} Hz or more is needed"
+        )
+    if len(waveform) < SHORTEST * rate:
+        raise AudioError(f"the recording is too short: {len(waveform)} samples, less than {SHORTEST} s")
+    if not np.isfinite(waveform).all():
+        raise AudioError("the recording holds samples that are not finite numbers")
+    mono = waveform if waveform.ndim == 1 else waveform.mean(axis=1)
+    if np.ptp(mono) < SILENCE:
+        raise AudioError("the recording is silent")
+    return soxr.resample(mono, rate, wanted, quality="HQ")
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m testing.explain",
+        description="Show what a network makes of one utterance: waveform, MFCCs, the attention of every "
+        "temporal-aware block, fusion weights, probabilities.",
+    )
+    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    parser.add_argument("file", type=Path, help="a sound file: WAV, FLAC, OGG, MP3, …")
+    parser.add_argument("--out", type=Path, help="the figure; FILE_explained.png in this folder if left out")
+    parser.add_argument("--truth", metavar="EMOTION", help="the emotion that it is, to be shown too")
+    parser.add_argument(
+        "--kernels",
+        nargs="?",
+        const=LAYER,
+        metavar="LAYER",
+        help=f"draw learned kernels of a layer too, {LAYER} if none is named, into OUT_kernels.png",
+    )
+    options = parser.parse_args(arguments)
+    out = options.out or Path(f"{options.file.stem}_explained.png")
+    if out.suffix.lower() != ".png":
+        parser.error(f"--out {out}: figures are PNG, so let it end on .png")
+    run = load_run(options.run_dir)
+    figures = {}
+    if options.kernels:
+        figures[out.with_name(f"{out.stem}_kernels.png")] = kernels_figure(run, options.kernels)
+    explanation = explain(run, options.file, truth=options.truth)
+    figures[out] = plot_explanation(explanation)
+    print(probabilities_table(explanation), end="\n\n")
+    for path, figure in figures.items():
+        save_figure(figure, path)
+        print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    main()
