@@ -44,7 +44,7 @@ clean:  ## delete the environment and caches; corpora and runs stay
 	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt
 	@mv .venv/.unfinished $@
 
-.venv/.installed-dev: .venv/.installed requirements-dev.txt
+.venv/.installed-dev: .venv/.installed requirements-dev.txt requirements-export.txt
 	@mv .venv/.installed .venv/.unfinished
 	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@mv .venv/.unfinished .venv/.installed && touch $@

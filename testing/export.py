@@ -1,0 +1,438 @@
+"""A trained network for use without this repository: `python -m testing.export RUN_DIR [--format torch]`.
+
+One graph from waveforms to scores, features included, with every continuous kernel as numbers:
+
+    waveform (batch, samples) at the run's sample rate, mono, 512 samples or more
+      → silence at the ends and level taken out, where the run says so
+      → padded or cut at both ends to the length of a training utterance
+      → MFCCs, with a floor 80 dB below each utterance's loudest band
+      → network, its kernels constants and its convolutions the sums as written
+      → logits (batch, emotions), probabilities (batch, emotions)
+
+`onnx` needs requirements-export.txt and runs wherever ONNX does; `torch` is a program of torch.export.
+Either is compared with the run on real utterances first, and not written unless the logits agree.
+"""
+
+import argparse
+import copy
+import importlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dataloader.audio import LEVEL, TRIM_DB, condition, fit_length, read_audio
+from dataloader.corpora import find_corpus
+from dataloader.mfcc import MFCC
+from models.ckconv import CKConv
+from testing.benchmark import measure_in_turns
+from testing.benchmark_report import milliseconds
+from testing.checkpoint import LoadedRun, load_run
+from testing.evaluate import describe_device, predict
+from utils.config import FeaturesConfig
+from utils.emotions import ENGLISH
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_atomically
+from utils.tables import Table
+
+FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+OPSET = 18  # of ONNX; the lowest that PyTorch writes
+TOLERANCE = 1e-4  # largest difference of a logit from the run's
+UTTERANCES = 16  # on which that is looked at
+REPETITIONS = 15  # of the benchmark
+ON_CPU = ("train.device=cpu",)
+TRIM_FRAME, TRIM_HOP = 2_048, 512  # samples; librosa.effects.trim's
+LEAST_SAMPLES = TRIM_HOP
+
+Program = Callable[[np.ndarray], np.ndarray]  # waveforms (batch, samples) → logits (batch, emotions)
+
+
+class Recogniser(nn.Module):
+    """Waveforms → logits and probabilities, in operations that can be exported.
+
+    Args:
+        run: a run on the CPU; it stays as it is.
+    """
+
+    def __init__(self, run: LoadedRun) -> None:
+        super().__init__()
+        self.features = run.config.features
+        self.mfcc = MFCC(self.features, run.config.n_mfcc)
+        self.net = copy.deepcopy(run.model)
+        bake_kernels(self.net, self.features.frames)
+        self.eval().requires_grad_(False)
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, samples) → logits (batch, emotions), probabilities (batch, emotions)."""
+        logits = self.net(self.mfcc(heard(waveform, self.features)))
+        return logits, logits.softmax(1)
+
+
+def heard(waveform: Tensor, features: FeaturesConfig) -> Tensor:
+    """dataloader.audio's condition and fit_length as one graph, for waveforms of any length.
+
+    (batch, samples) → (batch, features.signal_length)
+    """
+    start = torch.zeros_like(waveform[:, :1], dtype=torch.long)
+    end = start + waveform.shape[-1]
+    if features.trim_silence:
+        start, end = speech_bounds(waveform)
+    place = torch.arange(features.signal_length)
+    source = start + place + torch.div(end - start - len(place), 2, rounding_mode="trunc")
+    inside = (start <= source) & (source < end)
+    fitted = torch.where(inside, waveform.gather(-1, source.clamp(0, waveform.shape[-1] - 1)), 0.0)
+    if features.normalise_level:
+        place = torch.arange(waveform.shape[-1])
+        speech = torch.where((start <= place) & (place < end), waveform, 0.0)
+        rms = (speech.square().sum(-1, keepdim=True) / (end - start)).sqrt()
+        fitted = fitted * torch.where(rms > 0, LEVEL / rms, 1.0)
+    return fitted
+
+
+def speech_bounds(waveform: Tensor) -> tuple[Tensor, Tensor]:
+    """Where speech begins and ends, as librosa.effects.trim finds it.
+
+    Returns:
+        Its first sample and the one after its last, each (batch, 1).
+    """
+    mean = torch.full((1, 1, TRIM_FRAME), 1 / TRIM_FRAME)
+    power = F.conv1d(waveform.square().unsqueeze(1), mean, stride=TRIM_HOP, padding=TRIM_FRAME // 2)
+    power = power.squeeze(1).clamp(min=1e-10)  # (batch, frames)
+    loud = power > power.amax(-1, keepdim=True) * 10 ** (-TRIM_DB / 10)
+    frame = torch.arange(power.shape[-1])
+    first = torch.where(loud, frame, power.shape[-1]).amin(-1, keepdim=True)
+    last = torch.where(loud, frame, 0).amax(-1, keepdim=True)
+    return TRIM_HOP * first, (TRIM_HOP * (last + 1)).clamp(max=waveform.shape[-1])
+
+
+@torch.no_grad()
+def bake_kernels(net: nn.Module, frames: int) -> None:
+    """Put in place of every kernel generator the kernel that it gives for utterances of `frames` frames.
+
+    The convolutions are then computed by the sum as written, for ONNX has no fast Fourier transform worth it.
+    """
+    for conv in net.modules():
+        if isinstance(conv, CKConv):
+            taps = min(frames, conv.support())
+            conv.register_buffer("kernel", conv.sample_kernel(taps).clone())
+            conv.sample_kernel = lambda *_, conv=conv, **__: conv.kernel
+            conv.support = lambda *_, taps=taps, **__: taps
+            conv.algorithm = "direct"
+            conv.generator = None
+
+
+def metadata(run: LoadedRun) -> dict[str, str]:
+    """What a program needs to know beside the graph: it stands in the file, lists as JSON."""
+    return {
+        "emotions": json.dumps(run.emotions),  # in the order of the scores
+        "emotions_english": json.dumps([ENGLISH[emotion] for emotion in run.emotions]),
+        "sample_rate": str(run.config.features.sample_rate),  # Hz
+        "signal_length": str(run.config.features.signal_length),  # samples that the network hears
+        "run": run.path.name,
+        "corpus": run.split.corpus if run.split else "",
+    }
+
+
+def traced(run: LoadedRun) -> torch.export.ExportedProgram:
+    """The graph of a Recogniser, for any batch and number of samples.
+
+    Raises:
+        UserError: when the run uses prosody, which is not computed by PyTorch.
+    """
+    if run.config.features.prosody:
+        raise UserError(f"{run.path} uses features.prosody, which cannot be part of an exported graph.")
+    example = torch.randn(2, 1_000, generator=torch.Generator().manual_seed(0))
+    shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=LEAST_SAMPLES)},)
+    with torch.enable_grad():  # without, CKConv looks for a kernel that it has kept
+        program = torch.export.export(Recogniser(run), (example,), dynamic_shapes=shapes)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine
+    return program
+
+
+def torch_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
+    """The content of a .pt2 file; `metadata` lies in it as metadata.json."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
+        torch.export.save(program, content, extra_files={"metadata.json": json.dumps(metadata(run))})
+    return content.getvalue()
+
+
+def onnx_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
+    """The content of an .onnx file; `metadata` lies in its metadata_props.
+
+    Raises:
+        UserError: when onnx or onnxscript is not installed.
+    """
+    _import("onnx"), _import("onnxscript")
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # on torchvision
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
+        model = torch.onnx.export(
+            program,
+            input_names=["waveform"],
+            output_names=["logits", "probabilities"],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        ).model_proto
+    graph = model.graph
+    graph.ClearField("value_info")
+    for thing in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        thing.ClearField("metadata_props")  # the exporter's notes, with paths of this machine
+    for value in (*graph.input, *graph.output):
+        for axis, name in zip(value.type.tensor_type.shape.dim, ("batch", "samples"), strict=True):
+            if axis.HasField("dim_param"):
+                axis.dim_param = name
+    for key, value in metadata(run).items():
+        model.metadata_props.add(key=key, value=value)
+    return model.SerializeToString()
+
+
+def load_torch(content: bytes) -> Program:
+    """A .pt2 file's content as a function."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
+        module = torch.export.load(io.BytesIO(content)).module()
+
+    @torch.inference_mode()
+    def answer(waveforms: np.ndarray) -> np.ndarray:
+        return module(torch.from_numpy(waveforms))[0].numpy()
+
+    return answer
+
+
+def load_onnx(content: bytes) -> Program:
+    """An .onnx file's content as a function, run by onnxruntime with as many threads as PyTorch has.
+
+    Raises:
+        UserError: when onnxruntime is not installed.
+    """
+    onnxruntime = _import("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda waveforms: session.run(["logits"], {"waveform": waveforms})[0]
+
+
+WRITERS = {"onnx": onnx_file, "torch": torch_file}
+READERS = {"onnx": load_onnx, "torch": load_torch}
+
+
+def run_program(run: LoadedRun) -> Program:
+    """The run itself as a function, as the evaluation computes."""
+    features = run.config.features
+    mfcc = MFCC(features, run.config.n_mfcc)
+
+    @torch.inference_mode()
+    def answer(waveforms: np.ndarray) -> np.ndarray:
+        waves = (condition(waveform, features) for waveform in waveforms)
+        fitted = np.stack([fit_length(wave, features.signal_length) for wave in waves])
+        return predict(run.model, mfcc(torch.from_numpy(fitted)), len(fitted)).numpy()
+
+    return answer
+
+
+def largest_difference(program: Program, reference: Program, waveforms: Sequence[np.ndarray]) -> float:
+    """Between the logits of two programs: of single utterances, of all in a row, and of a batch of all."""
+    shortest = min(map(len, waveforms))
+    batches = [waveform[None] for waveform in (*waveforms, np.concatenate(waveforms))]
+    batches.append(np.stack([waveform[:shortest] for waveform in waveforms]))
+    return max(float(np.abs(program(batch) - reference(batch)).max()) for batch in batches)
+
+
+def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> list[np.ndarray]:
+    """Waveforms (samples,) at the run's rate: of `recordings`, or else of UTTERANCES of its corpus.
+
+    Of the corpus those come from the test set, where one was recorded.
+
+    Raises:
+        UserError: when a recording cannot be used, or the run's corpus is not found.
+    """
+    rate = run.config.features.sample_rate
+    if recordings:
+        return [read_audio(path, rate) for path in recordings]
+    data, split = run.config.data, run.split
+    if split and split.corpus == "demo" and data.root is None and data.demo_dir.exists():
+        data = data.model_copy(update={"root": data.demo_dir})
+    corpus = find_corpus(data)
+    if split and corpus.name != split.corpus:
+        raise UserError(
+            f"an export is checked on real utterances, and the corpus of {run.path}, {split.corpus}, is not "
+            "found. Say where it is (data.root=…), or name some recordings (--recordings FILE …)."
+        )
+    found = [u for u in corpus.utterances if not split or u.name in set(split.test)]
+    chosen = np.unique(np.linspace(0, len(found) - 1, UTTERANCES).round().astype(int))
+    return [read_audio(found[index].path, rate) for index in chosen]
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported network.
+
+    Attributes:
+        content: of the file.
+        difference: largest one between its logits and the run's.
+        utterances: on how many that was looked at.
+        path: where it was written; None where it was not.
+    """
+
+    content: bytes
+    difference: float
+    utterances: int
+    path: Path | None = None
+
+
+def export(
+    run_dir: str | Path,
+    kind: str = "onnx",
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    recordings: Sequence[str | Path] = (),
+) -> Export:
+    """Export a run, compare the file with the run on real utterances, and write it.
+
+    Args:
+        run_dir: the run directory.
+        kind: "onnx" or "torch".
+        out: the file; None for FILES[kind] in the run directory.
+        overrides: see testing.checkpoint.load_run; data.root says where the corpus is.
+        recordings: sound files to compare on, instead of utterances of the run's corpus.
+
+    Raises:
+        UserError: from load_run, real_utterances and traced; when a package is missing, the logits differ by
+            more than TOLERANCE, or the file cannot be written. Nothing is written then.
+    """
+    run = load_run(run_dir, [*overrides, *ON_CPU])
+    waveforms = real_utterances(run, recordings)
+    content, _, difference = checked(run, kind, traced(run), waveforms)
+    path = Path(out) if out else run.path / FILES[kind]
+    write_atomically(path, content)
+    return Export(content, difference, len(waveforms), path)
+
+
+def checked(
+    run: LoadedRun, kind: str, program: torch.export.ExportedProgram, waveforms: Sequence[np.ndarray]
+) -> tuple[bytes, Program, float]:
+    """The content of a file, what it computes, and its largest_difference from the run.
+
+    Raises:
+        UserError: when that is above TOLERANCE.
+    """
+    content = WRITERS[kind](run, program)
+    exported = READERS[kind](content)
+    difference = largest_difference(exported, run_program(run), waveforms)
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"the exported network differs from {run.path} by up to {difference:.1e} in a logit, more than "
+            f"{TOLERANCE:g}: nothing is written. Install the versions that requirements.txt and "
+            "requirements-export.txt name. Where they are installed, the run's logits are too large to "
+            "be that exact in float32, as those of the published weights are."
+        )
+    return content, exported, difference
+
+
+def benchmark(
+    run_dir: str | Path, overrides: Sequence[str] = (), recordings: Sequence[str | Path] = ()
+) -> Table:
+    """Time from a waveform to its scores, one utterance at a time, of a run and its exports; writes nothing.
+
+    Each way is measured in turns, after one round that does not count.
+
+    Args:
+        run_dir, overrides, recordings: as in export.
+
+    Raises:
+        UserError: as export does.
+    """
+    run = load_run(run_dir, [*overrides, *ON_CPU])
+    waveforms = real_utterances(run, recordings)
+    program = traced(run)
+    ways = {"PyTorch": (None, run_program(run), 0.0)}
+    ways["torch.export"] = checked(run, "torch", program, waveforms)
+    ways["ONNX Runtime"] = checked(run, "onnx", program, waveforms)
+    batches = [waveform[None] for waveform in waveforms]
+    calls = {
+        name: lambda answer=answer: [answer(batch) for batch in batches]
+        for name, (_, answer, _) in ways.items()
+    }
+    seconds = measure_in_turns(calls, REPETITIONS, torch.device("cpu"))
+    rows = [
+        {
+            "waveform to scores": name,
+            "ms an utterance": milliseconds([time / len(batches) for time in seconds[name]]),
+            "of PyTorch's time": f"{median(seconds[name]) / median(seconds['PyTorch']):.2f}",
+            "largest difference of a logit": f"{difference:.0e}" if content else "",
+            "file (MB)": f"{len(content) / 1e6:.1f}" if content else "",
+        }
+        for name, (content, _, difference) in ways.items()
+    ]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime"))
+    notes = [
+        f"Median of {REPETITIONS} rounds over {len(batches)} utterances, one at a time; ± half the range. "
+        f"{describe_device(run.model)}; {versions}."
+    ]
+    return Table(rows, run.path.name, notes)
+
+
+def _import(name: str):
+    """A package of requirements-export.txt."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"{name} is not installed: python -m pip install -r requirements-export.txt"
+        ) from error
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m testing.export",
+        description="Export a run as one file, from waveforms to scores, after comparing it with the run.",
+    )
+    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="where the corpus is on this machine: data.root=…"
+    )
+    parser.add_argument(
+        "--format", choices=FILES, default="onnx", help="onnx if left out; torch is a program of torch.export"
+    )
+    parser.add_argument("--out", type=Path, help=f"RUN_DIR/{' or '.join(FILES.values())} if left out")
+    parser.add_argument(
+        "--recordings",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="FILE",
+        help="sound files to compare on, instead of utterances of the run's corpus",
+    )
+    parser.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="measure PyTorch, torch.export and ONNX Runtime side by side, and write nothing",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    if options.benchmark:
+        print(benchmark(options.run_dir, options.overrides, options.recordings))
+        return
+    found = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
+    opset = f", opset {OPSET}" if options.format == "onnx" else ""
+    print(f"Written: {found.path} ({len(found.content) / 1e6:.1f} MB{opset}).")
+    print(f"On {found.utterances} utterances its logits are the run's within {found.difference:.0e}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Exported files compute what the run computes, and are not written where they do not."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torch.nn.functional as F
+
+from dataloader.audio import condition, fit_length, read_audio
+from testing import export as module
+from testing.checkpoint import load_run
+from testing.evaluate import evaluate
+from testing.export import Recogniser, export, heard, main, traced
+from utils.config import FeaturesConfig
+from utils.errors import UserError
+
+RATE = 22_050
+
+
+@pytest.fixture(scope="module")
+def program(trained):
+    """The graph of the trained run, which takes seconds to make."""
+    return traced(load_run(trained))
+
+
+@pytest.fixture
+def made(program, monkeypatch):
+    """Let exports of copies of the trained run take the graph that is made already."""
+    monkeypatch.setattr(module, "traced", lambda run: program)
+
+
+@pytest.fixture(scope="module")
+def file(trained, program, tmp_path_factory):
+    """An exported file, made once: file("onnx")."""
+    files = {}
+
+    def get(kind):
+        if kind == "onnx":
+            onnx_packages()
+        if kind not in files:
+            path = tmp_path_factory.mktemp("exported") / module.FILES[kind]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "traced", lambda run: program)
+                files[kind] = export(trained, kind, path)
+        return files[kind]
+
+    return get
+
+
+def onnx_packages():
+    """onnx and onnxruntime; a test that asks for them is skipped where they are not installed."""
+    reason = "pip install -r requirements-export.txt"
+    pytest.importorskip("onnxscript", reason=reason)
+    return pytest.importorskip("onnx", reason=reason), pytest.importorskip("onnxruntime", reason=reason)
+
+
+def speech(samples: int, before: int = 5_000, level: float = 0.3) -> np.ndarray:
+    """Noise of one level, with much fainter noise around it, 9 000 samples in all."""
+    lengths = [before, samples, 9_000 - before]
+    noise = np.random.default_rng(samples).uniform(-level, level, sum(lengths))
+    return (np.repeat([1e-3, 1, 1e-3], lengths) * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("trim_silence", [False, True])
+@pytest.mark.parametrize("normalise_level", [False, True])
+@pytest.mark.parametrize("samples", [1_100, 13_050, 13_051, 13_052, 40_000, 40_001])
+def test_the_graph_hears_what_the_loader_reads(trim_silence, normalise_level, samples):
+    features = FeaturesConfig(
+        signal_length=22_051, trim_silence=trim_silence, normalise_level=normalise_level
+    )
+    waves = [speech(samples, 2_000, 0.3), speech(samples, 6_001, 0.01)]
+    got = heard(torch.from_numpy(np.stack(waves)), features).numpy()
+    expected = np.stack([fit_length(condition(wave, features), 22_051) for wave in waves])
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["torch", "onnx"])
+def test_exported_files_answer_as_the_evaluation_does(run_dir, file, kind):
+    exported = file(kind)
+    assert exported.path.read_bytes() == exported.content
+    assert exported.difference <= 1e-4 and exported.utterances == 14
+    answer = module.READERS[kind](exported.content)
+    evaluation = evaluate(run_dir, progress=False)
+    batch = np.stack([read_audio(utterance.path) for utterance in evaluation.utterances])
+    expected = evaluation.probabilities
+    got = F.softmax(torch.from_numpy(answer(batch)), dim=1).numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    quiet = batch * np.geomspace(1, 1e-3, len(batch), dtype=np.float32)[:, None]
+    together, alone = answer(quiet), np.concatenate([answer(wave[None]) for wave in quiet])
+    np.testing.assert_allclose(together, alone, atol=1e-4)  # each has a floor of its own
+
+
+def test_onnx_files_hold_what_a_program_needs_and_nothing_of_the_machine(run_dir, file):
+    onnx, onnxruntime = onnx_packages()
+    path = file("onnx").path
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", module.OPSET)]
+    for place in ("/testing/", "site-packages"):
+        assert place.encode() not in path.read_bytes()
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(one.name, one.shape) for one in session.get_inputs()] == [("waveform", ["batch", "samples"])]
+    assert [(one.name, one.shape) for one in session.get_outputs()] == [
+        ("logits", ["batch", 7]),
+        ("probabilities", ["batch", 7]),
+    ]
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["emotions"]) == list(load_run(run_dir).emotions)
+    assert json.loads(told["emotions_english"])[4] == "anger"
+    assert (told["sample_rate"], told["signal_length"], told["run"]) == ("22050", "4096", run_dir.name)
+    logits, probabilities = session.run(None, {"waveform": speech(20_000)[None]})
+    np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(), rtol=1e-5)
+
+
+def test_torch_files_hold_their_metadata_and_no_kernel_generator(run_dir, file):
+    path = file("torch").path
+    extra = {"metadata.json": ""}
+    program = torch.export.load(path, extra_files=extra)
+    assert json.loads(extra["metadata.json"])["run"] == run_dir.name
+    assert not any("generator" in name for name in program.state_dict)
+    assert any(name.endswith("kernel") for name in program.state_dict)
+    for place in ("/testing/", "site-packages"):
+        assert place.encode() not in path.read_bytes()
+
+
+def test_the_run_itself_stays_as_it_is(run_dir):
+    run = load_run(run_dir)
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    Recogniser(run)
+    after = run.model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.requires_grad for parameter in run.model.parameters())
+
+
+def test_what_differs_from_the_run_is_not_written(run_dir, made, monkeypatch, capsys):
+    right = module.run_program
+    monkeypatch.setattr(module, "run_program", lambda run: lambda waves: right(run)(waves) + 2e-4)
+    with pytest.raises(SystemExit):
+        main([str(run_dir), "--format", "torch"])
+    assert "by up to 2.0e-04 in a logit, more than 0.0001: nothing is written" in capsys.readouterr().err
+    assert not (run_dir / "model.pt2").exists()
+
+
+def test_a_file_lies_in_its_run_directory_unless_another_place_is_named(run_dir, made):
+    assert export(run_dir, "torch").path == run_dir / "model.pt2"
+    assert (run_dir / "model.pt2").exists()
+
+
+def test_recordings_that_are_named_take_the_place_of_the_corpus(run_dir, made, tmp_path, capsys):
+    with pytest.raises(UserError, match="nowhere"):
+        export(run_dir, "torch", overrides=[f"data.root={tmp_path / 'nowhere'}"])
+    soundfile.write(tmp_path / "mine.wav", speech(20_000), RATE)
+    out, mine = tmp_path / "mine.pt2", tmp_path / "mine.wav"
+    where = [str(run_dir), f"data.root={tmp_path / 'nowhere'}", "--out", str(out)]
+    main([*where, "--format", "torch", "--recordings", str(mine)])
+    assert out.exists() and not (run_dir / "model.pt2").exists()
+    assert "On 1 utterances its logits are the run's within" in capsys.readouterr().out
+
+
+def test_prosody_is_refused(run_dir):
+    text = (run_dir / "parameters.txt").read_text()
+    (run_dir / "parameters.txt").write_text(text.replace("prosody: false", "prosody: true"))
+    with pytest.raises(UserError, match=r"features\.prosody"):
+        export(run_dir, "torch")
+
+
+def test_the_corpus_of_another_run_is_no_ground(run_dir, made):
+    split = json.loads((run_dir / "split.json").read_text())
+    (run_dir / "split.json").write_text(json.dumps(split | {"corpus": "EMO-DB"}))
+    with pytest.raises(UserError, match="EMO-DB, is not found"):
+        export(run_dir, "torch")
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(run_dir, made, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(module.importlib, "import_module", missing)
+    with pytest.raises(UserError, match=r"onnx is not installed: .*requirements-export\.txt"):
+        export(run_dir, "onnx")
+
+
+def test_the_benchmark_compares_all_ways_and_writes_nothing(run_dir, made, monkeypatch, capsys):
+    onnx_packages()
+    monkeypatch.setattr(module, "REPETITIONS", 2)
+    files = sorted(path.name for path in run_dir.iterdir())
+    main([str(run_dir), "--benchmark"])
+    printed = capsys.readouterr().out
+    for way in ("PyTorch", "torch.export", "ONNX Runtime"):
+        assert way in printed
+    assert "Median of 2 rounds over 14 utterances" in printed
+    assert sorted(path.name for path in run_dir.iterdir()) == files
