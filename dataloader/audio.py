@@ -4,7 +4,10 @@ import io
 import re
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -19,6 +22,8 @@ SHORTEST = 0.05  # seconds; nothing shorter is an utterance
 SILENCE = 1e-4  # peak-to-peak amplitude, three steps of 16 bits; EMOVO's quietest recording has 0.03
 TRIM_DB = 30.0  # dB below the loudest frame; the quietest frames of EMOVO's median recording lie at 46
 LEVEL = 0.05  # root mean square of a normalised recording; EMOVO's median is 0.026
+LEVEL_FRAME = 2_048  # samples
+BLOCK = 10  # seconds that stream_audio reads at a time
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
 
 # libsndfile cuts a header's claim down to what is there, and says so only in its log.
@@ -27,6 +32,10 @@ TRUNCATED = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
 
 class AudioError(UserError):
     """A file that cannot be used as speech; the message names it and says why."""
+
+
+class SilenceError(AudioError):
+    """The same, where all is well but that there is no sound in it."""
 
 
 def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -45,28 +54,70 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         AudioError: when the file is missing, is not audio, is cut short or corrupt, is too short, is silent,
             or holds values that are not finite.
     """
-    data = _read_bytes(Path(path))
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate, frames, log = file.samplerate, file.frames, file.extra_info
-            channels = file.read(dtype="float32", always_2d=True)  # (samples, channels)
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = getattr(error, "error_string", str(error))
-        raise AudioError(f"{path} is not audio, or corrupt ({reason.strip()})") from error
+    with _opened(path, io.BytesIO(_read_bytes(Path(path)))) as file:
+        channels = file.read(dtype="float32", always_2d=True)  # (samples, channels)
+        _check_whole(file, len(channels), path)
+        rate = file.samplerate
+    return to_waveform(channels, rate, sample_rate, path)
 
-    claims = ((int(claimed), int(present)) for claimed, present in TRUNCATED.findall(log))
-    if len(channels) != frames or any(present < claimed < UNKNOWN_SIZE for claimed, present in claims):
-        raise AudioError(f"{path} is cut short: it holds less sound than its header says")
-    if rate < LOWEST_SAMPLE_RATE:
-        raise AudioError(f"{path} has a sample rate of {rate} Hz; at least {LOWEST_SAMPLE_RATE} are needed")
+
+def to_waveform(
+    sound: np.ndarray, rate: int, sample_rate: int = SAMPLE_RATE, name: str | Path = "the sound"
+) -> np.ndarray:
+    """Sound as it was recorded → a mono waveform.
+
+    Args:
+        sound: (samples,) or (samples, channels); floats with full scale 1, or integers.
+        rate: samples per second (Hz).
+        sample_rate: of the result, in Hz.
+        name: what errors call it.
+
+    Returns:
+        float32 (samples,), see read_audio.
+
+    Raises:
+        AudioError: when it is too short, silent, holds values that are not finite, or is no sound at all.
+    """
+    channels = _as_channels(sound, name)
+    _check_rate(rate, name)
     if len(channels) < SHORTEST * rate:
-        raise AudioError(f"{path} is too short: {len(channels)} samples, less than {SHORTEST} s")
-    if not np.isfinite(channels).all():
-        raise AudioError(f"{path} holds samples that are not finite numbers")
+        raise AudioError(f"{name} is too short: {len(channels)} samples, less than {SHORTEST} s")
+    _check_finite(channels, name)
     waveform = channels.mean(axis=1)
     if np.ptp(waveform) < SILENCE:
-        raise AudioError(f"{path} is silent")
+        raise SilenceError(f"{name} is silent")
     return soxr.resample(waveform, rate, sample_rate, quality="HQ")
+
+
+def audio_seconds(path: str | Path) -> float:
+    """How long a sound file is, by its header.
+
+    Raises:
+        AudioError: when the file is missing, or is not audio.
+    """
+    with _opened(path, _source(Path(path))) as file:
+        return file.frames / file.samplerate
+
+
+def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+    """As read_audio, block by block: for recordings of hours, of which only a block is in memory.
+
+    Yields:
+        float32 (samples,), one after the other, of any length. The resampler is the same, but for rounding.
+
+    Raises:
+        AudioError: as read_audio does, when it comes to that; silence is no error.
+    """
+    with _opened(path, _source(Path(path))) as file:
+        _check_rate(file.samplerate, path)
+        resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
+        count = 0
+        for channels in file.blocks(BLOCK * file.samplerate, dtype="float32", always_2d=True):
+            _check_finite(channels, path)
+            count += len(channels)
+            yield resampler.resample_chunk(channels.mean(axis=1))
+        _check_whole(file, count, path)
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
@@ -99,6 +150,90 @@ def fit_length(waveform: np.ndarray, signal_length: int) -> np.ndarray:
     if surplus >= 0:
         return waveform[surplus // 2 : surplus // 2 + signal_length]
     return np.pad(waveform, (-surplus // 2, -surplus - (-surplus // 2)))
+
+
+def windows(blocks: Iterable[np.ndarray], length: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of a waveform → windows (length,) that overlap, each with its first sample's place.
+
+    The last one ends with the waveform, so it may overlap more. A waveform that is shorter is one window.
+    """
+    start, kept = 0, np.zeros(0, np.float32)
+    end = 0  # of the last window
+    for block in blocks:
+        kept = np.concatenate([kept, block])
+        while len(kept) >= length + hop:  # more than a hop is left for the last one
+            yield start, kept[:length]
+            end, start, kept = start + length, start + hop, kept[hop:]
+    if len(kept) >= length:
+        yield start, kept[:length]
+        end = start + length
+    if start + len(kept) > end:
+        surplus = max(len(kept) - length, 0)
+        yield start + surplus, kept[surplus:]
+
+
+def loudest_level(waveform: np.ndarray) -> float:
+    """The standard deviation of the loudest frame: a constant offset is no sound."""
+    starts = range(0, len(waveform), LEVEL_FRAME)
+    return max(float(waveform[start : start + LEVEL_FRAME].std()) for start in starts)
+
+
+@contextmanager
+def _opened(path: str | Path, source: BinaryIO) -> Iterator[soundfile.SoundFile]:
+    """A sound file to be read from `source`; what goes wrong meanwhile is an AudioError that names `path`."""
+    try:
+        with source, soundfile.SoundFile(source) as file:
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = getattr(error, "error_string", str(error))
+        raise AudioError(f"{path} is not audio, or corrupt ({reason.strip()})") from error
+
+
+def _check_whole(file: soundfile.SoundFile, count: int, path: str | Path) -> None:
+    """Raise an AudioError unless as many samples were read as the header promises."""
+    claims = ((int(claimed), int(present)) for claimed, present in TRUNCATED.findall(file.extra_info))
+    if count != file.frames or any(present < claimed < UNKNOWN_SIZE for claimed, present in claims):
+        raise AudioError(f"{path} is cut short: it holds less sound than its header says")
+
+
+def _check_rate(rate: int, name: str | Path) -> None:
+    if rate < LOWEST_SAMPLE_RATE:
+        raise AudioError(f"{name} has a sample rate of {rate} Hz; at least {LOWEST_SAMPLE_RATE} are needed")
+
+
+def _check_finite(channels: np.ndarray, name: str | Path) -> None:
+    if not np.isfinite(channels).all():
+        raise AudioError(f"{name} holds samples that are not finite numbers")
+
+
+def _as_channels(sound: np.ndarray, name: str | Path) -> np.ndarray:
+    """A waveform as somebody has it → float32 (samples, channels)."""
+    sound = np.asarray(sound)
+    if sound.ndim == 1:
+        sound = sound[:, None]
+    if sound.ndim != 2 or sound.dtype.kind not in "fiu" or sound.shape[1] == 0:
+        raise AudioError(
+            f"{name} has the shape {sound.shape} and the type {sound.dtype}; (samples,) or (samples, "
+            "channels) are needed, of real numbers."
+        )
+    if sound.shape[1] > sound.shape[0] > 0:
+        raise AudioError(f"{name} has more channels than samples, {sound.shape}: transpose it.")
+    if sound.dtype.kind == "i":
+        return sound.astype(np.float32) / -float(np.iinfo(sound.dtype).min)
+    if sound.dtype.kind == "u":  # as 8 bits are in a WAV
+        half = (float(np.iinfo(sound.dtype).max) + 1) / 2
+        return ((sound - half) / half).astype(np.float32)
+    return sound.astype(np.float32)
+
+
+def _source(path: Path) -> BinaryIO:
+    """A file to be read where it lies; a member of a zip is read whole."""
+    if not path.is_file():
+        return io.BytesIO(_read_bytes(path))
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.audio import LEVEL, AudioError, condition, fit_length, read_audio
+import dataloader.audio
+from dataloader.audio import (
+    LEVEL,
+    AudioError,
+    SilenceError,
+    audio_seconds,
+    condition,
+    fit_length,
+    loudest_level,
+    read_audio,
+    stream_audio,
+    to_waveform,
+    windows,
+)
 from utils.config import FeaturesConfig
 
 RATE = 22_050
@@ -172,6 +185,118 @@ def test_fit_length_pads_and_cuts_in_the_middle(samples, length, expected):
     fitted = fit_length(waveform, length)
     assert fitted.dtype == np.float32
     np.testing.assert_array_equal(fitted, expected)
+
+
+# --- sound that is in memory ---
+
+
+def test_sound_in_memory_is_as_if_read_from_a_file(tmp_path):
+    stereo = noise(9_000, channels=2)
+    soundfile.write(tmp_path / "x.wav", stereo, 48_000, subtype="DOUBLE")
+    np.testing.assert_array_equal(to_waveform(stereo, 48_000), read_audio(tmp_path / "x.wav"))
+    mono = noise(9_000)
+    np.testing.assert_array_equal(to_waveform(mono[:, 0], RATE), mono[:, 0].astype(np.float32))
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("int16", "PCM_16"), ("int32", "PCM_32"), ("uint8", "PCM_U8")])
+def test_integers_are_as_a_wav_holds_them(tmp_path, kind, subtype):
+    soundfile.write(tmp_path / "x.wav", noise(5_000), RATE, subtype=subtype)
+    if kind == "uint8":  # soundfile does not read into it
+        integers = np.frombuffer((tmp_path / "x.wav").read_bytes()[-5_000:], np.uint8)
+    else:
+        integers = soundfile.read(tmp_path / "x.wav", dtype=kind)[0]
+    np.testing.assert_allclose(to_waveform(integers, RATE), read_audio(tmp_path / "x.wav"), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("sound", "rate", "message"),
+    [
+        (noise(1_000).T, RATE, "transpose"),
+        (noise(1_000)[:, 0] + 0j, RATE, "real numbers"),
+        (noise(1_000).reshape(10, 10, 10), RATE, "shape"),
+        (np.array(["a"] * 1_000), RATE, "real numbers"),
+        (np.zeros(0), RATE, "too short"),
+        (NAN, RATE, "not finite"),
+        (noise(5_000), 0, "sample rate of 0 Hz"),
+    ],
+)
+def test_what_is_no_sound_is_refused(sound, rate, message):
+    with pytest.raises(AudioError, match=f"hello.*{message}"):
+        to_waveform(sound, rate, name="hello")
+
+
+def test_silence_can_be_told_from_other_errors(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros(5_000), RATE)
+    with pytest.raises(SilenceError):
+        read_audio(tmp_path / "x.wav")
+    with pytest.raises(SilenceError):
+        to_waveform(np.full(5_000, 0.5), RATE)
+
+
+# --- long recordings ---
+
+
+@pytest.mark.parametrize(
+    ("format", "rate"), [("WAV", 48_000), ("FLAC", RATE), ("OGG", 44_100), ("MP3", 16_000)]
+)
+def test_a_stream_is_the_recording(tmp_path, monkeypatch, format, rate):
+    monkeypatch.setattr(dataloader.audio, "BLOCK", 1)
+    path = tmp_path / "x"
+    path.write_bytes(encoded(noise(int(3.3 * rate), channels=2), rate, format=format))
+    blocks = list(stream_audio(path))
+    assert len(blocks) > 3 and {block.dtype for block in blocks} == {np.dtype(np.float32)}
+    whole = read_audio(path)
+    np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-5)
+    assert audio_seconds(path) == pytest.approx(len(whole) / RATE, abs=1e-4)
+
+
+def test_a_stream_from_a_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.wav", encoded(noise(5_000)))
+    assert len(np.concatenate(list(stream_audio(tmp_path / "a.zip/x.wav")))) == 5_000
+    assert audio_seconds(tmp_path / "a.zip/x.wav") == 5_000 / RATE
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "NaN", "1 Hz", "corrupt FLAC"])
+def test_bad_streams_are_named(tmp_path, kind):
+    data, reason = BAD_FILES[kind]
+    path = tmp_path / "x.wav"
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=rf"x\.wav .*{reason}"):
+        list(stream_audio(path))
+
+
+def test_missing_and_truncated_streams_are_named(tmp_path):
+    for read in (audio_seconds, lambda path: list(stream_audio(path))):
+        with pytest.raises(AudioError, match=r"gone\.wav cannot be read"):
+            read(tmp_path / "gone.wav")
+    (tmp_path / "x.wav").write_bytes(encoded(noise(5_000))[:-1_000])
+    with pytest.raises(AudioError, match="cut short"):
+        list(stream_audio(tmp_path / "x.wav"))
+
+
+@pytest.mark.parametrize("samples", [1, 9, 10, 11, 14, 15, 16, 20, 37])
+@pytest.mark.parametrize("block", [1, 4, 50])
+def test_windows_cover_everything(samples, block):
+    waveform = np.arange(samples, dtype=np.float32)
+    blocks = [waveform[start : start + block] for start in range(0, samples, block)]
+    found = list(windows(blocks, 10, 5))
+    for start, window in found:
+        np.testing.assert_array_equal(window, waveform[start : start + 10])
+    assert [start for start, _ in found[:-1]] == list(range(0, 5 * len(found) - 5, 5))
+    last, window = found[-1]
+    assert last + len(window) == samples and last == max(samples - 10, 0)
+    assert len(found) == 1 + max(0, -(-(samples - 10) // 5))
+
+
+def test_the_loudest_level_is_that_of_sound_not_of_an_offset():
+    quiet = np.full(10_000, 0.3, np.float32)
+    assert loudest_level(quiet) == pytest.approx(0, abs=1e-6)
+    quiet[4_096:6_144] += np.tile([0.1, -0.1], 1_024).astype(np.float32)
+    assert loudest_level(quiet) == pytest.approx(0.1, rel=1e-3)
+
+
+# --- conditioning ---
 
 
 def spoken(before: float, after: float, level: float) -> np.ndarray:
