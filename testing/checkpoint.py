@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dataloader.splits import Split, load_split
 from models.cktim import DIRECTIONS, CkTIMNet, build_model
@@ -93,6 +93,27 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     check_fit(run_dir, state, model.state_dict())
     model.load_state_dict(state)
     return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval(), emotions)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, x: Tensor, batch_size: int, frame_seconds: float | None = None) -> Tensor:
+    """Raw MFCCs (utterances, n_mfcc, frames) → logits (utterances, classes), both on the CPU.
+
+    Args:
+        model: the network, in evaluation mode.
+        x: the MFCCs.
+        batch_size: utterances at a time.
+        frame_seconds: seconds from one frame to the next, where it is not that of the training.
+
+    Raises:
+        UserError: when an answer is not a number, as damaged weights give it.
+    """
+    device = next(model.parameters()).device
+    answers = [model(batch.to(device), frame_seconds=frame_seconds).cpu() for batch in x.split(batch_size)]
+    logits = torch.cat(answers)
+    if not logits.isfinite().all():
+        raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
+    return logits
 
 
 def read_emotions(run_dir: Path) -> tuple[str, ...]:

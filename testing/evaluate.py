@@ -22,9 +22,10 @@ from dataloader.loaders import Data, prepare_data
 from dataloader.mfcc import load_features
 from dataloader.readers import READERS
 from models.cktim import count_parameters
-from testing.checkpoint import LoadedRun, load_run
+from testing.checkpoint import LoadedRun, load_run, predict
 from utils import runs
 from utils.bootstrap import confusion_matrix, intervals
+from utils.calibration import reliability
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError, exit_on_user_error
@@ -219,7 +220,9 @@ def _check_emotions(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utteran
         )
 
 
-def recorded_test_set(run: LoadedRun, config: Config, progress: bool = True) -> Data:
+def recorded_test_set(
+    run: LoadedRun, config: Config, progress: bool = True, subsets: Sequence[str] = ("test",)
+) -> Data:
     """The corpus and its features, of which `arrays("test")` is the test set that the run recorded.
 
     A run on the demo corpus is tested on that, though EMOVO may have come to its usual place since.
@@ -228,6 +231,7 @@ def recorded_test_set(run: LoadedRun, config: Config, progress: bool = True) -> 
         run: the run.
         config: its configuration, perhaps with other features.
         progress: show a progress bar where features are extracted.
+        subsets: those that will be used.
 
     Raises:
         UserError: when the run recorded no test set, an utterance of it is gone, or the corpus is another.
@@ -241,7 +245,7 @@ def recorded_test_set(run: LoadedRun, config: Config, progress: bool = True) -> 
     data = config.data
     if run.split.corpus == "demo" and data.root is None and data.demo_dir.exists():
         config = config.model_copy(update={"data": data.model_copy(update={"root": data.demo_dir})})
-    return prepare_data(config, progress, run.split, subsets=("test",))
+    return prepare_data(config, progress, run.split, subsets)
 
 
 def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> None:
@@ -255,27 +259,6 @@ def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> N
                 evaluate(run.path, overrides)
             except UserError as error:
                 warn(f"not evaluated: {error}")
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, x: Tensor, batch_size: int, frame_seconds: float | None = None) -> Tensor:
-    """Raw MFCCs (utterances, n_mfcc, frames) → logits (utterances, classes), both on the CPU.
-
-    Args:
-        model: the network, in evaluation mode.
-        x: the MFCCs.
-        batch_size: utterances at a time.
-        frame_seconds: seconds from one frame to the next, where it is not that of the training.
-
-    Raises:
-        UserError: when an answer is not a number, as damaged weights give it.
-    """
-    device = next(model.parameters()).device
-    answers = [model(batch.to(device), frame_seconds=frame_seconds).cpu() for batch in x.split(batch_size)]
-    logits = torch.cat(answers)
-    if not logits.isfinite().all():
-        raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
-    return logits
 
 
 def measure(
@@ -294,7 +277,8 @@ def measure(
 
     Added: `uar`; `…_interval` of each score ([low, high], 95 %); `utterances`; `emotions` and, in their
     order, `…_per_emotion` of three scores, `utterances_per_emotion` and `confusion_matrix` (rows: the true
-    emotion); `device` of the inference times.
+    emotion); `expected_calibration_error` of the probabilities as the network gives them; `device` of the
+    inference times.
 
     Args:
         config: of the run.
@@ -314,6 +298,7 @@ def measure(
         "epoch": [],
         "loss": [F.cross_entropy(logits, y, label_smoothing=config.train.label_smoothing).item()],
         **{score: [value] for score, value in scores(targets, predictions, num_classes).items()},
+        "expected_calibration_error": [reliability(logits.softmax(1).numpy(), targets).error],
         "inference_time_one_sample": [one],
         "inference_time_tot": [total],
         "trainable_parameters": [count_parameters(model)],
@@ -421,6 +406,7 @@ def scores_table(evaluation: Evaluation) -> Table:
     ]
     others = {
         "loss (cross-entropy)": f"{metrics['loss'][0]:.3f}",
+        "expected calibration error": percent(metrics["expected_calibration_error"][0]),
         "trainable parameters": f"{metrics['trainable_parameters'][0]:,}",
         "inference, one utterance": f"{1000 * metrics['inference_time_one_sample'][0]:.1f} ms",
         f"inference, all {metrics['utterances'][0]}": f"{metrics['inference_time_tot'][0]:.2f} s",

@@ -88,8 +88,9 @@ def test_notebook_test_evaluates_the_newest_run_and_compares_all(demo_runs, run,
     nb = run("notebook_test.ipynb", RESULTS_DIR=str(results))
     (newest,) = results.glob("TIM_*")  # trained last
     assert (newest / "TIM_test_metrics.json").exists()
+    assert (newest / "calibration.json").exists()
     explained = sum("image/png" in out.data for out in outputs(nb, "explained"))  # one right, one wrong
-    assert 1 <= explained <= 2 and count(nb, "image/png") == 2 + explained
+    assert 1 <= explained <= 2 and count(nb, "image/png") == 3 + explained
     assert "choose a recording of your own" in str(outputs(nb, "recording"))
     written = nbformat.writes(nb)
     assert "Demo corpus, not EMOVO." in written and "<audio" not in written

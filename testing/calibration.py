@@ -1,0 +1,192 @@
+"""How far a run's answers can be trusted: `python -m testing.calibration RUN_DIR [key=value …]`.
+
+On the run's validation set a temperature is fitted that makes its probabilities as right as they are sure.
+Beside it is learned how far from the training set speech may be (testing.novelty). Both are written into the
+run directory, where testing.predict finds them. The test set is only measured.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from testing.checkpoint import LoadedRun, load_run, predict
+from testing.novelty import Novelty, fit_novelty
+from utils import runs
+from utils.calibration import at_temperature, fit_temperature, negative_log_likelihood, reliability
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_atomically
+from utils.metrics import read_json
+from utils.tables import Table, percent
+
+SUBSETS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a run directory's calibration.json holds.
+
+    Attributes:
+        temperature: by which logits are divided; 1 where the run was not calibrated.
+        novelty: how far speech is from that of the training; None where the run was not calibrated.
+        validation: the fit: `utterances`, and `ece` and `nll` (nats), each [before, after]; None likewise.
+    """
+
+    temperature: float = 1.0
+    novelty: Novelty | None = None
+    validation: Mapping[str, Any] | None = None
+
+    def save(self, run_dir: Path) -> None:
+        """Write it into a run directory.
+
+        Raises:
+            UserError: when that cannot be written.
+        """
+        content = {"temperature": self.temperature, "validation": self.validation}
+        content["novelty"] = self.novelty and self.novelty.to_dict()
+        write_atomically(run_dir / runs.CALIBRATION_FILE, json.dumps(content, allow_nan=False) + "\n")
+
+
+def load_calibration(run_dir: Path) -> Calibration:
+    """A run's calibration; where it has none, one that changes nothing.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    path = run_dir / runs.CALIBRATION_FILE
+    if not path.exists():
+        return Calibration()
+    content = read_json(path)
+    try:
+        temperature = float(content["temperature"])
+        if not 0 < temperature < np.inf:
+            raise ValueError(f"a temperature of {temperature}")
+        novelty = content["novelty"] and Novelty.from_dict(content["novelty"])
+        return Calibration(temperature, novelty, content["validation"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no calibration ({error!r}). Make it anew: python -m testing.calibration {run_dir}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A run with its calibration and what it was made and measured with.
+
+    Attributes:
+        run: the run and its network.
+        calibration: what was written.
+        logits: "validation" and "test" → (utterances, classes).
+        targets: the same → (utterances,) class indices.
+        novelty: the same → (utterances,).
+    """
+
+    run: LoadedRun
+    calibration: Calibration
+    logits: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    novelty: Mapping[str, np.ndarray]
+
+
+def calibrate(
+    run_dir: str | Path,
+    overrides: Sequence[str] = (),
+    fallback: Sequence[str] = (),
+    progress: bool = True,
+) -> Calibrated:
+    """Fit a run's temperature and novelty, and write calibration.json into its directory.
+
+    Args:
+        run_dir: the run directory.
+        overrides, fallback: see testing.checkpoint.load_run.
+        progress: show a progress bar where features are extracted.
+
+    Raises:
+        UserError: from load_run; when the run recorded no split, an utterance of it is gone, or the corpus
+            found is another one; when the file cannot be written.
+    """
+    from testing.evaluate import recorded_test_set  # here, for predictions do without evaluation's plots
+
+    run = load_run(run_dir, overrides, fallback)
+    data = recorded_test_set(run, run.config, progress, ("train", *SUBSETS))
+    fitted = fit_novelty(data.rows("train")[0], data.rows("validation")[0])
+    logits, targets, novelty = {}, {}, {}
+    for subset in SUBSETS:
+        x, y = data.arrays(subset)
+        logits[subset] = predict(run.model, x, run.config.train.batch_size).numpy()
+        targets[subset], novelty[subset] = y.numpy(), fitted(x)
+    temperature = fit_temperature(logits["validation"], targets["validation"])
+    validation = logits["validation"], targets["validation"]
+    both = 1.0, temperature
+    fit = {
+        "utterances": len(validation[1]),
+        "ece": [reliability(at_temperature(validation[0], t), validation[1]).error for t in both],
+        "nll": [negative_log_likelihood(*validation, t) for t in both],
+    }
+    calibration = Calibration(temperature, fitted, fit)
+    calibration.save(run.path)
+    return Calibrated(run, calibration, logits, targets, novelty)
+
+
+def calibration_table(calibrated: Calibrated) -> Table:
+    """Calibration before and after, on the validation set and, as a measure only, on the test set."""
+    rows = []
+    for subset in SUBSETS:
+        logits, targets = calibrated.logits[subset], calibrated.targets[subset]
+        for temperature in (1.0, calibrated.calibration.temperature):
+            probabilities = at_temperature(logits, temperature)
+            rows.append(
+                {
+                    "set": f"{subset} ({len(targets)} utterances)",
+                    "temperature": f"{temperature:.2f}",
+                    "accuracy": percent(float((probabilities.argmax(1) == targets).mean())),
+                    "mean probability of the answer": percent(float(probabilities.max(1).mean())),
+                    "expected calibration error": percent(reliability(probabilities, targets).error),
+                    "loss (nats)": f"{negative_log_likelihood(logits, targets, temperature):.3f}",
+                    "unlike the training set": percent(float((calibrated.novelty[subset] > 1).mean())),
+                }
+            )
+    notes = [
+        "The temperature is fitted on the validation set, which flatters it; the test set is only measured.",
+        "With so few utterances a perfectly calibrated network has an error of some per cent, too.",
+    ]
+    return Table(rows, f"{calibrated.run.path.name}: calibration", notes)
+
+
+def reliability_figure(calibrated: Calibrated):
+    """Reliability before and after temperature scaling, on the validation and the test set."""
+    from utils.plots_recognition import plot_reliability
+
+    panels = {}
+    for subset in SUBSETS:
+        for temperature in (1.0, calibrated.calibration.temperature):
+            probabilities = at_temperature(calibrated.logits[subset], temperature)
+            label = "as trained" if temperature == 1 else f"temperature {temperature:.2f}"
+            panels[f"{subset} set, {label}"] = reliability(probabilities, calibrated.targets[subset])
+    return plot_reliability(panels, calibrated.run.path.name)
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m testing.calibration",
+        description="Fit a run's temperature on its validation set, measure what its training set is like, "
+        f"and write both into the run directory ({runs.CALIBRATION_FILE}), for testing.predict.",
+    )
+    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="where the corpus is now, say: data.root=EMOVO.zip"
+    )
+    options = parser.parse_args(arguments)
+    calibrated = calibrate(options.run_dir, options.overrides)
+    print(calibration_table(calibrated))
+    print(f"\nWritten: {calibrated.run.path / runs.CALIBRATION_FILE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""Recognise the emotion in anyone's recording: `python -m testing.predict RUN_DIR FILE_OR_FOLDER …`.
+
+From Python:
+
+    recognizer = Recognizer("training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    recognizer(waveform, sample_rate)        # → {"dis": 0.02, "gio": 0.81, …}
+    recognizer.recognise_file("hello.wav")   # → Recognition, with silence, doubts, novelty and timeline
+
+A recording is read, conditioned, padded or cut just as the training's were. One that is longer than the
+network's window is heard window by window as well; one longer than any utterance, that way only.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataloader.audio import (
+    AudioError,
+    SilenceError,
+    audio_seconds,
+    condition,
+    fit_length,
+    loudest_level,
+    read_audio,
+    stream_audio,
+    to_waveform,
+    windows,
+)
+from dataloader.mfcc import MFCC
+from testing.calibration import load_calibration
+from testing.checkpoint import load_run, predict
+from testing.recognition import (
+    SILENCE,
+    UNSURE,
+    Answer,
+    Failure,
+    Outcome,
+    Recognition,
+    summary_table,
+    timeline_figure,
+    timeline_table,
+    to_csv,
+    to_json,
+)
+from utils.calibration import at_temperature
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_atomically
+from utils.progress import progress_bar, warn
+
+LONGEST_UTTERANCE = 3.5  # windows; EMOVO's longest, 14 s, is 3.2. What is longer holds several utterances
+OVERLAP = 2  # windows that hear each moment
+NEAR_SILENCE = 1e-3  # level of the loudest frame, 60 dB below full scale; EMOVO's faintest recording: 47
+SURE = 0.5  # the least probability of an answer
+BATCH = 32  # windows
+SUFFIXES = (  # that are looked for in folders; any file may be named
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
+    *(".rf64", ".snd", ".voc", ".w64", ".wav"),
+)
+
+Heard = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
+
+
+class Recognizer:
+    """The network of a run, ready for any recording.
+
+    Args:
+        run_dir: the run directory.
+        overrides: `key=value` for testing.checkpoint.FREE_KEYS, such as "train.device=cpu".
+        sure: the least probability of an answer; below it the label is `unsure`.
+
+    Attributes:
+        run: the run and its network.
+        calibration: its temperature and novelty (testing.calibration), if it was calibrated.
+        emotions: codes, in the order of the network's scores.
+
+    Raises:
+        UserError: from load_run; when the calibration is damaged.
+    """
+
+    def __init__(self, run_dir: str | Path, overrides: Sequence[str] = (), sure: float = SURE):
+        self.run = load_run(run_dir, overrides)
+        self.calibration = load_calibration(self.run.path)
+        self.emotions, self.sure = self.run.emotions, sure
+        self.features = self.run.config.features
+        self.window, self.hop = self.features.signal_length, max(self.features.signal_length // OVERLAP, 1)
+        self._mfcc = MFCC(self.features, self.run.config.model.num_features)
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
+        self._hear([noise])  # so that the first recording need not wait for what is made once
+
+    def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
+        """Each emotion's probability; no emotion at all (an empty dict) in silence.
+
+        Args:
+            waveform: as in `recognise`.
+            sample_rate: in Hz.
+        """
+        return dict(self.recognise(waveform, sample_rate).answer.probabilities)
+
+    def recognise(self, waveform: np.ndarray, sample_rate: int, name: str = "the sound") -> Recognition:
+        """Hear a recording that is in memory.
+
+        Args:
+            waveform: (samples,) or (samples, channels); floats with full scale 1, or integers.
+            sample_rate: in Hz.
+            name: what the recording is called.
+
+        Raises:
+            AudioError: when it is shorter than 0.05 s, holds values that are not finite, or is no waveform.
+        """
+        sound = np.atleast_1d(waveform)
+        seconds = len(sound) / max(sample_rate, 1)
+        try:
+            waveform = to_waveform(sound, sample_rate, self.features.sample_rate, name)
+        except SilenceError:
+            return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
+        return self._recognise(name, seconds, waveform, [waveform], False)
+
+    def recognise_file(self, path: str | Path, progress: bool = False) -> Recognition:
+        """Hear a sound file: any format of libsndfile's, any sample rate, any number of channels.
+
+        Args:
+            path: the file; it may lie in a zip.
+            progress: show a progress bar, where it is long.
+
+        Raises:
+            AudioError: when it is missing, no audio, corrupt, cut short, shorter than 0.05 s, or holds values
+                that are not finite. The message names it and says why.
+        """
+        name, seconds, rate = str(path), audio_seconds(path), self.features.sample_rate
+        if self._is_long(seconds):
+            return self._recognise(name, seconds, None, stream_audio(path, rate), progress)
+        try:
+            waveform = read_audio(path, rate)
+        except SilenceError:
+            return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
+        return self._recognise(name, seconds, waveform, [waveform], progress)
+
+    def _is_long(self, seconds: float) -> bool:
+        return seconds * self.features.sample_rate > LONGEST_UTTERANCE * self.window
+
+    def _recognise(
+        self,
+        name: str,
+        seconds: float,
+        waveform: np.ndarray | None,
+        blocks: Iterable[np.ndarray],
+        progress: bool,
+    ) -> Recognition:
+        """Of the whole waveform, where it can be one utterance, and of the same in blocks."""
+        timeline: tuple[Answer, ...] = ()
+        if seconds * self.features.sample_rate > self.window:
+            timeline = tuple(self._timeline(seconds, blocks, progress))
+        if waveform is None or self._is_long(seconds):
+            return Recognition(name, _together(timeline, seconds, self.sure), timeline)
+        return Recognition(name, _answer(0.0, seconds, *self._hear([waveform])[0], self.sure), timeline)
+
+    def _timeline(self, seconds: float, blocks: Iterable[np.ndarray], progress: bool) -> list[Answer]:
+        """An answer for each window; it stands for the time that is nearer to its middle than to others'."""
+        rate = self.features.sample_rate
+        middles: list[float] = []
+        heard: list[Heard] = []
+        total = 1 + math.ceil(max(seconds * rate - self.window, 0) / self.hop)
+        looks = windows(blocks, self.window, self.hop)
+        with progress_bar(total=total, desc="listening", unit="window", disable=not progress) as bar:
+            while batch := list(islice(looks, BATCH)):
+                middles += [(start + self.window / 2) / rate for start, _ in batch]
+                heard += self._hear([window for _, window in batch])
+                bar.update(len(batch))
+        edges = [0.0, *((one + other) / 2 for one, other in pairwise(middles)), seconds]
+        return [_answer(*edge, *one, self.sure) for edge, one in zip(pairwise(edges), heard, strict=True)]
+
+    def _hear(self, waveforms: Sequence[np.ndarray]) -> list[Heard]:
+        """Each as one utterance."""
+        loud = [index for index, one in enumerate(waveforms) if loudest_level(one) >= NEAR_SILENCE]
+        heard: list[Heard] = [({}, None)] * len(waveforms)
+        if not loud:
+            return heard
+        fitted = [fit_length(condition(waveforms[index], self.features), self.window) for index in loud]
+        with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
+            x = torch.cat([self._mfcc(torch.from_numpy(waveform)[None]) for waveform in fitted])
+        rows = at_temperature(predict(self.run.model, x, BATCH).numpy(), self.calibration.temperature)
+        novelty = self.calibration.novelty(x).tolist() if self.calibration.novelty else [None] * len(loud)
+        for index, row, new in zip(loud, rows.tolist(), novelty, strict=True):
+            heard[index] = dict(zip(self.emotions, row, strict=True)), new
+        return heard
+
+
+def _answer(
+    start: float, end: float, probabilities: dict[str, float], novelty: float | None, sure: float
+) -> Answer:
+    if not probabilities:
+        return Answer(start, end, SILENCE, {}, None)
+    first = max(probabilities, key=probabilities.get)
+    label = first if probabilities[first] >= sure else UNSURE
+    return Answer(start, end, label, probabilities, novelty)
+
+
+def _together(timeline: Sequence[Answer], seconds: float, sure: float) -> Answer:
+    """Of a recording of several utterances: the mean of what is not silent, and its median novelty."""
+    heard = [part for part in timeline if part.probabilities]
+    emotions = heard[0].probabilities if heard else {}
+    mean = {emotion: statistics.fmean(part.probabilities[emotion] for part in heard) for emotion in emotions}
+    known = [part.novelty for part in heard if part.novelty is not None]
+    return _answer(0.0, seconds, mean, statistics.median(known) if known else None, sure)
+
+
+def find_files(paths: Sequence[str | Path]) -> Iterator[Path | Failure]:
+    """The files named, and those in folders named, at any depth, whose names end as sound files' do."""
+    for path in map(Path, paths):
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        )
+        yield from inside or [Failure(str(path), f"{path} holds no sound file ({', '.join(SUFFIXES)})")]
+
+
+def recognise_files(
+    recognizer: Recognizer, paths: Sequence[str | Path], progress: bool = True
+) -> list[Outcome]:
+    """Hear files and whole folders; one that cannot be used costs the others nothing.
+
+    Args:
+        recognizer: the network.
+        paths: files and folders.
+        progress: show a progress bar.
+
+    Returns:
+        A Recognition for each file, or a Failure that says why there is none.
+    """
+    files = list(find_files(paths))
+    outcomes: list[Outcome] = []
+    for file in progress_bar(files, desc="listening", unit="file", disable=not progress or len(files) == 1):
+        if isinstance(file, Failure):
+            outcomes.append(file)
+            continue
+        try:
+            outcomes.append(recognizer.recognise_file(file, progress and len(files) == 1))
+        except AudioError as error:
+            outcomes.append(Failure(str(file), str(error)))
+    return outcomes
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m testing.predict",
+        description="Recognise the emotion in recordings.",
+        epilog="Exit status: 0 when every file got an answer (silence is one), 1 when some did not, 2 when "
+        "none was tried, for the run or an argument is wrong.",
+    )
+    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER", help="recordings, or folders of them")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
+    parser.add_argument("--csv", metavar="FILE", help="write all answers there; - is standard output")
+    parser.add_argument("--json", metavar="FILE", help="the same as JSON")
+    parser.add_argument("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
+    parser.add_argument(
+        "--sure",
+        type=float,
+        default=SURE,
+        metavar="P",
+        help="least probability of an answer; below it the answer is `unsure` (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    overrides = [text for text in options.paths if "=" in text and not Path(text).exists()]
+    paths = [text for text in options.paths if text not in overrides]
+    if not paths:
+        parser.error("name a file or a folder")
+    recognizer = Recognizer(options.run_dir, overrides, options.sure)
+    outcomes = recognise_files(recognizer, paths)
+
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            warn(outcome.reason)
+    if "-" not in (options.csv, options.json):
+        show(outcomes)
+    written = (options.csv, to_csv(outcomes, recognizer.emotions)), (options.json, to_json(outcomes))
+    for path, text in written:
+        if path == "-":
+            print(text, end="")
+        elif path:
+            write_atomically(path, text)
+    if options.plots:
+        save_plots(outcomes, recognizer.emotions, Path(options.plots))
+    if any(isinstance(outcome, Failure) for outcome in outcomes):
+        raise SystemExit(1)
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    """Print one file's answer and timeline, or the summary of several."""
+    if len(outcomes) > 1:
+        print(summary_table(outcomes))
+    elif isinstance(outcomes[0], Recognition):
+        print(f"{outcomes[0].name}: {outcomes[0].answer}")
+        if outcomes[0].timeline:
+            print("", timeline_table(outcomes[0]), sep="\n")
+
+
+def save_plots(outcomes: Sequence[Outcome], emotions: Sequence[str], folder: Path) -> None:
+    """Write the figure of each recording's timeline as folder/NAME.png, the path's separators as _."""
+    from utils.plots import save_figure
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror or error}.") from error
+    for outcome in outcomes:
+        if isinstance(outcome, Recognition):
+            name = "_".join(part for part in Path(outcome.name).parts if part not in ("/", ".."))
+            save_figure(timeline_figure(outcome, emotions), folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Calibration of a run: fitted on the validation set, written into the run, read back, damage named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataloader.loaders import prepare_data
+from dataloader.splits import load_split
+from testing.calibration import (
+    Calibration,
+    calibrate,
+    calibration_table,
+    load_calibration,
+    main,
+    reliability_figure,
+)
+from testing.checkpoint import load_run, predict
+from utils.calibration import at_temperature, negative_log_likelihood, reliability
+from utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def calibrated(trained, tmp_path_factory):
+    """The calibration of a copy of the run."""
+    copy = Path(shutil.copytree(trained, tmp_path_factory.mktemp("calibrated") / trained.name))
+    return calibrate(copy, progress=False)
+
+
+def test_the_temperature_is_fitted_on_the_validation_set(calibrated, trained):
+    run = load_run(trained)
+    x, y = prepare_data(run.config, progress=False, split=run.split).arrays("validation")
+    logits, targets = predict(run.model, x, 16).numpy(), y.numpy()
+    temperature, fit = calibrated.calibration.temperature, calibrated.calibration.validation
+    losses = [negative_log_likelihood(logits, targets, temperature * factor) for factor in (0.9, 1, 1.1)]
+    assert losses[1] <= min(losses)
+    assert fit["utterances"] == len(targets) == len(load_split(trained / "split.json").validation)
+    assert fit["nll"] == pytest.approx([negative_log_likelihood(logits, targets), losses[1]], abs=1e-4)
+    for value, t in zip(fit["ece"], (1, temperature), strict=True):
+        assert value == pytest.approx(reliability(at_temperature(logits, t), targets).error, abs=1e-4)
+    assert np.mean(calibrated.novelty["validation"] > 1) < 0.2
+    assert len(calibrated.novelty["test"]) == len(calibrated.targets["test"]) == len(run.split.test)
+
+
+def test_what_is_written_reads_back(calibrated):
+    path = calibrated.run.path / "calibration.json"
+    assert path.stat().st_size < 200_000
+    written = load_calibration(calibrated.run.path)
+    assert written.temperature == calibrated.calibration.temperature
+    assert written.validation == calibrated.calibration.validation
+    x = prepare_data(calibrated.run.config, progress=False, split=calibrated.run.split).arrays("test")[0]
+    assert written.novelty(x) == pytest.approx(calibrated.novelty["test"], rel=1e-3)
+
+
+def test_a_run_without_one_stays_as_it_is(run_dir):
+    assert load_calibration(run_dir) == Calibration(1.0, None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"temperature": 0, "novelty": null, "validation": null}',
+        '{"temperature": "warm"}',
+        '{"temperature": 1, "novelty": {"location": [1]}, "validation": null}',
+    ],
+)
+def test_a_damaged_one_is_named(run_dir, text):
+    (run_dir / "calibration.json").write_text(text)
+    with pytest.raises(UserError, match=r"calibration\.json"):
+        load_calibration(run_dir)
+
+
+def test_the_table_and_the_figure_show_both_sets_before_and_after(calibrated):
+    table = calibration_table(calibrated)
+    assert [row["set"].split()[0] for row in table.rows] == ["validation"] * 2 + ["test"] * 2
+    assert table.rows[0]["temperature"] == "1.00"
+    assert table.rows[0]["accuracy"] == table.rows[1]["accuracy"]
+    fit = calibrated.calibration.validation
+    assert [row["loss (nats)"] for row in table.rows[:2]] == [f"{value:.3f}" for value in fit["nll"]]
+    figure = reliability_figure(calibrated)
+    assert [axes.get_title().partition("\n")[0] for axes in figure.axes[::2]] == [
+        "validation set, as trained",
+        "test set, as trained",
+    ]
+
+
+def test_the_command_writes_it(run_dir, capsys):
+    main([str(run_dir)])
+    assert json.loads((run_dir / "calibration.json").read_text())["temperature"] > 0
+    assert "expected calibration error" in capsys.readouterr().out
+
+
+def test_a_run_that_did_not_record_its_split_cannot_be_calibrated(run_dir, capsys):
+    (run_dir / "split.json").unlink()
+    with pytest.raises(SystemExit) as exit_:
+        main([str(run_dir)])
+    assert exit_.value.code == 2 and "split.json" in capsys.readouterr().err

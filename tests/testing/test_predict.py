@@ -1,0 +1,370 @@
+"""Recognition in anyone's recording: as evaluation does it, whatever the file, with an answer for each."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dataloader.audio import AudioError
+from dataloader.corpora import read_corpus
+from dataloader.mfcc import load_features
+from models.cktim import build_model
+from testing.calibration import calibrate
+from testing.checkpoint import load_run, predict
+from testing.evaluate import evaluate
+from testing.predict import SURE, Recognizer, find_files, main, recognise_files
+from testing.recognition import SILENCE, UNSURE, Failure, Recognition
+from training.train import save_model
+from utils.calibration import at_temperature
+from utils.config import Config, save_config
+from utils.emotions import EMOTIONS
+from utils.errors import UserError
+from utils.runs import read_run
+
+RATE = 22_050
+
+
+def write_run(folder: Path, **features) -> Path:
+    """The directory of a network with EMOVO's usual features that was not trained, and answers distinctly."""
+    config = Config(
+        train={"device": "cpu"},
+        model={"n_filter": 8, "hidden_scale": 0.25},
+        features={"standardise": True, **features},
+    )
+    run_dir = folder / "CkTIM_TAB1_seed0"
+    run_dir.mkdir(parents=True)
+    torch.manual_seed(0)
+    model = build_model(config.model, len(EMOTIONS))
+    model.standardise(torch.tensor([-200.0, *[0.0] * 38]), torch.full((39,), 20.0))
+    with torch.no_grad():
+        model.classifier.weight.mul_(20)
+    save_config(config, run_dir / "parameters.txt")
+    save_model(model, run_dir / "model.pt")
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory) -> Path:
+    return write_run(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def recognizer(plain_run) -> Recognizer:
+    return Recognizer(plain_run)
+
+
+def voice(seconds: float, rate: int = RATE, level: float = 0.3, seed: int = 0) -> np.ndarray:
+    """Syllables of a buzzing tone that glides, below 2 kHz: the same at every sample rate from 8 kHz on."""
+    time = np.arange(round(seconds * rate)) / rate
+    pitch = np.random.default_rng(seed).uniform(100, 200)
+    phase = 2 * np.pi * (pitch * time - 10 * np.cos(2 * np.pi * 0.6 * time))
+    buzz = sum(np.sin(k * phase) / k for k in range(1, 7))
+    return (level * buzz / 2 * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))).astype(np.float32)
+
+
+def same(one: dict, other: dict, tolerance: float = 1e-5) -> bool:
+    return one.keys() == other.keys() and all(abs(one[e] - other[e]) <= tolerance for e in one)
+
+
+# --- as evaluation does it ---
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_answers_are_those_of_evaluation(run_dir, calibrated):
+    evaluation = evaluate(run_dir, progress=False)
+    temperature = calibrate(run_dir, progress=False).calibration.temperature if calibrated else 1.0
+    recognizer = Recognizer(run_dir)
+    expected = at_temperature(np.log(evaluation.probabilities), temperature)
+    answers = [recognizer.recognise_file(utterance.path).answer for utterance in evaluation.utterances]
+    found = np.array([list(answer.probabilities.values()) for answer in answers])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [answer.emotion for answer in answers] == [EMOTIONS[index] for index in evaluation.predictions]
+    assert all((answer.novelty is not None) == calibrated for answer in answers)
+
+
+def emovo_runs(repository: Path, fallback: Path) -> list[Path]:
+    """Committed runs on EMOVO; where there is none, one that was not trained, which shows the same."""
+    folders = sorted(file.parent for file in (repository / "training/results").glob("*/model.pt"))
+    return [folder for folder in folders if read_run(folder).corpus == "EMOVO"][:2] or [fallback]
+
+
+def test_emovos_original_recordings_get_what_evaluation_says(
+    repository, plain_run, emovo_root, emovo_original_root, tmp_path
+):
+    """Evaluation reads mono FLAC copies here, where the originals are stereo WAV."""
+    originals = {path.stem: path for path in emovo_original_root.rglob("*.wav")}
+    corpus = read_corpus("emovo", emovo_root)
+    chosen = tuple(utterance for utterance in corpus.utterances if utterance.name in originals)
+    assert len(chosen) == len(originals) > 10
+    for run_dir in emovo_runs(repository, plain_run):
+        run = load_run(run_dir, ["train.device=cpu", f"data.cache_dir={tmp_path.as_posix()}"])
+        features = load_features(replace(corpus, utterances=chosen), run.config, progress=False)
+        logits = predict(run.model, features.x, 64).numpy()
+        recognizer = Recognizer(run_dir, ["train.device=cpu"])
+        expected = at_temperature(logits, recognizer.calibration.temperature)
+        for utterance, row in zip(features.utterances, expected, strict=True):
+            answer = recognizer.recognise_file(originals[utterance.name]).answer
+            assert answer.emotion == run.emotions[row.argmax()], (run_dir.name, utterance.name)
+            np.testing.assert_allclose(list(answer.probabilities.values()), row, atol=1e-3)
+
+
+def test_training_and_recognition_condition_alike(tmp_path, plain_run):
+    """What the switches take out of a recording changes no answer, if the run was trained with them."""
+    switched = Recognizer(write_run(tmp_path, trim_silence=True, normalise_level=True))
+    speech = voice(2)
+    faint = np.concatenate([np.zeros(10 * 512), 0.1 * speech, np.zeros(20 * 512)]).astype(np.float32)
+    assert same(switched(speech, RATE), switched(faint, RATE), 0.02)
+    plain = Recognizer(plain_run)
+    assert not same(plain(speech, RATE), plain(faint, RATE), 0.02)
+
+
+# --- any file ---
+
+SUBTYPES = {
+    "WAV": ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"],
+    "FLAC": ["PCM_S8", "PCM_16", "PCM_24"],
+    "OGG": ["VORBIS"],
+    "MP3": ["MPEG_LAYER_III"],
+}
+KINDS = [(format, subtype) for format, subtypes in SUBTYPES.items() for subtype in subtypes]
+
+
+@pytest.mark.parametrize(("format", "subtype"), KINDS)
+def test_formats(recognizer, tmp_path, format, subtype):
+    path = tmp_path / f"x.{format.lower()}"
+    soundfile.write(path, voice(3), RATE, format=format, subtype=subtype)
+    answer = recognizer.recognise_file(path).answer
+    assert list(answer.probabilities) == list(EMOTIONS)
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    if subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE"):
+        assert same(answer.probabilities, recognizer(voice(3), RATE), 0.01)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_sample_rates_and_channels(recognizer, tmp_path, rate, channels):
+    sound = np.repeat(voice(3, rate)[:, None], channels, axis=1)
+    soundfile.write(tmp_path / "x.wav", sound, rate, subtype="FLOAT")
+    answer = recognizer.recognise_file(tmp_path / "x.wav").answer
+    assert answer.end == pytest.approx(3, abs=1e-3)
+    assert same(answer.probabilities, recognizer(sound, rate))
+    assert same(answer.probabilities, recognizer(sound[:, 0], rate), 1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 3.0, 4.4])
+def test_short_recordings_get_an_answer(recognizer, tmp_path, seconds):
+    soundfile.write(tmp_path / "x.wav", voice(seconds), RATE)
+    recognition = recognizer.recognise_file(tmp_path / "x.wav")
+    assert sum(recognition.answer.probabilities.values()) == pytest.approx(1)
+    assert bool(recognition.timeline) == (seconds > 96_000 / RATE)
+
+
+def test_ten_minutes_have_a_timeline(recognizer, tmp_path):
+    """Six channels, with silence in the fifth minute."""
+    sound = np.concatenate([voice(240, 8_000), np.zeros(60 * 8_000, np.float32), voice(300, 8_000, seed=1)])
+    soundfile.write(tmp_path / "x.flac", np.repeat(sound[:, None], 6, axis=1), 8_000)
+    recognition = recognizer.recognise_file(tmp_path / "x.flac")
+    timeline = recognition.timeline
+    assert len(timeline) == 1 + -(-(600 * RATE - 96_000) // 48_000)
+    assert timeline[0].start == 0 and timeline[-1].end == recognition.answer.end == 600
+    assert all(one.end == other.start for one, other in pairwise(timeline))
+    silent = [part for part in timeline if part.label == SILENCE]
+    assert 240 < silent[0].start < 245 and 295 < silent[-1].end < 300
+    assert all(part.start > 240 and part.end < 300 for part in silent)
+    heard = [part.probabilities for part in timeline if part.probabilities]
+    mean = {emotion: np.mean([one[emotion] for one in heard]) for emotion in EMOTIONS}
+    assert same(recognition.answer.probabilities, mean, 1e-9)
+
+    in_memory = recognizer.recognise(sound, 8_000)
+    assert len(in_memory.timeline) == len(timeline)
+    for one, other in zip(in_memory.timeline, timeline, strict=True):
+        assert (one.start, one.end) == (other.start, other.end)
+        assert same(one.probabilities, other.probabilities, 0.02)
+
+
+def test_an_utterance_longer_than_the_window_has_both(recognizer):
+    recognition = recognizer.recognise(voice(10), RATE)
+    assert len(recognition.timeline) == 4
+    middle = voice(10)[(10 * RATE - 96_000) // 2 :][:96_000]  # what training cuts out
+    assert same(recognition.answer.probabilities, recognizer(middle, RATE))
+
+
+# --- what is not speech ---
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        np.zeros(2 * RATE),
+        np.full(2 * RATE, 0.4),
+        np.zeros((2 * RATE, 2)),
+        np.zeros(2 * RATE, np.int16),
+        1e-4 * np.random.default_rng(0).standard_normal(2 * RATE),
+        0.5 + 1e-4 * np.random.default_rng(0).standard_normal(20 * RATE),
+    ],
+)
+def test_silence_is_called_silence(recognizer, sound, tmp_path):
+    assert recognizer(sound, RATE) == {}
+    soundfile.write(tmp_path / "x.wav", sound, RATE)
+    answer = recognizer.recognise_file(tmp_path / "x.wav").answer
+    assert (answer.label, answer.emotion, answer.novelty) == (SILENCE, None, None)
+    assert answer.end == len(sound) / RATE
+
+
+def test_a_clipped_recording_gets_an_answer(recognizer, tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.clip(20 * voice(3), -1, 1), RATE)
+    assert recognizer.recognise_file(tmp_path / "x.wav").answer.emotion in EMOTIONS
+    assert recognizer(20 * voice(3), RATE).keys() == set(EMOTIONS)  # floats beyond full scale, too
+
+
+@pytest.mark.parametrize(
+    ("sound", "rate", "message"),
+    [
+        (voice(0.04), RATE, "too short"),
+        (np.full(RATE, np.nan), RATE, "not finite"),
+        (voice(1)[None], RATE, "transpose"),
+        (0.5, RATE, "too short"),
+        (voice(1), 0, "sample rate"),
+    ],
+)
+def test_what_is_no_sound_is_refused(recognizer, sound, rate, message):
+    with pytest.raises(AudioError, match=message):
+        recognizer(sound, rate)
+
+
+# --- how sure it is ---
+
+
+def test_it_is_a_plain_call(recognizer):
+    answer = recognizer(voice(3), RATE)
+    assert type(answer) is dict and all(type(value) is float for value in answer.values())
+    integers = np.round(voice(3) * 2**15).astype(np.int16)
+    assert same(recognizer(integers, RATE), answer, 0.02)
+
+
+def test_below_the_threshold_the_answer_is_unsure(plain_run):
+    probabilities = Recognizer(plain_run)(voice(3), RATE)
+    highest = max(probabilities.values())
+    for sure, label in (
+        (highest - 0.01, max(probabilities, key=probabilities.get)),
+        (highest + 0.01, UNSURE),
+    ):
+        answer = Recognizer(plain_run, sure=sure).recognise(voice(3), RATE).answer
+        assert answer.label == label and answer.emotion == max(probabilities, key=probabilities.get)
+    assert SURE == 0.5
+
+
+def test_novelty_is_shown_once_the_run_is_calibrated(run_dir, tiny_emovo):
+    calibrate(run_dir, progress=False)
+    recognizer = Recognizer(run_dir)
+    own = [recognizer.recognise_file(path).answer for path in sorted(tiny_emovo.rglob("*.wav"))]
+    assert np.mean([answer.unlike for answer in own]) < 0.3
+    tone = 0.3 * np.sin(np.arange(4_000) / 3)
+    assert recognizer.recognise(tone, RATE).answer.unlike
+
+
+def test_damaged_weights_are_no_answer(tmp_path, plain_run):
+    run_dir = Path(shutil.copytree(plain_run, tmp_path / plain_run.name))
+    state = torch.load(run_dir / "model.pt", weights_only=True)
+    state["classifier.bias"][0] = torch.nan
+    torch.save(state, run_dir / "model.pt")
+    with pytest.raises(UserError, match="weights are damaged"):
+        Recognizer(run_dir)
+
+
+# --- folders, and the command ---
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two good recordings, one that is silent, and all kinds of bad ones, in folders."""
+    root = tmp_path / "recordings"
+    (root / "deep/er").mkdir(parents=True)
+    (root / "nothing").mkdir()
+    soundfile.write(root / "good.wav", voice(2), RATE)
+    soundfile.write(root / "deep/er/long.FLAC", voice(30), RATE, format="FLAC")
+    soundfile.write(root / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(root / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    (root / "empty.wav").write_bytes(b"")
+    (root / "text.wav").write_text("Lorem ipsum\n" * 100)
+    (root / "notes.txt").write_text("not looked at")
+    (root / "._good.wav").write_bytes(b"what macOS leaves on foreign disks")
+    return root
+
+
+def test_in_a_folder_the_others_get_their_answers(recognizer, folder):
+    outcomes = {Path(outcome.name).name: outcome for outcome in recognise_files(recognizer, [folder], False)}
+    assert sorted(outcomes) == ["empty.wav", "good.wav", "long.FLAC", "nan.wav", "silent.wav", "text.wav"]
+    for name in ("good.wav", "long.FLAC", "silent.wav"):
+        assert isinstance(outcomes[name], Recognition)
+    assert outcomes["silent.wav"].answer.label == SILENCE and outcomes["long.FLAC"].timeline
+    reasons = {"empty.wav": "not audio", "nan.wav": "not finite", "text.wav": "not audio"}
+    for name, reason in reasons.items():
+        assert isinstance(outcomes[name], Failure)
+        assert name in outcomes[name].reason and reason in outcomes[name].reason
+
+
+def test_folders_without_sound_and_missing_files_are_named(recognizer, folder):
+    paths = [folder / "nothing", folder / "gone.wav", folder / "good.wav"]
+    assert isinstance(next(find_files(paths)), Failure)
+    empty, gone, good = recognise_files(recognizer, paths, progress=False)
+    assert "holds no sound file" in empty.reason and ".flac" in empty.reason
+    assert "gone.wav cannot be read" in gone.reason
+    assert isinstance(good, Recognition)
+
+
+def status(*arguments) -> int:
+    """Of the command."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        return exit_.code
+    return 0
+
+
+def test_one_file_is_answered_in_a_line(plain_run, folder, capsys):
+    assert status(plain_run, folder / "good.wav") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{folder / 'good.wav'}: ") and len(printed.out.splitlines()) == 1
+    assert printed.err == ""
+    assert status(plain_run, folder / "deep/er/long.FLAC") == 0
+    assert "over time" in capsys.readouterr().out
+
+
+def test_a_folder_is_summarised_and_its_failures_are_an_exit_status(plain_run, folder, tmp_path, capsys):
+    files = tmp_path / "answers.csv", tmp_path / "answers.json", tmp_path / "plots"
+    options = ["--csv", files[0], "--json", files[1], "--plots", files[2]]
+    assert status(plain_run, folder, "train.device=cpu", *options) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("6 files: ") and "3 no answer" in printed.out
+    assert printed.err.count("warning: ") == 3
+    rows = list(csv.DictReader(io.StringIO(files[0].read_text())))
+    assert [row["part"] for row in rows].count("whole") == 3
+    assert [bool(row["error"]) for row in rows].count(True) == 3
+    assert len(json.loads(files[1].read_text())) == 6
+    plots = sorted(path.name for path in files[2].iterdir())
+    assert len(plots) == 3 and plots[0].endswith("recordings_deep_er_long.FLAC.png")
+
+
+def test_standard_output_can_be_read_by_a_program(plain_run, folder, capsys):
+    assert status(plain_run, folder / "good.wav", "--json", "-") == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["probabilities"].keys() == set(EMOTIONS)
+
+
+def test_when_nothing_can_be_tried_the_status_is_another(plain_run, folder, tmp_path, capsys):
+    assert status(tmp_path / "no run", folder / "good.wav") == 2
+    assert status(plain_run) == 2
+    assert status(plain_run, "train.device=cpu") == 2
+    assert status(plain_run, folder / "good.wav", "--csv", tmp_path / "no folder/x.csv") == 2
+    (tmp_path / "file").write_text("")
+    assert status(plain_run, folder / "good.wav", "--plots", tmp_path / "file") == 2
+    assert capsys.readouterr().err.count("error: ") == 5
