@@ -80,7 +80,7 @@ def to_waveform(
     """
     channels = _as_channels(sound, name)
     _check_rate(rate, name)
-    if len(channels) < SHORTEST * rate:
+    if len(channels) < int(SHORTEST * rate):  # half a sample does not count
         raise AudioError(f"{name} is too short: {len(channels)} samples, less than {SHORTEST} s")
     _check_finite(channels, name)
     waveform = channels.mean(axis=1)
