@@ -32,7 +32,7 @@ from dataloader.audio import (
     to_waveform,
     windows,
 )
-from dataloader.mfcc import MFCC
+from dataloader.mfcc import Extractor
 from testing.calibration import load_calibration
 from testing.checkpoint import load_run, predict
 from testing.recognition import (
@@ -80,7 +80,8 @@ class Recognizer:
         emotions: codes, in the order of the network's scores.
 
     Raises:
-        UserError: from load_run; when the calibration is damaged.
+        UserError: from load_run; when the calibration is damaged, or the run was trained with
+            features.by_speaker.
     """
 
     def __init__(self, run_dir: str | Path, overrides: Sequence[str] = (), sure: float = SURE):
@@ -89,7 +90,13 @@ class Recognizer:
         self.emotions, self.sure = self.run.emotions, sure
         self.features = self.run.config.features
         self.window, self.hop = self.features.signal_length, max(self.features.signal_length // OVERLAP, 1)
-        self._mfcc = MFCC(self.features, self.run.config.model.num_features)
+        if self.features.by_speaker:
+            raise UserError(
+                f"{self.run.path} was trained on each utterance beside its speaker's others "
+                "(features.by_speaker), and a recording alone does not tell its speaker's usual voice. Take "
+                "a run without."
+            )
+        self._extract = Extractor(self.run.config)
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
         self._hear([noise])  # so that the first recording need not wait for what is made once
 
@@ -183,7 +190,7 @@ class Recognizer:
             return heard
         fitted = [fit_length(condition(waveforms[index], self.features), self.window) for index in loud]
         with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
-            x = torch.cat([self._mfcc(torch.from_numpy(waveform)[None]) for waveform in fitted])
+            x = torch.cat([self._extract(torch.from_numpy(waveform)[None]) for waveform in fitted])
         rows = at_temperature(predict(self.run.model, x, BATCH).numpy(), self.calibration.temperature)
         novelty = self.calibration.novelty(x).tolist() if self.calibration.novelty else [None] * len(loud)
         for index, row, new in zip(loud, rows.tolist(), novelty, strict=True):

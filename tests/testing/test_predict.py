@@ -16,7 +16,7 @@ import torch
 from dataloader.audio import AudioError, fit_length
 from dataloader.corpora import read_corpus
 from dataloader.loaders import feature_statistics
-from dataloader.mfcc import MFCC, load_features
+from dataloader.mfcc import Extractor, load_features
 from models.cktim import build_model
 from testing.calibration import calibrate
 from testing.checkpoint import load_run, predict
@@ -44,11 +44,11 @@ def write_run(folder: Path, **features) -> Path:
     run_dir.mkdir(parents=True)
     torch.manual_seed(0)
     model = build_model(config.model, len(EMOTIONS)).eval()
-    mfcc = MFCC(config.features, 39)
+    extract = Extractor(config)
     sounds = [
         fit_length(voice(1 + seed / 4, level=0.05 * 1.3**seed, seed=seed), 96_000) for seed in range(10)
     ]
-    x = torch.cat([mfcc(torch.from_numpy(sound)[None]) for sound in sounds])
+    x = torch.cat([extract(torch.from_numpy(sound)[None]) for sound in sounds])
     model.standardise(*feature_statistics(x))
     with torch.no_grad():  # its scores vary from sound to sound, and saturate no probability
         scores = model(x)
@@ -134,6 +134,26 @@ def test_training_and_recognition_condition_alike(tmp_path, plain_run):
     assert same(switched(speech, RATE), switched(faint, RATE), 0.02)
     plain = Recognizer(plain_run)
     assert not same(plain(speech, RATE), plain(faint, RATE), 0.02)
+
+
+@pytest.mark.parametrize("prosody", [False, True])
+def test_features_are_those_of_a_corpus(tiny_emovo, tmp_path, prosody):
+    """Prosody included, where the run was trained with it."""
+    run_dir = write_run(tmp_path, prosody=prosody)
+    run = load_run(run_dir, [f"data.cache_dir={tmp_path.as_posix()}"])
+    corpus = read_corpus("emovo", tiny_emovo)
+    chosen = tuple(next(u for u in corpus.utterances if u.emotion == emotion) for emotion in EMOTIONS)
+    features = load_features(replace(corpus, utterances=chosen), run.config, progress=False)
+    expected = predict(run.model, features.x, 64).softmax(1).numpy()
+    recognizer = Recognizer(run_dir)
+    for utterance, row in zip(chosen, expected, strict=True):
+        found = recognizer.recognise_file(utterance.path).answer.probabilities
+        np.testing.assert_allclose(list(found.values()), row, atol=1e-5)
+
+
+def test_a_run_by_speaker_cannot_hear_a_recording_alone(tmp_path):
+    with pytest.raises(UserError, match=r"features\.by_speaker"):
+        Recognizer(write_run(tmp_path, prosody=True, by_speaker=True))
 
 
 # --- any file ---
