@@ -9,26 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dataloader.audio import (
-    LOWEST_SAMPLE_RATE,
-    SHORTEST,
-    SILENCE,
-    AudioError,
-    condition,
-    fit_length,
-    read_audio,
-)
+from dataloader.audio import condition, fit_length, read_audio, to_waveform
 from dataloader.mfcc import Extractor
 from models.ckconv import CKConv
 from models.cktim import DIRECTIONS, CkTIMNet
+from testing.calibration import load_calibration
 from testing.checkpoint import LoadedRun, load_run
 from testing.continuity import LAYER, kernel_figure
 from testing.evaluate import Evaluation
+from utils.calibration import at_temperature
 from utils.emotions import ENGLISH, common_code
 from utils.errors import UserError, exit_on_user_error
 from utils.plots import save_figure
@@ -69,7 +62,9 @@ def explain(
         raise UserError(f"{run.path} {NEEDS_SPEAKERS}")
     if isinstance(recording, np.ndarray):
         name = "the recording"
-        waveform = _resampled(recording, sample_rate, settings.sample_rate)
+        if sample_rate is None:
+            raise UserError("a waveform needs its sample rate: explain(run, waveform, sample_rate)")
+        waveform = to_waveform(recording, sample_rate, settings.sample_rate, name)
     else:
         name = Path(recording).name
         waveform = read_audio(recording, settings.sample_rate)
@@ -92,7 +87,7 @@ def explain(
         frame_seconds=settings.frame_seconds,
         attention=attention.numpy(),
         fusion=run.model.fusion.weight.detach().cpu().numpy(),
-        probabilities=logits.softmax(0).numpy(),
+        probabilities=at_temperature(logits.numpy(), load_calibration(run.path).temperature),
         emotions=run.emotions,
         truth=truth,
     )
@@ -183,26 +178,6 @@ def _known(truth: str | None, emotions: Sequence[str]) -> str | None:
     if code not in emotions:
         raise UserError(f"{truth} is no emotion of this run; it knows {', '.join(emotions)}.")
     return code
-
-
-def _resampled(waveform: np.ndarray, rate: int | None, wanted: int) -> np.ndarray:
-    """As read_audio, for a waveform that is in memory."""
-    waveform = np.asarray(waveform, dtype=np.float32)
-    if rate is None:
-        raise UserError("a waveform needs its sample rate: explain(run, waveform, sample_rate)")
-    if waveform.ndim > 2 or rate < LOWEST_SAMPLE_RATE:
-        raise AudioError(
-            f"a waveform of shape {waveform.shape} at {rate} Hz: (samples,) or (samples, channels) at "
-            f"{LOWEST_SAMPLE_RATE} Hz or more is needed"
-        )
-    if len(waveform) < SHORTEST * rate:
-        raise AudioError(f"the recording is too short: {len(waveform)} samples, less than {SHORTEST} s")
-    if not np.isfinite(waveform).all():
-        raise AudioError("the recording holds samples that are not finite numbers")
-    mono = waveform if waveform.ndim == 1 else waveform.mean(axis=1)
-    if np.ptp(mono) < SILENCE:
-        raise AudioError("the recording is silent")
-    return soxr.resample(mono, rate, wanted, quality="HQ")
 
 
 @exit_on_user_error
