@@ -8,6 +8,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True)
+def bars_as_in_a_terminal(monkeypatch):
+    """Executing a notebook sets this for its process; no other test is to see it."""
+    monkeypatch.delenv("CKTIM_PROGRESS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The repository's root."""

@@ -123,10 +123,14 @@ def test_the_trials_of_the_repository_can_be_planned(name, emovo):
     trial = load_trial(DEFAULT_CONFIG.parent / f"trials/{name}.yaml")
     runs = plan(trial)
     settings = [flat(run.config) for run in runs]
-    for pairs in trial.compare.values():  # both sides of a pair are planned, with the same seeds
+    for pairs in trial.compare.values():  # both sides of a pair are planned, with the same seeds and folds
         for pair in pairs:
             first, second = (
-                {one["train.seed"] for one in settings if all(one[key] == side[key] for key in side)}
+                {
+                    (one["train.seed"], one["data.fold"])
+                    for one in settings
+                    if all(one[key] == side[key] for key in side)
+                }
                 for side in pair
             )
             assert len(first & second) >= 3
