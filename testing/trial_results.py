@@ -19,6 +19,8 @@ from utils.plots_results import plot_scores
 from utils.statistics import Comparison, compare, holm, in_words, summarise
 from utils.tables import NOTHING, Table
 
+MOST_IN_LABEL = 3  # settings
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -68,7 +70,7 @@ def settings_of(collected: dict) -> list[Setting]:
     found = []
     for family in families.values():
         first = family[0]
-        label = _label(first, varied) + (f" ({_test_set(first)})" if several else "")
+        label = _label(first, varied, rows[0]) + (f" ({_test_set(first)})" if several else "")
         found.append(Setting(label, first["settings"], _test_set(first), tuple(family)))
     return found
 
@@ -142,7 +144,7 @@ def comparisons(collected: dict, score: str = "accuracy") -> dict[str, list[tupl
                 sides.append([side.rows[0] for side in both])
                 plain.append(compare([first[key] for key in common], [second[key] for key in common]))
         varied = _varied([row for both in sides for row in both])
-        names = [[_label(row, varied) for row in both] for both in sides]
+        names = [[_label(row, varied, rows_of(collected)[0]) for row in both] for both in sides]
         if plain:
             found[family] = [(*both, one) for both, one in zip(names, holm(plain), strict=True)]
     return found
@@ -195,10 +197,12 @@ def _varied(rows: list[dict]) -> list[str]:
     return [key for key in values if len(values[key]) > 1]
 
 
-def _label(row: dict, varied: list[str]) -> str:
-    """Network and TABs, and the other settings that vary."""
+def _label(row: dict, varied: list[str], reference: dict) -> str:
+    """Network and TABs, and the other settings that vary; of many, those that differ from the first run's."""
     tabs = value_label("model.n_temporal_aware_block", row["settings"]["model.n_temporal_aware_block"])
     others = [key for key in varied if key not in IN_LABEL - {"model.aug"} and key in row["settings"]]
+    if len(others) > MOST_IN_LABEL:
+        others = [key for key in others if row["settings"][key] != reference["settings"].get(key)]
     return ", ".join([f"{row['model']} with {tabs}", *(value_label(k, row["settings"][k]) for k in others)])
 
 

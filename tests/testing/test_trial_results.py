@@ -132,3 +132,15 @@ def test_a_notebook_shows_figure_tables_and_sentences_or_the_command(tmp_path, c
     shown.clear()
     show_results(tmp_path / "omega_0.json")
     assert "python -m training.trials conf/trials/omega_0.yaml" in str(shown[0])
+
+
+def test_where_much_varies_labels_say_what_differs_from_the_first(collected):
+    first = {**CK1, "train.keep": "last", "model.pooling": "mean", "model.omega_0": 1, "train.patience": 5}
+    changes = ({}, {"train.keep": "best"}, {"model.omega_0": 2, "train.patience": 6}, {"model.pooling": "x"})
+    rows = [row({**first, **change}, 0, 0.7) for change in changes]
+    assert [one.label for one in settings_of({**collected, "settings": {}, "runs": rows})] == [
+        "CkTIM with 1 TAB",
+        "CkTIM with 1 TAB, train.keep = best",
+        "CkTIM with 1 TAB, ω₀ = 2, train.patience = 6",
+        "CkTIM with 1 TAB, model.pooling = x",
+    ]
