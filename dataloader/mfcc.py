@@ -254,7 +254,8 @@ def cache_key(utterances: Sequence[Utterance], config: Config, *more: object) ->
     reading those takes as long as extracting the features.
     """
     settings = config.features.model_dump(exclude={"standardise", "by_speaker"}) | {"n_mfcc": config.n_mfcc}
-    used = ("torchaudio", "soxr", "soundfile", *(["librosa"] if config.features.trim_silence else []))
+    by_librosa = config.features.trim_silence or config.features.prosody
+    used = ("torchaudio", "soxr", "soundfile", *(["librosa"] if by_librosa else []))
     libraries = {name: version(name) for name in used}
     recordings = list(zip((u.name for u in utterances), _fingerprints(utterances), strict=True))
     everything = [CACHE_VERSION, settings, libraries, recordings, *more]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dataloader.loaders import make_training_loader, prepare_data
-from dataloader.mfcc import Extractor
+from dataloader.mfcc import Extractor, cache_key
 from dataloader.prosody import by_speaker, prosody
 from utils.config import PROSODY, Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.errors import UserError
@@ -119,3 +119,13 @@ def test_augmentation_that_would_falsify_features_is_refused(config, changes, co
     data = replace(prepare_data(config, progress=False))
     with pytest.raises(UserError, match=complaint):
         make_training_loader(config, data, torch.zeros(12), progress=False)
+
+
+def test_another_librosa_means_other_prosody(config, monkeypatch):
+    plain = config.model_copy(update={"features": FeaturesConfig(signal_length=8192)})
+    before = cache_key([], config), cache_key([], plain)
+    monkeypatch.setattr("dataloader.mfcc.version", lambda name: "0" if name == "librosa" else "1")
+    first = cache_key([], config), cache_key([], plain)
+    monkeypatch.setattr("dataloader.mfcc.version", lambda name: "2" if name == "librosa" else "1")
+    second = cache_key([], config), cache_key([], plain)
+    assert len({before[0], first[0], second[0]}) == 3 and first[1] == second[1]
