@@ -6,18 +6,21 @@ VENV   := .venv/bin/python
 # The environment's own Jupyter kernel, not one that the user has installed elsewhere under the same name.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help train test lab notebooks clean
+.PHONY: help train test test-slow lab notebooks clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 # Settings for this once: make train OVERRIDES="train.num_epochs=20 model.n_temporal_aware_block=3"
 train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO or else on the demo corpus
 	$(VENV) -m training.notebook $(OVERRIDES)
 
-test: .venv/.installed-dev  ## run the linters and all tests
+test: .venv/.installed-dev  ## run the linters and the tests
 	$(VENV) -m ruff check .
 	$(VENV) -m pytest
+
+test-slow: .venv/.installed-dev  ## run the tests that take minutes: faults, fuzzing, memory
+	$(VENV) -m pytest -m slow
 
 lab: .venv/.installed  ## open the notebooks in JupyterLab
 	$(VENV) -m jupyter lab notebook_train.ipynb

@@ -60,7 +60,7 @@ def test_training_from_disk_gives_the_numbers_of_training_from_memory(tmp_path):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.skipif("CKTIM_SLOW" not in os.environ, reason="takes minutes; set CKTIM_SLOW=1 to run it")
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [[], ["model.aug=true", "augment.mode=online", "augment.variants=1"]])
 def test_twenty_thousand_utterances_train_in_two_gibibytes(repository, tmp_path, augment):
     overrides = [
