@@ -1,7 +1,5 @@
 """Rebuild the network of a run directory from nothing but the directory."""
 
-import pickle
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from utils.emotions import EMOTIONS
 from utils.errors import UserError
 from utils.metrics import read_json
 from utils.progress import warn
+from utils.tensors import TensorsError, read_tensors
 
 # What may differ from machine to machine; all else belongs to the weights.
 FREE_KEYS = (
@@ -142,19 +141,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path.parent} has no {path.name}, the network's weights. Copy it there, or train the run again."
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle's protocol; what matters is said below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds objects or code, not only tensors. Loading it could run that code, so it is "
-            "refused. Save the network's state_dict() there."
-        ) from error
-    except Exception as error:  # a damaged file raises nearly anything
-        raise CheckpointError(
-            f"{path} is not a file of PyTorch, or is cut off ({type(error).__name__}). Copy it again, or "
-            "train the run again."
-        ) from error
+        state = read_tensors(path)
+    except TensorsError as error:
+        cure = "Copy the network's weights there again (its state_dict()), or train the run again."
+        raise CheckpointError(f"{error} {cure}") from error
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
         raise CheckpointError(
             f"{path} holds {_describe(state)}, not a state dict (tensors by name). Save the network's "

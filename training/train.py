@@ -1,10 +1,13 @@
-"""Train one network: `python -m training.train [--config FILE] [key=value …]`, or fit() from a notebook."""
+"""Train one network: `python -m training.train [--config FILE] [key=value …]`, or fit() from a notebook.
+
+A training that was stopped goes on with `python -m training.train resume=RUN_DIR` (training.resume).
+"""
 
 import argparse
 import io
 import json
-import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -21,6 +24,15 @@ from dataloader.loaders import (
 )
 from dataloader.splits import save_split
 from models.cktim import CkTIMNet, build_model, count_parameters
+from training.resume import (
+    Progress,
+    being_trained,
+    check_same_data,
+    configuration_of,
+    load_state,
+    prepare_resumed,
+    save_state,
+)
 from utils import distributed, runs
 from utils.config import Config, load_config, save_config
 from utils.device import pick_device
@@ -40,7 +52,17 @@ class TrainingError(UserError):
     """A training that cannot go on; what was reached before is saved."""
 
 
-def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool = True) -> Path:
+class LossError(ArithmeticError):
+    """A loss that is not a finite number; the message says of which batch."""
+
+
+def fit(
+    config: Config,
+    data: Data,
+    run_dir: Path | None = None,
+    progress: bool = True,
+    resume: bool = False,
+) -> Path:
     """Train on the split's training set, keep the last or the best epoch (`train.keep`), write the run.
 
     The test set is not touched: neither for training nor for choosing an epoch. An interrupt (Ctrl-C, or
@@ -51,13 +73,16 @@ def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool 
         data: corpus, features and split, from prepare_data(config).
         run_dir: where to write; by default a new directory in config.train.results_dir.
         progress: show a progress bar.
+        resume: go on with the training that was stopped in run_dir (config and data: training.resume).
 
     Returns:
         The run directory: model.pt, parameters.txt, split.json, emotions.json, standardisation.json,
-        training_metrics.json, validation_metrics.json, loss_acc.png.
+        training_metrics.json, validation_metrics.json, loss_acc.png; as long as it is not finished also
+        resume.pt.
 
     Raises:
-        UserError: when the directory cannot be written, or variants of the training set cannot be made.
+        UserError: when the directory cannot be written, another process trains the same run, there is nothing
+            to resume, or variants of the training set cannot be made.
         TrainingError: when the loss is no longer a finite number.
     """
     keep_freed_memory()
@@ -76,31 +101,43 @@ def fit(config: Config, data: Data, run_dir: Path | None = None, progress: bool 
     if config.features.standardise:
         model.standardise(mean, std)
     model.to(device)
-    if first:
-        save_config(config, run_dir / runs.PARAMETERS_FILE)
-        save_split(data.split, run_dir / runs.SPLIT_FILE)
-        write_atomically(run_dir / runs.EMOTIONS_FILE, json.dumps(data.corpus.emotions))
-        statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
-        write_atomically(run_dir / runs.STANDARDISATION_FILE, json.dumps(statistics, indent=2))
-
     batch_size, seed = config.train.batch_size, config.train.seed
     if not first:
         torch.manual_seed(seed + distributed.rank())  # for dropout of its own
     validation_loader = make_loader(data, "validation", batch_size, shuffle=False, seed=seed, device=device)
-    training, validation = History(config.model.name), History(config.model.name)
-    try:
-        _fit_epochs(config, model, train_loader, validation_loader, training, validation, run_dir, progress)
-    except KeyboardInterrupt:
-        keep_whole_epochs(training, validation)
-        if first and len(training):
-            training.save(run_dir / runs.TRAINING_METRICS_FILE)
-            validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
-        print(f"Interrupted: {len(training)} whole epochs are saved in {run_dir}.")
-    if len(training) and first:
-        title = f"{run_dir.name} · {data.corpus.name} corpus"
-        figure = plot_history(training, validation, title, config.train.keep)
-        save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
+    done = Progress(History(config.model.name), History(config.model.name))
+    with being_trained(run_dir) if first else nullcontext():
+        if resume:
+            check_same_data(run_dir, data)
+        elif first:
+            _describe_run(config, data, model, run_dir)
+        try:
+            _fit_epochs(config, model, train_loader, validation_loader, done, run_dir, progress, resume)
+            finished = True
+        except KeyboardInterrupt:
+            finished = False
+            keep_whole_epochs(done.training, done.validation)
+            if first and done.epochs:
+                done.save(run_dir)
+            print(f"Interrupted: {done.epochs} whole epochs are saved in {run_dir}.")
+            if (run_dir / runs.RESUME_FILE).exists():
+                print(f"To go on: python -m training.train resume={run_dir}")
+        if done.epochs and first:
+            title = f"{run_dir.name} · {data.corpus.name} corpus"
+            figure = plot_history(done.training, done.validation, title, config.train.keep)
+            save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
+        if finished and first:
+            (run_dir / runs.RESUME_FILE).unlink(missing_ok=True)
     return run_dir
+
+
+def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) -> None:
+    """Write what a run is about, before it begins."""
+    save_config(config, run_dir / runs.PARAMETERS_FILE)
+    save_split(data.split, run_dir / runs.SPLIT_FILE)
+    write_atomically(run_dir / runs.EMOTIONS_FILE, json.dumps(data.corpus.emotions))
+    statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
+    write_atomically(run_dir / runs.STANDARDISATION_FILE, json.dumps(statistics, indent=2))
 
 
 def _fit_epochs(
@@ -108,53 +145,64 @@ def _fit_epochs(
     model: CkTIMNet,
     train_loader: BatchLoader,
     validation_loader: BatchLoader,
-    training: History,
-    validation: History,
+    done: Progress,
     run_dir: Path,
     progress: bool,
+    resume: bool,
 ) -> None:
-    """The loop over epochs; appends to both histories and saves them and the best model as it goes."""
-    settings = config.train
+    """The loop over epochs; adds to what is done, and saves it and the model as it goes."""
+    settings, smoothing = config.train, config.train.label_smoothing
     optimizer, trained = make_optimizer(config, model), distributed.in_parallel(model)
-    first = distributed.rank() == 0
     scheduler = make_scheduler(config, optimizer, len(train_loader))
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    if resume:
+        load_state(run_dir, done, **parts)
+        train_loader.epoch = done.epochs
+    first = distributed.rank() == 0
     each_step = scheduler if settings.schedule == "one_cycle" else None
-    best_loss, best_epoch = math.inf, -1
-    bar = progress_bar(range(settings.num_epochs), desc="epoch", bar_format=BAR, disable=not progress)
+    bar = progress_bar(
+        range(done.epochs, settings.num_epochs),
+        initial=done.epochs,
+        total=settings.num_epochs,
+        desc="epoch",
+        bar_format=BAR,
+        disable=not progress,
+    )
     for epoch in bar:
         started = time.perf_counter()
         learning_rate = optimizer.param_groups[0]["lr"]
-        train_row = run_epoch(
-            trained, train_loader, settings.label_smoothing, optimizer, settings.gradient_clipping, each_step
-        )
-        validation_row = run_epoch(model, validation_loader, settings.label_smoothing)
-        if not math.isfinite(train_row["loss"] + validation_row["loss"]):
-            raise TrainingError(
-                f"the loss is no longer a finite number in epoch {epoch + 1} "
-                f"(learning rate {learning_rate:g}). The best model so far is kept in {run_dir}; "
-                "try a smaller train.learning_rate, or set train.gradient_clipping=1."
+        try:
+            train_row = run_epoch(
+                trained, train_loader, smoothing, optimizer, settings.gradient_clipping, each_step
             )
+            validation_row = run_epoch(model, validation_loader, smoothing)
+        except LossError as error:
+            kept = f"The model so far is kept in {run_dir}; try" if done.epochs else "Try"
+            raise TrainingError(
+                f"the loss is no longer a finite number in epoch {epoch + 1}, {error}. {kept} a smaller "
+                "train.learning_rate, or set train.gradient_clipping=1."
+            ) from None
         if each_step is None:
             scheduler.step(validation_row["loss"])
         seconds = time.perf_counter() - started
-        training.append(epoch=epoch, learning_rate=learning_rate, seconds=seconds, **train_row)
-        validation.append(epoch=epoch, **validation_row)
+        done.training.append(epoch=epoch, learning_rate=learning_rate, seconds=seconds, **train_row)
+        done.validation.append(epoch=epoch, **validation_row)
 
-        is_best = validation_row["loss"] < best_loss
+        is_best = validation_row["loss"] < done.best_loss
         if is_best:
-            best_loss, best_epoch = validation_row["loss"], epoch
+            done.best_loss, done.best_epoch = validation_row["loss"], epoch
         if first and (is_best or settings.keep == "last"):
             save_model(model, run_dir / runs.MODEL_FILE)
         if first:
-            training.save(run_dir / runs.TRAINING_METRICS_FILE)
-            validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
+            done.save(run_dir)
+            save_state(run_dir, done, **parts)  # last, for what it says is done has to be on disk
         bar.set_postfix_str(
             f"loss {train_row['loss']:.2f}, {train_row['accuracy']:.0%} right · "
             f"validation {validation_row['loss']:.2f}, {validation_row['accuracy']:.0%}"
         )
-        if settings.early_stopping and epoch - best_epoch >= settings.early_stopping_patience:
+        if settings.early_stopping and epoch - done.best_epoch >= settings.early_stopping_patience:
             bar.close()
-            print(f"Stopped early: the validation loss has not improved since epoch {best_epoch + 1}.")
+            print(f"Stopped early: the validation loss has not improved since epoch {done.best_epoch + 1}.")
             return
 
 
@@ -174,14 +222,19 @@ def run_epoch(
     Returns:
         loss (mean over utterances) and the scores of utils.metrics.scores; in training they are those of
         the weights as they were at each batch.
+
+    Raises:
+        LossError: when a batch's loss is not a finite number. It is noticed at the end of the pass: to look
+            after each batch would make a GPU wait.
     """
     model.train(optimizer is not None)
-    losses, logits, targets = [], [], []
+    losses, logits, targets, rates = [], [], [], []
     with torch.set_grad_enabled(optimizer is not None):
         for x, y in loader:
             output = model(x)
             loss = F.cross_entropy(output, y, label_smoothing=label_smoothing)
             if optimizer is not None:
+                rates.append(optimizer.param_groups[0]["lr"])
                 optimizer.zero_grad()
                 (loss * distributed.share(len(y), loss)).backward()
                 if gradient_clipping:
@@ -192,9 +245,15 @@ def run_epoch(
             losses.append(loss.detach() * len(y))
             logits.append(output.detach())
             targets.append(y if y.ndim == 1 else y.argmax(1))
+    batches = len(losses)
     losses, targets, predictions = distributed.gather(
         torch.stack(losses).cpu(), torch.cat(targets).cpu(), torch.cat(logits).argmax(1).cpu()
     )
+    if not losses.isfinite().all():
+        batch = int((~losses.isfinite()).nonzero()[0]) % batches  # every process has as many
+        where = f"batch {batch + 1} of {batches}"
+        at = f" (learning rate {rates[batch]:g})" if rates else " of the validation after it"
+        raise LossError(f"{where}{at}")
     loss = losses.sum().item() / len(targets)
     return {"loss": loss, **scores(targets.numpy(), predictions.numpy(), output.shape[1])}
 
@@ -243,12 +302,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--config", default="conf/config.yaml", help="default: %(default)s")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
     options = parser.parse_intermixed_args(arguments)
-    config = load_config(options.config, options.overrides)
+    resumed = [value for value in options.overrides if value.startswith("resume=")]
+    overrides = [value for value in options.overrides if value not in resumed]
+    run_dir = Path(resumed[-1].removeprefix("resume=")).expanduser() if resumed else None
+    config = configuration_of(run_dir, overrides) if run_dir else load_config(options.config, overrides)
     with distributed.joined(config.train.device):
         with distributed.first_before_others():
-            data = prepare_data(config)
+            data = prepare_resumed(config, run_dir) if run_dir else prepare_data(config)
         if distributed.rank() > 0:
-            fit(config, data)
+            fit(config, data, run_dir, resume=run_dir is not None)
             return
         model = build_for(config, data)
         print(
@@ -256,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"trainable parameters; {data.corpus.name} corpus: {len(data.split.train)} utterances to train "
             f"on, {len(data.split.validation)} to validate; device {pick_device(config.train.device)}."
         )
-        run_dir = fit(config, data)
+        run_dir = fit(config, data, run_dir, resume=run_dir is not None)
         print(f"Run directory: {run_dir}")
 
 

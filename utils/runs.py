@@ -24,6 +24,7 @@ TRAINING_METRICS_FILE = "training_metrics.json"
 VALIDATION_METRICS_FILE = "validation_metrics.json"
 TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
 PREDICTIONS_FILE = "predictions.csv"
+RESUME_FILE = "resume.pt"  # what an unfinished training needs to go on
 CALIBRATION_FILE = "calibration.json"  # by testing.calibration
 HISTORY_PLOT_FILE = "loss_acc.png"
 CONFUSION_PLOT_FILE = "confusion_matrix.png"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dataloader.loaders import make_loader
 from dataloader.splits import load_split
@@ -198,21 +199,29 @@ def test_an_interrupt_keeps_every_whole_epoch(config, data, monkeypatch, capsys)
     assert "2 whole epochs" in capsys.readouterr().out
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_the_best_model(config, data, monkeypatch):
-    seen = []
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_the_model(config, data, monkeypatch, batch):
+    seen, cross_entropy = [], F.cross_entropy
+    batches = -(-len(data.split.train) // 16)
+    each_epoch = batches + 1  # the validation set is one batch
 
-    def counting(*arguments):
+    def counting(*arguments, **settings):
         seen.append(1)
-        row = run_epoch(*arguments)
-        return {**row, "loss": math.nan} if len(seen) > 4 else row
+        loss = cross_entropy(*arguments, **settings)
+        return loss * math.inf if len(seen) == 2 * each_epoch + batch else loss
 
-    monkeypatch.setattr(train, "run_epoch", counting)
+    monkeypatch.setattr(F, "cross_entropy", counting)
     run_dir = config().train.results_dir / "run"
     run_dir.mkdir(parents=True)
-    with pytest.raises(TrainingError, match=r"epoch 3 \(learning rate 0\.01\)"):
+    where = f"batch {batch} of {batches} \\(learning rate 0\\.01\\)"
+    if batch > batches:
+        where = "batch 1 of 1 of the validation"
+    with pytest.raises(TrainingError, match=f"epoch 3, {where}.*so far is kept in {run_dir}"):
         fit(config(train={"num_epochs": 9, "schedule": "plateau"}), data, run_dir, progress=False)
-    assert (run_dir / "model.pt").exists()
     assert len(History.load(run_dir / "validation_metrics.json")) == 2
+    model = build_model(config().model, 7, config().features.frames)
+    model.load_state_dict(torch.load(run_dir / "model.pt", weights_only=True))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 def test_one_cycle_rises_and_comes_to_rest(config, data):

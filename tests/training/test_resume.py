@@ -1,0 +1,322 @@
+"""Trainings that were stopped, by whatever means, end as if nothing had been."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dataloader.loaders import Data
+from training import train
+from training.resume import ResumeError, being_trained, configuration_of, unfinished_run
+from training.train import fit, main, run_epoch
+from utils import files
+from utils.config import Config
+from utils.errors import UserError
+from utils.metrics import History
+
+EPOCHS = 3
+
+# Settings under which an epoch depends on what came before in different ways.
+KINDS = {
+    "one cycle, last epoch": {"train": {"schedule": "one_cycle", "keep": "last"}},
+    "plateau, best epoch": {"train": {"schedule": "plateau", "keep": "best", "patience": 0}},
+    "TIM, Adam": {"model": {"ck": False}, "train": {"optimizer": "adam"}},
+    "batch norm in the generator": {"model": {"generator_norm": "batch", "kernel_dropout": 0.1}},
+    "early stopping": {
+        "train": {"learning_rate": 1.0, "early_stopping": True, "early_stopping_patience": 2, "num_epochs": 9}
+    },
+    "online augmentation": {
+        "model": {"aug": True},
+        "augment": {"mode": "online", "mixup": 0.5, "noise": 0, "stretch": 0, "pitch": 0, "reverb": 0},
+    },
+}
+
+
+class PowerCut(BaseException):
+    """Nothing in the code catches it, as nothing catches a power cut."""
+
+
+@pytest.fixture
+def settings(config):
+    """Build a configuration of one of KINDS."""
+
+    def build(kind: str) -> Config:
+        parts = KINDS[kind]
+        built = config(train={"num_epochs": EPOCHS, **parts.get("train", {})}, model=parts.get("model", {}))
+        return built.model_copy(update={"augment": built.augment.model_copy(update=parts.get("augment", {}))})
+
+    return build
+
+
+def outcome(run_dir: Path) -> dict:
+    """All that a run has to say: metrics but for the time that they took, weights, and its files."""
+    told: dict = {"files": sorted(path.name for path in run_dir.iterdir())}
+    for part in ("training", "validation"):
+        told[part] = History.load(run_dir / f"{part}_metrics.json").columns
+        told[part].pop("seconds", None)
+    state = torch.load(run_dir / "model.pt", weights_only=True)
+    told["weights"] = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+    return told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupted_training_ends_as_an_undisturbed_one(settings, data, monkeypatch, kind):
+    undisturbed = outcome(fit(settings(kind), data, progress=False))
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) in (4, 6):  # in the second epoch's validation, and when that is done, in the third's
+            raise KeyboardInterrupt
+        return run_epoch(*arguments)
+
+    monkeypatch.setattr(train, "run_epoch", interrupted)
+    run_dir = fit(settings(kind), data, progress=False)
+    assert len(History.load(run_dir / "training_metrics.json")) == 1
+    for _ in range(2):
+        torch.manual_seed(99)
+        fit(settings(kind), data, run_dir, progress=False, resume=True)
+    assert len(calls) > 2 * len(undisturbed["training"]["loss"])
+    assert outcome(run_dir) == undisturbed
+
+
+@pytest.mark.parametrize("kind", list(KINDS)[:2])
+def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeypatch, kind):
+    undisturbed = outcome(fit(settings(kind), data, progress=False))
+    replace, writes = os.replace, []
+
+    def counting(*paths):
+        writes.append(Path(paths[1]).name)
+        replace(*paths)
+
+    monkeypatch.setattr(files.os, "replace", counting)
+    fit(settings(kind), data, progress=False)
+    assert writes.count("resume.pt") == EPOCHS and "model.pt" in writes and "loss_acc.png" in writes
+
+    for cut in range(len(writes)):
+        run_dir = settings(kind).train.results_dir / f"cut {cut}"
+        run_dir.mkdir(parents=True)
+        left = iter(writes[:cut])
+
+        def cutting(*paths, left=left):
+            if next(left, None) is None:
+                raise PowerCut
+            replace(*paths)
+
+        monkeypatch.setattr(files.os, "replace", cutting)
+        with pytest.raises(PowerCut):
+            fit(settings(kind), data, run_dir, progress=False)
+        monkeypatch.setattr(files.os, "replace", replace)
+        assert (run_dir / "resume.pt").exists() == ("resume.pt" in writes[:cut])
+        if "resume.pt" in writes[:cut]:
+            fit(configuration_of(run_dir), data, run_dir, progress=False, resume=True)
+            assert outcome(run_dir) == undisturbed
+
+
+# ------------------------------------------------------------------------------------------------- SIGKILL
+
+
+def train_in_process(config: Config, data: Data, run_dir: Path) -> None:
+    """What the processes do that are killed."""
+    torch.set_num_threads(1)
+    fit(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
+
+
+def killed_until_done(config: Config, data: Data, run_dir: Path, rng: random.Random) -> int:
+    """Train in processes that are killed at random moments, the sixth at the latest not; how many were."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.train"])
+    run_dir.mkdir(parents=True)
+    killed = 0
+    for attempt in range(6):
+        process = context.Process(target=train_in_process, args=(config, data, run_dir))
+        process.start()
+        process.join(None if attempt == 5 else rng.uniform(0.3, 1.5))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            killed += 1
+        else:
+            assert process.exitcode == 0
+            break
+    return killed
+
+
+def check_killed_runs(settings, data, runs: int) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rng = random.Random(7)
+    kinds = list(KINDS)
+    killed = 0
+    try:
+        wanted = {kind: outcome(fit(settings(kind), data, progress=False)) for kind in kinds[:runs]}
+        for number in range(runs):
+            kind = kinds[number % len(kinds)]
+            run_dir = settings(kind).train.results_dir / f"killed {number}"
+            killed += killed_until_done(settings(kind), data, run_dir, rng)
+            told = outcome(run_dir)
+            told["files"] = [name for name in told["files"] if not name.endswith((".tmp", ".lock"))]
+            assert told == wanted[kind], f"{kind}, run {number}"
+    finally:
+        torch.set_num_threads(threads)
+    print(f"{runs} trainings, {killed} processes killed")
+    assert killed >= runs / 2
+
+
+needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
+
+
+@needs_sigkill
+def test_a_training_that_is_killed_ends_as_an_undisturbed_one(settings, data):
+    check_killed_runs(settings, data, 2)
+
+
+@needs_sigkill
+@pytest.mark.slow
+def test_many_trainings_that_are_killed_end_as_undisturbed_ones(settings, data):
+    check_killed_runs(settings, data, 24)
+
+
+@needs_sigkill
+def test_the_command_line_goes_on_after_sigkill(demo, repository, tmp_path, capsys):
+    results = tmp_path / "results"
+    overrides = [
+        f"{key}={value}"
+        for key, value in {**demo, "train.num_epochs": 40, "train.results_dir": results}.items()
+    ]
+    assert main([*overrides]) is None  # undisturbed; fills the cache, too
+    (undisturbed,) = results.iterdir()
+    command = [sys.executable, "-m", "training.train", *overrides]
+    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (stopped := [path.parent for path in results.glob("*/resume.pt")]):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    capsys.readouterr()
+    main([f"resume={stopped[0]}"])
+    assert f"Run directory: {stopped[0]}" in capsys.readouterr().out
+    assert outcome(stopped[0])["validation"]["epoch"] == list(range(40))
+    if torch.get_num_threads() == len(os.sched_getaffinity(0)):  # as the other process had
+        ours, theirs = outcome(stopped[0]), outcome(undisturbed)
+        assert ours["validation"] == theirs["validation"] and ours["weights"] == theirs["weights"]
+
+
+# -------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.fixture
+def stop(config, data, monkeypatch):
+    """Train, and be stopped in the second epoch; the run and its configuration."""
+
+    def train_and_stop() -> tuple[Path, Config]:
+        calls = []
+
+        def interrupted(*arguments):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return run_epoch(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(train, "run_epoch", interrupted)
+            return fit(config(), data, progress=False), config()
+
+    return train_and_stop
+
+
+@pytest.fixture
+def stopped(stop):
+    return stop()
+
+
+def test_an_interrupt_says_how_to_go_on(stop, capsys):
+    run_dir, _ = stop()
+    assert f"python -m training.train resume={run_dir}" in capsys.readouterr().out
+
+
+def test_settings_cannot_change_on_the_way(stopped):
+    run_dir, _ = stopped
+    with pytest.raises(ResumeError, match=r"train\.learning_rate=1: a training goes on with the settings"):
+        configuration_of(run_dir, ["train.learning_rate=1"])
+    assert configuration_of(run_dir, ["data.root=elsewhere"]).data.root == Path("elsewhere")
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(config, data, tmp_path):
+    run_dir = fit(config(), data, progress=False)
+    with pytest.raises(ResumeError, match="it is finished, or was stopped before the end of its first epoch"):
+        configuration_of(run_dir)
+    with pytest.raises(UserError, match="there is no run directory"):
+        configuration_of(tmp_path / "nothing")
+    with pytest.raises(SystemExit):
+        main([f"resume={run_dir}"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "of another network"])
+def test_a_damaged_state_is_named_and_costs_nothing_else(stopped, config, data, damage):
+    run_dir, settings = stopped
+    path = run_dir / "resume.pt"
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        settings = config(model={"n_filter": 9})
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+    with pytest.raises(ResumeError, match=r"resume\.pt.*other files of the run are untouched"):
+        fit(settings, data, run_dir, progress=False, resume=True)
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+
+
+def test_other_data_are_refused(stopped, data):
+    run_dir, settings = stopped
+    fewer = replace(data, split=replace(data.split, train=data.split.train[1:]))
+    renamed = replace(data, corpus=replace(data.corpus, emotions=data.corpus.emotions[::-1]))
+    for changed in (fewer, renamed):
+        with pytest.raises(ResumeError, match="its emotions or its split have changed"):
+            fit(settings, changed, run_dir, progress=False, resume=True)
+    fit(settings, data, run_dir, progress=False, resume=True)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(stopped, data):
+    run_dir, settings = stopped
+    context = multiprocessing.get_context("forkserver")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(run_dir, ready, done))
+    process.start()
+    assert ready.wait(60)
+    try:
+        with pytest.raises(ResumeError, match="being trained by another process"):
+            fit(settings, data, run_dir, progress=False, resume=True)
+        assert unfinished_run(settings) is None
+    finally:
+        done.set()
+        process.join()
+    assert unfinished_run(settings) == run_dir
+
+
+def hold(run_dir, ready, done) -> None:
+    with being_trained(run_dir):
+        ready.set()
+        done.wait(60)
+
+
+def test_unfinished_runs_are_found_by_their_settings(stopped, config, data):
+    run_dir, settings = stopped
+    assert unfinished_run(settings) == run_dir
+    elsewhere = settings.model_copy(update={"data": settings.data.model_copy(update={"root": Path("moved")})})
+    assert unfinished_run(elsewhere) == run_dir
+    assert unfinished_run(config(train={"seed": 1})) is None
+    fit(settings, data, run_dir, progress=False, resume=True)
+    assert unfinished_run(settings) is None

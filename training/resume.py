@@ -1,0 +1,230 @@
+"""A training that was stopped goes on from its last whole epoch: `python -m training.train resume=RUN_DIR`.
+
+After each epoch one file holds all that the next one depends on. On the CPU, with the same versions and
+number of threads, the run ends with the metrics of an undisturbed one, to the last digit.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from dataloader.loaders import Data, prepare_data
+from dataloader.splits import load_split
+from utils import runs
+from utils.config import Config
+from utils.errors import UserError
+from utils.files import write_atomically
+from utils.metrics import History, read_json
+from utils.tensors import TensorsError, read_tensors
+
+LOCK_FILE = ".training.lock"
+
+# What may differ from what the run began with: where things lie, and on what is computed.
+FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "data.storage", "train.device")
+
+ANEW = "to train anew, leave `resume` out (in the notebook: RESUME = False)."
+UNTOUCHED = f"The other files of the run are untouched; {ANEW}"
+
+
+class ResumeError(UserError):
+    """A training that cannot go on from where it stopped."""
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        training, validation: the metrics of its whole epochs.
+        best_loss, best_epoch: the lowest validation loss, and its epoch, counted from 0.
+    """
+
+    training: History
+    validation: History
+    best_loss: float = float("inf")
+    best_epoch: int = -1
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are whole."""
+        return len(self.training)
+
+    def save(self, run_dir: Path) -> None:
+        """Write the metrics files."""
+        self.training.save(run_dir / runs.TRAINING_METRICS_FILE)
+        self.validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
+
+
+def save_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
+    """Write all that the next epoch depends on, whole or not at all.
+
+    Args:
+        run_dir: the run directory.
+        progress: how far the training has come.
+        parts: name → model, optimizer or scheduler, all with a `state_dict`.
+
+    Shuffling and augmentation draw from seed and epoch, so that PyTorch's generators, from which dropout
+    draws, are all the random states that there are.
+    """
+    state = {
+        **{name: part.state_dict() for name, part in parts.items()},
+        "random": _random_states(),
+        "training": progress.training.columns,
+        "validation": progress.validation.columns,
+        "best_loss": progress.best_loss,
+        "best_epoch": progress.best_epoch,
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(run_dir / runs.RESUME_FILE, buffer.getvalue())
+
+
+def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
+    """Bring progress, model, optimizer, scheduler and PyTorch's generators to where `save_state` left them.
+
+    Args:
+        run_dir: the run directory.
+        progress: of a training that has not begun.
+        parts: as in `save_state`.
+
+    Raises:
+        ResumeError: when the file is damaged, or of another training.
+    """
+    path = run_dir / runs.RESUME_FILE
+    try:
+        state = read_tensors(path)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        progress.training.columns, progress.validation.columns = state["training"], state["validation"]
+        progress.best_loss, progress.best_epoch = state["best_loss"], state["best_epoch"]
+        _set_random_states(state["random"])
+    except TensorsError as error:
+        raise ResumeError(f"{error} {UNTOUCHED}") from error
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise ResumeError(f"{path} is not of this training ({reason}). {UNTOUCHED}") from error
+
+
+def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a run that is to go on.
+
+    Args:
+        run_dir: the run directory.
+        overrides: `key=value` for FREE_KEYS.
+
+    Raises:
+        UserError: when there is no such run, it cannot go on, or an override is not free.
+    """
+    run_dir = Path(run_dir)
+    if not (run_dir / runs.RESUME_FILE).is_file():
+        if not (run_dir / runs.PARAMETERS_FILE).is_file():
+            runs.existing_run_dir(run_dir)  # says what is wrong with it
+        raise ResumeError(
+            f"{run_dir} has no {runs.RESUME_FILE}, so its training cannot go on: it is finished, or was "
+            f"stopped before the end of its first epoch; {ANEW}"
+        )
+    bound = [override for override in overrides if override.partition("=")[0].strip() not in FREE_KEYS]
+    if bound:
+        raise ResumeError(
+            f"{', '.join(bound)}: a training goes on with the settings that it began with. Only "
+            f"{', '.join(FREE_KEYS)} can be chosen."
+        )
+    return runs.read_parameters(run_dir / runs.PARAMETERS_FILE, overrides)
+
+
+def prepare_resumed(config: Config, run_dir: Path, progress: bool = True) -> Data:
+    """The data of a run that is to go on, with the split that it recorded.
+
+    Args:
+        config: from `configuration_of`.
+        run_dir: the run directory.
+        progress: show progress bars.
+
+    Raises:
+        UserError: when the corpus is not found, or lacks utterances of the split.
+    """
+    return prepare_data(config, progress, load_split(run_dir / runs.SPLIT_FILE), ("train", "validation"))
+
+
+def check_same_data(run_dir: Path, data: Data) -> None:
+    """Raise a ResumeError unless these are the emotions and the split that the run began with."""
+    emotions = read_json(run_dir / runs.EMOTIONS_FILE)
+    if emotions != list(data.corpus.emotions) or load_split(run_dir / runs.SPLIT_FILE) != data.split:
+        raise ResumeError(
+            f"{data.corpus.root} is no longer what the run in {run_dir} began with: its emotions or its "
+            f"split have changed. Restore the corpus, or let data.root name it; {ANEW}"
+        )
+
+
+def unfinished_run(config: Config) -> Path | None:
+    """The newest run in `train.results_dir` that has these settings, was stopped, and can go on; or None.
+
+    One that another process is training at the moment does not count.
+    """
+    places = list(Path(config.train.results_dir).glob(f"*/{runs.RESUME_FILE}"))
+    for path in sorted(places, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            recorded = runs.read_parameters(path.with_name(runs.PARAMETERS_FILE))
+            with being_trained(path.parent):
+                if _bound(recorded) == _bound(config):
+                    return path.parent
+        except UserError:
+            continue
+    return None
+
+
+@contextmanager
+def being_trained(run_dir: Path) -> Iterator[None]:
+    """Keep other processes from training the same run, for as long as the block lasts.
+
+    The system lets go of the lock when a process dies. Where the file system knows no locks, there are none.
+
+    Raises:
+        ResumeError: when another process trains it.
+    """
+    lock = FileLock(run_dir / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ResumeError(
+            f"{run_dir} is being trained by another process: wait for its end, or stop it."
+        ) from None
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows deletes no open file; there the lock itself does, in the end
+            (run_dir / LOCK_FILE).unlink()
+        lock.release()
+
+
+def _bound(config: Config) -> dict[str, Any]:
+    """The settings that a run cannot change on its way."""
+    return {
+        key: value for key, value in runs.flat(config).items() if key not in (*FREE_KEYS, "train.results_dir")
+    }
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
+    if torch.backends.mps.is_available() and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
