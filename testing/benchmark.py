@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import librosa
@@ -30,8 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataloader.audio import fit_length
+from dataloader.augment import FeatureAugmentation, TrainingPool, variants_each
 from dataloader.corpora import Corpus, Utterance
-from dataloader.loaders import BatchLoader
+from dataloader.loaders import AugmentedLoader, BatchLoader
 from dataloader.mfcc import MFCC, load_features
 from models.cktim import build_model
 from testing.benchmark_report import plot, show_epoch, show_features, show_frames, show_machine, show_networks
@@ -343,30 +345,55 @@ def synthetic_recordings(root: Path, count: int) -> Corpus:
 
 
 def measure_epoch(setup: Setup) -> list[dict]:
-    """A whole epoch of training.train.run_epoch, on random features, by parts.
+    """A whole epoch of training.train.run_epoch, on random features, by parts: plain, and augmented online.
 
     Returns:
-        One record a network: network, blocks, parts (name → list of seconds).
+        One record a network and training: network, blocks, training, parts (name → list of seconds).
     """
-    blocks = max(setup.depths)
-    configs = [with_model(setup.default, ck=ck, n_temporal_aware_block=blocks) for ck in (True, False)]
+    depths = sorted({min(setup.depths), max(setup.depths)})
+    configs = [
+        with_model(setup.default, ck=ck, n_temporal_aware_block=blocks, aug=aug)
+        for ck, blocks, aug in product((True, False), depths, (False, True))
+    ]
     shape = setup.default.model.num_features, setup.default.features.frames
 
-    def loader(utterances: int, shuffle: bool) -> BatchLoader:
+    def random_set(utterances: int) -> tuple[Tensor, Tensor]:
         x, y = torch.randn(utterances, *shape), torch.randint(CLASSES, (utterances,))
-        return BatchLoader(x.to(setup.device), y.to(setup.device), setup.batch, shuffle, seed=0)
+        return x.to(setup.device), y.to(setup.device)
 
-    train, validation = loader(setup.train_utterances, True), loader(setup.validation_utterances, False)
+    x, y = random_set(setup.train_utterances)
+    loaders = BatchLoader(x, y, setup.batch, True, seed=0), online_loader(setup, x, y)
+    validation = BatchLoader(*random_set(setup.validation_utterances), setup.batch, False, seed=0)
     networks = [build_model(config.model, CLASSES, shape[1]).to(setup.device) for config in configs]
     optimizers = [make_optimizer(config, network) for config, network in zip(configs, networks, strict=True)]
-    records = [{"network": config.model.name, "blocks": blocks, "parts": {}} for config in configs]
+    records = [
+        {
+            "network": config.model.name,
+            "blocks": config.model.n_temporal_aware_block,
+            "training": "online" if config.model.aug else "plain",
+            "parts": {},
+        }
+        for config in configs
+    ]
     for repetition in range(-1, setup.repetitions):
         for record, config, network, optimizer in zip(records, configs, networks, optimizers, strict=True):
+            train = loaders[config.model.aug]
             parts = time_epoch(network, optimizer, train, validation, config, setup.device)
             if repetition >= 0:
                 for part, seconds in parts.items():
                     record["parts"].setdefault(part, []).append(seconds)
     return records
+
+
+def online_loader(setup: Setup, x: Tensor, y: Tensor) -> AugmentedLoader:
+    """The training set x (utterances, n_mfcc, frames) with variants, drawn anew in each epoch."""
+    settings = setup.default.augment.model_copy(update={"mode": "online"})
+    each = 1 + variants_each(settings)
+    sources = tuple(f"u{index}" for index in range(len(x)) for _ in range(each))
+    pool = TrainingPool(x.repeat_interleave(each, 0), sources, each)
+    mean, n_mels = x.mean((0, 2)), setup.default.features.n_mels
+    augmentation = FeatureAugmentation(settings, 0, mean, x.shape[-1], n_mels)
+    return AugmentedLoader(pool, y, CLASSES, augmentation, setup.batch, seed=0)
 
 
 def time_epoch(

@@ -148,15 +148,19 @@ def show_features(records: list[dict]) -> str:
 
 
 def show_epoch(records: list[dict]) -> str:
-    """The parts of an epoch, and what 100 of them take."""
+    """The parts of an epoch, what 100 of them take, and how much more that is with augmentation."""
     parts = list(records[0]["parts"])
-    rows = []
+    rows, plain = [], {}
     for record in records:
         total = [sum(times) for times in zip(*record["parts"].values(), strict=True)]
+        plain.setdefault((record["network"], record["blocks"]), total)
         cells = [number(1000 * median(record["parts"][part])) for part in parts]
-        rows.append([record["network"], str(record["blocks"]), *cells, milliseconds(total)])
+        rows.append(
+            [record["network"], str(record["blocks"]), record["training"], *cells, milliseconds(total)]
+        )
         rows[-1].append(f"{100 * median(total) / 60:.1f} min")
-    head = ["network", "TABs", *parts, "whole epoch", "100 epochs"]
+        rows[-1].append(f"×{median(total) / median(plain[record['network'], record['blocks']]):.2f}")
+    head = ["network", "TABs", "training", *parts, "whole epoch", "100 epochs", "of plain"]
     return table("An epoch with conf/config.yaml, milliseconds (files are not written)", head, rows)
 
 
@@ -241,7 +245,7 @@ def draw_features(records: list[dict], axes: Axes) -> None:
 
 def draw_epoch(records: list[dict], axes: Axes) -> None:
     """An epoch's parts as one stacked bar a network."""
-    names = [f"{record['network']}\nTABs: {record['blocks']}" for record in records]
+    names = [f"{record['network']}, {record['blocks']} TABs, {record['training']}" for record in records]
     left = np.zeros(len(records))
     for index, part in enumerate(records[0]["parts"]):
         seconds = np.array([median(record["parts"][part]) for record in records])

@@ -154,7 +154,12 @@ def test_parts_of_an_epoch_add_up(setup, monkeypatch):
     clock = iter(range(10_000))
     monkeypatch.setattr(benchmark, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     records = benchmark.measure_epoch(setup)
-    assert [(record["network"], record["blocks"]) for record in records] == [("CkTIM", 2), ("TIM", 2)]
+    assert [(record["network"], record["blocks"], record["training"]) for record in records] == [
+        (network, blocks, training)
+        for network in ("CkTIM", "TIM")
+        for blocks in (1, 2)
+        for training in ("plain", "online")
+    ]
     for record in records:
         parts = {name: times[0] for name, times in record["parts"].items()}
         assert all(len(times) == 2 for times in record["parts"].values())
