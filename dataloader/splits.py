@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dataloader.readers import UNKNOWN, Utterance
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import without_checksum, write_json
 
 if TYPE_CHECKING:
     from utils.config import DataConfig
@@ -308,7 +308,7 @@ def save_split(split: Split, path: str | Path) -> None:
     Raises:
         UserError: when the file cannot be written.
     """
-    write_atomically(path, json.dumps(asdict(split), indent=1) + "\n")
+    write_json(path, asdict(split), indent=1)
 
 
 def load_split(path: str | Path) -> Split:
@@ -319,11 +319,11 @@ def load_split(path: str | Path) -> Split:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = without_checksum(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"cannot read the split {path}: {error.strerror or error}.") from error
-    except ValueError as error:  # JSON or UTF-8
-        raise UserError(f"{path} is not JSON, or cut off ({error}). Restore it, or train anew.") from error
+    except (ValueError, RecursionError) as error:  # JSON, UTF-8, or the checksum
+        raise UserError(f"{path} is not JSON, or damaged ({error}). Restore it, or train anew.") from error
     try:
         subsets = {subset: _names(content[subset]) for subset in SUBSETS}
         return Split(

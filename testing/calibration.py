@@ -6,7 +6,6 @@ run directory, where testing.predict finds them. The test set is only measured.
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from testing.novelty import Novelty, fit_novelty
 from utils import runs
 from utils.calibration import at_temperature, fit_temperature, negative_log_likelihood, reliability
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically
+from utils.files import write_json
 from utils.metrics import read_json
 from utils.tables import Table, percent
 
@@ -48,7 +47,7 @@ class Calibration:
         """
         content = {"temperature": self.temperature, "validation": self.validation}
         content["novelty"] = self.novelty and self.novelty.to_dict()
-        write_atomically(run_dir / runs.CALIBRATION_FILE, json.dumps(content, allow_nan=False) + "\n")
+        write_json(run_dir / runs.CALIBRATION_FILE, content)
 
 
 def load_calibration(run_dir: Path) -> Calibration:

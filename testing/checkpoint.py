@@ -16,7 +16,6 @@ from utils.config import Config, ConfigError
 from utils.device import pick_device
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
-from utils.metrics import read_json
 from utils.progress import warn
 from utils.tensors import TensorsError, read_tensors
 
@@ -87,7 +86,7 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     }
     runs.check_agreement(run_dir, sources)
 
-    features, emotions = config.features, read_emotions(run_dir)
+    features, emotions = config.features, runs.read_emotions(run_dir)
     model = build_model(config.model, len(emotions), features.frames, features.frame_seconds)
     check_fit(run_dir, state, model.state_dict())
     model.load_state_dict(state)
@@ -113,21 +112,6 @@ def predict(model: nn.Module, x: Tensor, batch_size: int, frame_seconds: float |
     if not logits.isfinite().all():
         raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
     return logits
-
-
-def read_emotions(run_dir: Path) -> tuple[str, ...]:
-    """The run's classes; EMOVO's seven where it did not record them, as in earlier runs.
-
-    Raises:
-        UserError: when the file is damaged.
-    """
-    path = run_dir / runs.EMOTIONS_FILE
-    if not path.exists():
-        return EMOTIONS
-    emotions = read_json(path)
-    if not (isinstance(emotions, list) and emotions and all(isinstance(one, str) for one in emotions)):
-        raise UserError(f"{path} is no list of emotions. Restore it, or train anew.")
-    return tuple(emotions)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from utils.calibration import reliability
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically
+from utils.files import write_atomically, write_json
 from utils.metrics import History, scores
 from utils.plots import plot_confusion_matrix, plot_history, save_figure
 from utils.progress import warn
@@ -358,7 +357,7 @@ def save(evaluation: Evaluation, training: History | None, validation: History |
     except OSError as error:
         raise UserError(f"cannot write {run_dir}: {error.strerror or error}.") from error
     name = f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
-    write_atomically(run_dir / name, json.dumps(metrics, indent=4, allow_nan=False) + "\n")
+    write_json(run_dir / name, metrics, indent=4)
     write_atomically(run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation))
     save_figure(confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE)
     if training is not None and validation is not None:

@@ -20,7 +20,7 @@ from utils import runs
 from utils.config import Config
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.metrics import History, read_json
+from utils.metrics import History
 from utils.tensors import TensorsError, read_tensors
 
 LOCK_FILE = ".training.lock"
@@ -154,8 +154,8 @@ def prepare_resumed(config: Config, run_dir: Path, progress: bool = True) -> Dat
 
 def check_same_data(run_dir: Path, data: Data) -> None:
     """Raise a ResumeError unless these are the emotions and the split that the run began with."""
-    emotions = read_json(run_dir / runs.EMOTIONS_FILE)
-    if emotions != list(data.corpus.emotions) or load_split(run_dir / runs.SPLIT_FILE) != data.split:
+    emotions = runs.read_emotions(run_dir)
+    if emotions != tuple(data.corpus.emotions) or load_split(run_dir / runs.SPLIT_FILE) != data.split:
         raise ResumeError(
             f"{data.corpus.root} is no longer what the run in {run_dir} began with: its emotions or its "
             f"split have changed. Restore the corpus, or let data.root name it; {ANEW}"

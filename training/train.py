@@ -5,7 +5,6 @@ A training that was stopped goes on with `python -m training.train resume=RUN_DI
 
 import argparse
 import io
-import json
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -37,7 +36,7 @@ from utils import distributed, runs
 from utils.config import Config, load_config, save_config
 from utils.device import pick_device
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically
+from utils.files import write_atomically, write_json
 from utils.memory import keep_freed_memory
 from utils.metrics import History, keep_whole_epochs, scores
 from utils.plots import plot_history, save_figure
@@ -135,9 +134,9 @@ def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) ->
     """Write what a run is about, before it begins."""
     save_config(config, run_dir / runs.PARAMETERS_FILE)
     save_split(data.split, run_dir / runs.SPLIT_FILE)
-    write_atomically(run_dir / runs.EMOTIONS_FILE, json.dumps(data.corpus.emotions))
+    write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": data.corpus.emotions})
     statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
-    write_atomically(run_dir / runs.STANDARDISATION_FILE, json.dumps(statistics, indent=2))
+    write_json(run_dir / runs.STANDARDISATION_FILE, statistics, indent=2)
 
 
 def _fit_epochs(

@@ -1,13 +1,18 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON that tells whether it was changed since."""
 
+import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from utils.errors import UserError
+
+CHECKSUM = "checksum"  # a key of our JSON files
+KIND = "crc32:"  # what its value begins with
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -50,6 +55,45 @@ def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: dict[str, Any], indent: int | None = None) -> None:
+    """Write an object as JSON, whole or not at all, with a checksum of its content as its last key.
+
+    Raises:
+        UserError: when the folder cannot be written or the disk is full.
+        ValueError: for a number that is not finite.
+    """
+    content = {**content, CHECKSUM: _checksum(content)}
+    write_atomically(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+def without_checksum(content: Any) -> Any:
+    """What was read from a JSON file, less the checksum of write_json; other files have none.
+
+    A digit that flips leaves valid JSON behind: only the checksum tells. It is known by its name and by its
+    value, one of which may itself be damaged.
+
+    Raises:
+        ValueError: when the checksum is not that of the content.
+    """
+    if not isinstance(content, dict):
+        return content
+    is_checksum = {
+        key: key == CHECKSUM or (isinstance(value, str) and value.startswith(KIND))
+        for key, value in content.items()
+    }
+    rest = {key: value for key, value in content.items() if not is_checksum[key]}
+    if len(rest) < len(content) and content != {**rest, CHECKSUM: _checksum(rest)}:
+        raise ValueError(
+            f"its checksum does not fit; where it was changed on purpose, take out its key {CHECKSUM}"
+        )
+    return rest
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """Of the content, however it is laid out."""
+    return f"{KIND}{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def _umask() -> int:

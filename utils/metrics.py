@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, recall_score
 
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import without_checksum, write_json
 
 
 class MetricsError(UserError):
@@ -92,14 +92,14 @@ class History:
         content: dict[str, list] = {"model": [self.model]}
         for name, values in self.columns.items():
             content[name] = [value if math.isfinite(value) else None for value in values]
-        write_atomically(path, json.dumps(content, indent=4, allow_nan=False) + "\n")
+        write_json(path, content, indent=4)
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
         """Read a file written by `save` or by the earlier implementation; null is read as NaN.
 
         Raises:
-            MetricsError: when the file is missing, cut off, or not of this schema.
+            MetricsError: when the file is missing, damaged, or not of this schema.
         """
         content = read_json(Path(path))
         if not _has_schema(content):
@@ -134,18 +134,18 @@ def keep_whole_epochs(*histories: History) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """The content of a JSON file, without its checksum (see utils.files.write_json) where it has one.
 
     Raises:
-        MetricsError: when the file is missing, or not whole.
+        MetricsError: when the file is missing, not whole, or its checksum does not fit.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return without_checksum(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise MetricsError(f"cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or changed since it was written
         raise MetricsError(
-            f"{path} is not a whole JSON file ({error}). It was probably cut off while it was copied or "
+            f"{path} is not a whole JSON file ({error}). It was probably damaged while it was copied or "
             "written: copy it again, or make the run again."
         ) from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import Config, ConfigError, load_config
+from utils.emotions import EMOTIONS
 from utils.errors import UserError
 from utils.metrics import History, MetricsError, read_json
 from utils.progress import warn
@@ -228,6 +229,23 @@ def read_test_metrics(path: str | Path) -> dict[str, list]:
             f"{', '.join(sorted(required))}. Evaluate the run: that writes it anew."
         )
     return content
+
+
+def read_emotions(run_dir: Path) -> tuple[str, ...]:
+    """The run's classes; EMOVO's seven where it did not record them, as in earlier runs.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    path = run_dir / EMOTIONS_FILE
+    if not path.exists():
+        return EMOTIONS
+    content = read_json(path)
+    # Earlier runs have the list alone.
+    emotions = content.get("emotions") if isinstance(content, dict) else content
+    if not (isinstance(emotions, list) and emotions and all(isinstance(one, str) for one in emotions)):
+        raise UserError(f"{path} holds no list of emotions. Restore it, or train anew.")
+    return tuple(emotions)
 
 
 def read_parameters(path: str | Path, overrides: Sequence[str] = ()) -> Config:

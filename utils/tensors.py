@@ -19,6 +19,7 @@ def read_tensors(path: Path) -> Any:
     """The content of a file of torch.save, on the CPU: tensors, and plain Python values around them.
 
     Its checksums are verified, which torch.load does not do: one flipped bit would be another number.
+    Nor does it mind how much memory a packed file would fill.
 
     Raises:
         TensorsError: when the file is damaged, or holds anything else, for a pickle may hold code that runs
@@ -27,6 +28,8 @@ def read_tensors(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
+                if packed := [one.filename for one in file.infolist() if one.file_size != one.compress_size]:
+                    raise zipfile.BadZipFile(f"{packed[0]} is packed, which torch.save never does")
                 if damaged := file.testzip():
                     raise zipfile.BadZipFile(f"{damaged} has changed since it was written")
         with warnings.catch_warnings():
@@ -38,6 +41,6 @@ def read_tensors(path: Path) -> Any:
             "refused."
         ) from error
     except Exception as error:  # a damaged file raises nearly anything
-        raise TensorsError(
-            f"{path} is not a file of PyTorch, or is damaged or cut off ({type(error).__name__})."
-        ) from error
+        reason = error if isinstance(error, zipfile.BadZipFile) else type(error).__name__
+        problem = f"{path} is not a file of PyTorch, or is damaged or cut off ({reason})."
+        raise TensorsError(problem) from error
