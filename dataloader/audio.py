@@ -3,7 +3,6 @@
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from dataloader.archives import read_member
 from utils.config import FeaturesConfig
 from utils.errors import UserError
 
@@ -243,9 +243,8 @@ def _read_bytes(path: Path) -> bytes:
         if archive is None:
             return path.read_bytes()
         with zipfile.ZipFile(archive) as file:
-            return file.read(path.relative_to(archive).as_posix())
+            return read_member(file, path.relative_to(archive).as_posix())
     except KeyError:
         raise AudioError(f"{path} is not in {archive}") from None
-    # RuntimeError: a zip is encrypted, or packed in a way that Python does not know
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, zipfile.BadZipFile) as error:
         raise AudioError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error

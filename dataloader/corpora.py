@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataloader.archives import lies_outside
 from dataloader.readers import EMOVO_NAMES, OUTSIDE, READERS, SENTENCES, SPEAKERS, Reader, Utterance
 from utils.emotions import in_order
 from utils.errors import UserError
@@ -123,7 +124,7 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
     is_demo = name == "emovo" and ((root.parent / DEMO_MARKER).is_file() or not real)
     try:
         parse = reader.parser(root, files)
-    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise CorpusError(f"{root}: its labels cannot be read ({error}). {_how_to_get(name)}") from error
     found: dict[str, Utterance] = {}
     doubles, strangers = [], []
@@ -264,7 +265,10 @@ def _list_files(root: Path, name: str) -> list[Path]:
             files = [path for path in root.rglob("*") if path.is_file()]
         elif root.exists():
             with zipfile.ZipFile(root) as archive:
-                files = [root / member.filename for member in archive.infolist() if not member.is_dir()]
+                members = [member.filename for member in archive.infolist() if not member.is_dir()]
+            if outside := [member for member in members if lies_outside(member)]:
+                raise CorpusError(f"{root} is refused: {outside[0]!r} would lie outside of it.")
+            files = [root / member for member in members]
         else:
             raise CorpusError(
                 f"there is no corpus at {root}: no such folder or zip. Correct {variable}. "

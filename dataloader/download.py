@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataloader.archives import HIGHEST_RATIO, lies_outside
 from dataloader.corpora import Corpus, CorpusError, read_corpus
 from dataloader.readers import READERS
 from utils.errors import UserError, exit_on_user_error
@@ -27,7 +28,6 @@ PAUSE = 1.0  # seconds after the first of them; twice as long after each
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 2**18  # bytes
 LARGEST = 20 * 2**30  # bytes, packed or unpacked; the largest corpus has about 12 GB
-HIGHEST_RATIO = 100  # of unpacked to packed bytes; sound is below 10
 MOST_FILES = 200_000
 
 
@@ -348,8 +348,7 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 def _check_member(member: zipfile.ZipInfo) -> None:
     """Raise a DownloadError for a member of a zip that is no file or folder inside of it."""
-    parts = re.split(r"[/\\]", member.filename)
-    if member.filename.startswith(("/", "\\")) or ".." in parts or re.match(r"[A-Za-z]:", member.filename):
+    if lies_outside(member.filename):
         raise DownloadError(f"the zip is refused: {member.filename!r} would lie outside its folder.")
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the zip was not made on Unix
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from dataloader.archives import read_member
 from utils.emotions import EMOTIONS, common_code
 
 SPEAKERS = ("f1", "f2", "f3", "m1", "m2", "m3")  # EMOVO's
@@ -178,7 +179,7 @@ def _texts(root: Path, files: Sequence[Path]) -> list[str]:
     if root.is_dir():
         return [file.read_text(encoding="latin-1") for file in files]
     with zipfile.ZipFile(root) as archive:
-        return [archive.read(file.relative_to(root).as_posix()).decode("latin-1") for file in files]
+        return [read_member(archive, file.relative_to(root).as_posix()).decode("latin-1") for file in files]
 
 
 def _folder(root: Path, files: Sequence[Path]) -> Parse:

@@ -32,7 +32,7 @@ from utils.files import write_atomically, write_json
 from utils.metrics import History, scores
 from utils.plots import plot_confusion_matrix, plot_history, save_figure
 from utils.progress import warn
-from utils.tables import Table, percent, percent_range
+from utils.tables import Table, markdown_text, percent, percent_range
 
 TIMING_PASSES = 3
 WARM_UP = 5  # utterances
@@ -86,15 +86,18 @@ class Evaluation:
         return sorted(wrong.tolist(), key=lambda row: -self.probabilities[row].max())
 
     def in_words(self, row: int) -> str:
-        """For instance `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`."""
+        """For instance `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`.
+
+        That is Markdown, and names are escaped in it.
+        """
         first, *others = (
             (ENGLISH[self.corpus.emotions[index]], f"{100 * self.probabilities[row, index]:.0f} %")
             for index in self.probabilities[row].argsort()[:-4:-1]
         )
         utterance = self.utterances[row]
         then = ", ".join(f"{emotion} {share}" for emotion, share in others)
-        heard = f"{first[0]} ({first[1]}; then {then})"
-        return f"**{utterance.name}**: {ENGLISH[utterance.emotion]}, heard as {heard}"
+        heard = markdown_text(f"{ENGLISH[utterance.emotion]}, heard as {first[0]} ({first[1]}; then {then})")
+        return f"**{markdown_text(utterance.name)}**: {heard}"
 
 
 def evaluate(

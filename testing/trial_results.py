@@ -17,7 +17,7 @@ from utils.metrics import read_json
 from utils.notebook import keep
 from utils.plots_results import plot_scores
 from utils.statistics import Comparison, compare, holm, in_words, summarise
-from utils.tables import NOTHING, Table
+from utils.tables import NOTHING, Table, markdown_text
 
 MOST_IN_LABEL = 3  # settings
 
@@ -172,7 +172,8 @@ def show_results(path: str | Path, folder: str | Path | None = None) -> None:
     figure = plot_scores(trial_values(collected), {}, tables[0].caption, classes=max(classes, default=None))
     display(keep(figure, f"trial_{path.stem}", folder))
     display(*tables)
-    display(Markdown("\n".join(f"- {sentence}" for sentence in trial_in_words(collected))))
+    sentences = (markdown_text(sentence) for sentence in trial_in_words(collected))
+    display(Markdown("\n".join(f"- {sentence}" for sentence in sentences)))
 
 
 def _command(path: Path) -> str:

@@ -47,6 +47,8 @@ def _range(least: float, most: float) -> Any:
     return Annotated[tuple[number, number], Field(strict=False), AfterValidator(_in_order)]
 
 
+MOST_VALUES = 100_000  # in a YAML file; a trial has some hundred
+
 # What features.prosody adds to the MFCCs of a frame; dataloader/prosody.py says what each is.
 PROSODY = ("pitch", "periodicity", "level", "centroid", "crossings", "pitch_change", "speech", "voiced")
 
@@ -353,9 +355,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """What a YAML text holds; a ConfigError says where it is not valid."""
+    """What a YAML text holds; a ConfigError says where it is not valid.
+
+    Aliases are the same object again, and cost nothing until somebody walks through them: a few lines of
+    aliases of aliases stand for more values than there is memory. MOST_VALUES is their limit.
+    """
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+        count = _count_values(value, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = ", ".join(part for part in (error.context, error.problem) if part)
@@ -366,7 +373,27 @@ def parse_yaml(text: str) -> Any:
         problem = "nested too deeply"
     except ValueError as error:  # a date that is none, say
         problem = str(error)
+    else:
+        if count <= MOST_VALUES:
+            return value
+        problem = f"with its aliases it holds more than {MOST_VALUES:,} values"
     raise ConfigError(f"not valid YAML: {problem}")
+
+
+def _count_values(value: Any, known: dict[int, int]) -> int:
+    """Values in a value, itself included; what an alias stands for counts wherever it stands.
+
+    Args:
+        value: from a YAML text.
+        known: the count of each mapping and list that was looked at, by its id; none for one in itself.
+    """
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 0
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count_values(one, known) for one in inside)
+    return known[id(value)]
 
 
 def _explain(details: dict[str, Any], path: Path, origin: dict[str, str]) -> str:
@@ -450,6 +477,15 @@ class _Loader(yaml.SafeLoader):
                         raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                     seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge what `<<` names; each key is kept once, or merges of merges would fill the memory."""
+        super().flatten_mapping(node)
+        last = {
+            (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key): (key, value)
+            for key, value in node.value
+        }
+        node.value = list(last.values())
 
 
 class _Dumper(yaml.SafeDumper):

@@ -13,6 +13,7 @@ from utils.comparison import Trial, value_label
 from utils.plots import plot_variants, save_figure
 from utils.plots_results import plot_curves
 from utils.runs import Run
+from utils.tables import markdown_text
 
 
 def audio_player(wave: np.ndarray, sample_rate: int) -> HTML | Audio:
@@ -119,11 +120,14 @@ def show_trials(
 
 
 def _trial_in_words(trial: Trial, several: bool) -> str:
-    missing = ", ".join(value_label(trial.key, value) for value in trial.missing)
+    missing = ", ".join(markdown_text(value_label(trial.key, value)) for value in trial.missing)
     over = "seeds and folds" if any(group.runs[0].folds for group in trial.groups.values()) else "seeds"
     commands = "\n".join(trial.commands)
     parts = [
-        f"**{trial.network}** ({trial.test_set}); settings: {trial.settings}." if trial.groups else "",
+        f"**{markdown_text(trial.network)}** ({markdown_text(trial.test_set)}); settings: "
+        f"{markdown_text(trial.settings)}."
+        if trial.groups
+        else "",
         f"Lines are means over {over}, bands one standard deviation." if several else "",
         f"**Missing runs: {missing}.** `notebook_test.ipynb` evaluates them once they are trained:\n\n"
         f"```\n{commands}\n```"

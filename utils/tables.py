@@ -1,6 +1,7 @@
 """Tables that read well in a notebook, in a terminal and where notebooks are hosted."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,6 +68,11 @@ def _html_row(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
         style = f"text-align: {side}; white-space: {'normal' if wraps else 'nowrap'}"
         texts.append(f'<{tag} style="{style}">{html.escape(cell)}</{tag}>')
     return f"<tr>{''.join(texts)}</tr>"
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is; the name of a file may hold HTML, a link or a formula."""
+    return re.sub(r"([\\`*_\[\]<>&$|~#!])", r"\\\1", text)
 
 
 def percent(value: float) -> str:
