@@ -23,6 +23,7 @@ from dataloader.splits import (
 from utils.config import DataConfig
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
+from utils.metrics import read_json
 
 
 def utterances(emotions=EMOTIONS, speakers=6, sentences=14) -> list[Utterance]:
@@ -272,7 +273,7 @@ def test_folds_are_saved_too_and_files_without_them_load(tmp_path):
     split = drawn(utterances(), "leave_one_speaker_out", 4)
     save_split(split, path)
     assert load_split(path) == split
-    content = json.loads(path.read_text())
+    content = read_json(path)
     path.write_text(json.dumps({k: v for k, v in content.items() if k not in ("fold", "folds")}))
     assert load_split(path) == replace(split, fold=None, folds=None)
 
@@ -299,7 +300,7 @@ def saved(tmp_path) -> Path:
     ],
 )
 def test_a_wrong_split_file_is_an_error_that_names_it(saved, damage, message):
-    saved.write_text(json.dumps(damage(json.loads(saved.read_text()))))
+    saved.write_text(json.dumps(damage(read_json(saved))))
     with pytest.raises(UserError, match=message) as error:
         load_split(saved)
     assert str(saved) in str(error.value)

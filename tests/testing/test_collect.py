@@ -9,7 +9,7 @@ import pytest
 from testing.collect import bring_together, collect, load_collected_tables, main, rows_of
 from testing.evaluate import evaluate
 from utils.errors import UserError
-from utils.metrics import History
+from utils.metrics import History, read_json
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def some_runs(evaluated, tmp_path) -> list[Path]:
         text = (run / "parameters.txt").read_text()
         text = text.replace("seed: 0", f"seed: {seed}").replace("af_type: sin", f"af_type: {activation}")
         (run / "parameters.txt").write_text(text)
-        metrics = json.loads((run / "CkTIM_test_metrics.json").read_text())
+        metrics = read_json(run / "CkTIM_test_metrics.json")
         (run / "CkTIM_test_metrics.json").write_text(json.dumps({**metrics, "accuracy": [accuracy]}))
         made.append(run)
     return made
@@ -39,7 +39,7 @@ def some_runs(evaluated, tmp_path) -> list[Path]:
 def test_a_row_holds_what_the_files_of_a_run_say(evaluated):
     collected = collect([evaluated])
     (row,) = collected["runs"]
-    test = json.loads((evaluated / "CkTIM_test_metrics.json").read_text())
+    test = read_json(evaluated / "CkTIM_test_metrics.json")
     validation = History.load(evaluated / "validation_metrics.json")
     kept = len(validation) - 1  # train.keep is "last"
     assert row["run"] == evaluated.name and row["model"] == "CkTIM" and row["seed"] == 0
@@ -71,7 +71,7 @@ def test_the_table_brings_seeds_together_and_names_what_differs(some_runs, tmp_p
 
 
 def test_other_corpora_and_protocols_are_other_tables(some_runs, tmp_path):
-    split = json.loads((some_runs[1] / "split.json").read_text())
+    split = read_json(some_runs[1] / "split.json")
     (some_runs[1] / "split.json").write_text(json.dumps({**split, "protocol": "kfold"}))
     main([*map(str, some_runs[:2]), "--json", str(tmp_path / "both.json")])
     tables = load_collected_tables(tmp_path / "both.json", "Both")
@@ -84,7 +84,7 @@ def test_other_corpora_and_protocols_are_other_tables(some_runs, tmp_path):
 def test_folds_come_together_like_seeds_and_missing_ones_show(some_runs, tmp_path):
     """Two seeds × two of six folds are one row; those folds are of the recorded split, not of a setting."""
     for number, run in enumerate(some_runs):
-        split = json.loads((run / "split.json").read_text())
+        split = read_json(run / "split.json")
         folds = {"protocol": "leave_one_speaker_out", "fold": number // 2, "folds": 6}
         (run / "split.json").write_text(json.dumps({**split, **folds}))
         text = (run / "parameters.txt").read_text().replace("af_type: KAF", "af_type: sin")

@@ -37,7 +37,8 @@ from training.train import fit
 from utils.config import Config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
-from utils.metrics import History, scores
+from utils.files import write_json
+from utils.metrics import History, read_json, scores
 from utils.runs import read_run
 
 
@@ -110,7 +111,7 @@ def test_metrics_are_those_of_the_predictions(evaluation):
 
 
 def test_files_hold_the_old_keys_and_read_back(evaluation):
-    written = json.loads((evaluation.run.path / "CkTIM_test_metrics.json").read_text())
+    written = read_json(evaluation.run.path / "CkTIM_test_metrics.json")
     assert written == evaluation.metrics == read_run(evaluation.run.path).test
     assert written["model"] == ["CkTIM"] and written["epoch"] == []
     earlier = "loss accuracy recall precision f1_score inference_time_one_sample inference_time_tot"
@@ -177,7 +178,7 @@ def test_a_fresh_process_gets_the_same_numbers(evaluation, run_dir, repository):
     result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "accuracy (WAR)" in result.stdout
-    fresh = json.loads((run_dir / "CkTIM_test_metrics.json").read_text())
+    fresh = read_json(run_dir / "CkTIM_test_metrics.json")
     assert_same(fresh, evaluation.metrics)
     for there, here in zip(read_predictions(run_dir), read_predictions(evaluation.run.path), strict=True):
         assert [there[key] for key in there if key not in EMOTIONS] == list(here.values())[:5]
@@ -274,6 +275,11 @@ def change_weights(change):
     return damage
 
 
+def another_seed(run_dir):
+    path = run_dir / "split.json"
+    write_json(path, read_json(path) | {"seed": 4})
+
+
 def edit(name, old, new):
     def damage(run_dir):
         text = (run_dir / name).read_text()
@@ -312,7 +318,8 @@ def edit(name, old, new):
             "n_temporal_aware_block is 2 by its name, 3 by parameters.txt, 2 by model.pt",
         ),
         (edit("parameters.txt", "ck: true", "ck: false"), "model.ck is true by its name, false by param"),
-        (edit("split.json", '"seed": 0', '"seed": 4'), "train.seed is 0 by its name, .* 4 by split.json"),
+        (edit("split.json", '"seed": 0', '"seed": 4'), r"split\.json .*its checksum does not fit"),
+        (another_seed, "train.seed is 0 by its name, .* 4 by split.json"),
         (edit("parameters.txt", "hidden_scale: 0.25", "hidden_scale: 0.5"), "does not fit"),
     ],
 )
@@ -407,7 +414,7 @@ def test_across_corpora_the_shared_emotions_count(run_dir, emodb, capsys):
     assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == before
     assert read_run(run_dir).test is None  # it is no test on the recorded test set
 
-    metrics = json.loads((folder / "CkTIM_test_metrics.json").read_text())
+    metrics = read_json(folder / "CkTIM_test_metrics.json")
     assert metrics["emotions"] == ["dis", "gio", "neu", "pau", "rab", "tri"]  # no surprise, no boredom
     assert metrics["utterances"] == [24] and metrics["utterances_per_emotion"] == [4] * 6
     assert (metrics["protocol"], metrics["corpus"], metrics["trained_on"]) == (

@@ -15,6 +15,7 @@ from testing.evaluate import evaluate
 from testing.export import Recogniser, export, heard, main, traced
 from utils.config import FeaturesConfig
 from utils.errors import UserError
+from utils.metrics import read_json
 
 RATE = 22_050
 
@@ -168,7 +169,7 @@ def test_prosody_is_refused(run_dir):
 
 
 def test_the_corpus_of_another_run_is_no_ground(run_dir, made):
-    split = json.loads((run_dir / "split.json").read_text())
+    split = read_json(run_dir / "split.json")
     (run_dir / "split.json").write_text(json.dumps(split | {"corpus": "EMO-DB"}))
     with pytest.raises(UserError, match="EMO-DB, is not found"):
         export(run_dir, "torch")

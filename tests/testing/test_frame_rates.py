@@ -12,6 +12,7 @@ from testing import collect, evaluate, frame_rates
 from testing.frame_rates import accuracy_at_hops, load_hops_table, measure_runs
 from training import train
 from utils.errors import UserError
+from utils.metrics import read_json
 
 SMALL = [
     "features.signal_length=4096",
@@ -50,7 +51,7 @@ def test_the_network_gets_the_frames_and_the_frame_rate_of_each_hop(run_dir, mon
 
 def test_runs_of_different_test_sets_are_refused(run_dir, tmp_path):
     other = Path(shutil.copytree(run_dir, tmp_path / "other"))
-    split = json.loads((other / "split.json").read_text())
+    split = read_json(other / "split.json")
     (other / "split.json").write_text(json.dumps({**split, "protocol": "kfold"}))
     with pytest.raises(UserError, match=r"different test sets \(.*holdout; .*kfold\)"):
         measure_runs([run_dir, other], progress=False)

@@ -1,6 +1,5 @@
 """Nothing of what is tested on reaches a training, whatever the protocol and with variants or without."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from dataloader import loaders
 from training.train import fit
 from utils.errors import UserError
+from utils.metrics import read_json
 
 
 def changed_outside_training(data):
@@ -30,7 +30,7 @@ def test_held_out_features_change_neither_statistics_nor_weights(config, data, a
     assert (one / "standardisation.json").read_bytes() == (other / "standardisation.json").read_bytes()
     weights = [torch.load(run / "model.pt", weights_only=True) for run in (one, other)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    losses = [json.loads((run / "validation_metrics.json").read_text())["loss"] for run in (one, other)]
+    losses = [read_json(run / "validation_metrics.json")["loss"] for run in (one, other)]
     assert losses[0] != losses[1]  # they did change
 
 

@@ -1,6 +1,5 @@
 """fit(): what it writes, that it repeats to the last digit, and that it never looks at the test set."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -15,13 +14,13 @@ from training import train
 from training.train import TrainingError, fit, main, run_epoch
 from utils.config import load_config
 from utils.errors import UserError
-from utils.metrics import History
+from utils.metrics import History, read_json
 
 
 def read_metrics(run_dir):
     """Both metrics files, without the time that the epochs took."""
     training, validation = (
-        json.loads((run_dir / f"{subset}_metrics.json").read_text()) for subset in ("training", "validation")
+        read_json(run_dir / f"{subset}_metrics.json") for subset in ("training", "validation")
     )
     training.pop("seconds")
     return training, validation
@@ -115,13 +114,13 @@ def test_the_test_set_is_never_touched(config, data):
 def test_standardisation_comes_from_the_training_set_alone(config, data):
     run_dir = fit(config(), data, progress=False)
     x, _ = data.arrays("train")
-    statistics = json.loads((run_dir / "standardisation.json").read_text())
+    statistics = read_json(run_dir / "standardisation.json")
     assert statistics["mean"] == pytest.approx(x.mean((0, 2)).tolist(), rel=1e-4)
     assert statistics["std"] == pytest.approx(x.std((0, 2), correction=0).tolist(), rel=1e-4)
     state = torch.load(run_dir / "model.pt", weights_only=True)
     assert state["feature_mean"].tolist() == statistics["mean"]
     plain = fit(config(features={"standardise": False}), data, progress=False)
-    assert json.loads((plain / "standardisation.json").read_text()) == {"mean": [0.0] * 6, "std": [1.0] * 6}
+    assert read_json(plain / "standardisation.json") == {"mean": [0.0] * 6, "std": [1.0] * 6}
 
 
 # ------------------------------------------------------------------------------------------- augmentation
