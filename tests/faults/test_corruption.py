@@ -1,0 +1,162 @@
+"""Files that were damaged at random: each is as good as before, made anew, or named. Nothing else is lost."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataloader.mfcc import load_features
+from dataloader.splits import load_split
+from testing.calibration import load_calibration
+from testing.checkpoint import read_emotions, read_state
+from utils.errors import UserError
+from utils.metrics import History, read_json
+from utils.runs import list_runs, read_run, read_test_metrics
+
+FEW, MANY = 30, 400  # cases of each kind of file, in `make test` and in `make test-slow`
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bits flipped, bytes overwritten, a piece lost or doubled, the end cut off or filled with zeros."""
+    whole, place = bytearray(content), int(rng.integers(len(content)))
+    match rng.integers(6):
+        case 0:
+            whole[place] ^= 1 << int(rng.integers(8))
+        case 1:
+            for place in rng.integers(len(whole), size=rng.integers(1, 17)):
+                whole[place] = rng.integers(256)
+        case 2:
+            whole = whole[:place]
+        case 3:
+            whole[place:] = bytes(len(whole) - place)
+        case 4:
+            del whole[place : place + int(rng.integers(1, 4097))]
+        case 5:
+            whole[place:place] = whole[place : place + int(rng.integers(1, 4097))]
+    return bytes(whole)
+
+
+def cases(content: bytes, count: int, seed: int) -> list[bytes]:
+    """Nothing, zeros, and `count` more, all of which differ from the content."""
+    rng = np.random.default_rng(seed)
+    drawn = (damaged(content, rng) for _ in range(10 * count))
+    different = [case for case in drawn if case != content][:count]
+    assert len(different) == count
+    return [b"", bytes(len(content)), *different]
+
+
+def history(path: Path) -> list:
+    read = History.load(path)
+    return [read.model, read.columns]
+
+
+def weights(path: Path) -> dict[str, list]:
+    return {name: tensor.tolist() for name, tensor in read_state(path).items()}
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "model.pt": weights,
+    "training_metrics.json": history,
+    "validation_metrics.json": history,
+    "CkTIM_test_metrics.json": read_test_metrics,
+    "split.json": load_split,
+    "emotions.json": lambda path: read_emotions(path.parent),
+    "calibration.json": lambda path: asdict(load_calibration(path.parent)),
+    "standardisation.json": read_json,
+}
+
+
+def assert_same_or_named(path: Path, count: int) -> int:
+    """Read damaged copies of a file of a run; returns how many of them were named."""
+    read, content = READERS[path.name], path.read_bytes()
+    whole, named = repr(read(path)), 0
+    for number, case in enumerate(cases(content, count, seed=len(path.name))):
+        path.write_bytes(case)
+        try:
+            found = repr(read(path))
+        except UserError as error:
+            named += 1
+            assert str(path) in str(error), number
+        else:
+            assert found == whole, number
+    return named
+
+
+@pytest.fixture
+def run_dir(finished, tmp_path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path / "results" / finished.name))
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_a_damaged_file_of_a_run_is_named_unless_nothing_is_lost(run_dir, name, count):
+    assert assert_same_or_named(run_dir / name, count) > 0.8 * count
+
+
+@pytest.mark.parametrize("name", ["training_metrics.json", "CkTIM_test_metrics.json", "split.json"])
+def test_every_digit_counts(run_dir, name):
+    path, read = run_dir / name, READERS[name]
+    content = path.read_bytes()
+    places = [place for place, byte in enumerate(content) if chr(byte).isdigit()]
+    for place in np.random.default_rng(0).choice(places, 30, replace=False):
+        changed = bytearray(content)
+        changed[place] = ord("1") if content[place] != ord("1") else ord("7")
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match=r"is not (a whole JSON file|JSON, or damaged).*checksum"):
+            read(path)
+
+
+def test_every_byte_of_the_weights_counts(run_dir):
+    """torch.load alone takes most of these for weights."""
+    path = run_dir / "model.pt"
+    content = path.read_bytes()
+    tensor = read_state(path)["classifier.weight"].numpy().tobytes()
+    start, silent = content.index(tensor), 0
+    for place in range(start, start + len(tensor), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
+        silent += torch.load(path, weights_only=True)["classifier.weight"].numpy().tobytes() != tensor
+        with pytest.raises(UserError, match=r"model\.pt .*bad checksum"):
+            read_state(path)
+    assert silent > 10  # else PyTorch has come to compare checksums, and we need not
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+@pytest.mark.parametrize("count", [15, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_damaged_cache_gives_the_right_features(configured, data, tmp_path, capsys, storage, count):
+    config = configured({"data.cache_dir": tmp_path.as_posix(), "data.storage": storage})
+    load_features(data.corpus, config, progress=False)
+    (path,) = tmp_path.iterdir()
+    content, rebuilt = path.read_bytes(), 0
+    capsys.readouterr()
+    for number, case in enumerate(cases(content, count, seed=count)):
+        path.write_bytes(case)
+        found = load_features(data.corpus, config, progress=False)
+        assert torch.equal(found.x[:], data.features.x), number
+        assert found.utterances == data.features.utterances and found.skipped == {}, number
+        if path.read_bytes() != case:
+            rebuilt += 1
+            assert f"{path} is damaged" in capsys.readouterr().err, number
+        assert list(tmp_path.iterdir()) == [path]
+    assert rebuilt > 0.8 * count
+
+
+@pytest.mark.parametrize("count", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_damaged_run_costs_no_other_run(run_dir, capsys, count):
+    other = Path(shutil.copytree(run_dir, run_dir.with_name("TIM_older")))
+    before = {path.name: path.read_bytes() for path in other.iterdir()}
+    kept = repr(read_run(other).test)
+    for name in ("training_metrics.json", "CkTIM_test_metrics.json", "split.json", "parameters.txt"):
+        path = run_dir / name
+        content = path.read_bytes()
+        for case in cases(content, count, seed=count):
+            path.write_bytes(case)
+            found = {run.path: run for run in list_runs(run_dir.parent)}
+            assert repr(found[other].test) == kept
+            assert run_dir in found or f"left out: {path}" in capsys.readouterr().err
+        path.write_bytes(content)
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == before
