@@ -43,6 +43,9 @@ def emovo(monkeypatch):
     monkeypatch.setattr(trials, "find_corpus", lambda data: corpus)
 
 
+NAMES_THAT_LEAD_ELSEWHERE = ("a/b", "..", "/a", "a\\b", '"a\\n"', '"a\\0"')
+
+
 def varied(runs, *keys):
     return [tuple(run.varied.get(key) for key in keys) for run in runs]
 
@@ -96,7 +99,7 @@ def test_a_name_is_of_all_that_matters_and_of_nothing_else(write, emovo):
         ({}, ["worker=3"], "unknown key worker; did you mean workers"),
         ({}, ["workers=0"], "workers: Input should be greater"),
         ({}, ["backend=slurm"], "backend: Input should be 'processes' or 'ray'"),
-        ({}, ["name=a/b"], "name: String should match"),
+        *(({}, [f"name={name}"], "name: String should match") for name in NAMES_THAT_LEAD_ELSEWHERE),
     ],
 )
 def test_a_trial_that_is_not_valid_is_refused(write, content, overrides, message):
@@ -109,6 +112,18 @@ def test_a_grid_of_unknown_keys_is_refused(write, emovo):
         plan(load_trial(write(grid={"model.omega": [1]})))
     with pytest.raises(UserError, match="cannot be read"):
         load_trial("nowhere.yaml")
+
+
+def test_yaml_of_a_trial_is_data_and_has_an_end(tmp_path):
+    path, marker = tmp_path / "some.yaml", tmp_path / "it ran"
+    path.write_text(f"settings: !!python/object/apply:os.mkdir ['{marker.as_posix()}']")
+    with pytest.raises(UserError, match=r"some\.yaml: not valid YAML: .* could not determine a constructor"):
+        load_trial(path)
+    assert not marker.exists()
+    lists = (f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    path.write_text(f"a0: &a0 [1]\n{''.join(lists)}grid: {{model.omega_0: *a29}}")
+    with pytest.raises(UserError, match=r"some\.yaml: .* more than 100,000 values"):
+        load_trial(path)
 
 
 def test_settings_that_are_no_mapping_are_refused(tmp_path):

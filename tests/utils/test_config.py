@@ -18,6 +18,7 @@ from utils.config import (
     FeaturesConfig,
     ModelConfig,
     load_config,
+    parse_yaml,
     save_config,
 )
 from utils.errors import UserError
@@ -351,6 +352,10 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
         ("train:\n\tseed: 1", "line 2, column 1: while scanning for the next token, found character '\\t'"),
         ("--- {}\n--- {}", "line 2, column 1: expected a single document in the stream, but found another"),
         ("train: !!python/name:os.system", "line 1, column 8: could not determine a constructor for the tag"),
+        (
+            "train: !!python/object/apply:os.system [exit]",
+            "line 1, column 8: could not determine a constructor for the tag",
+        ),
         ("train: {seed: \x01}", "unacceptable character #x0001"),
         ("train: {seed: 2024-99-99}", "month must be in 1..12"),
         ("[" * 2_000, "nested too deeply"),
@@ -359,6 +364,27 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
 )
 def test_bad_yaml(complaint, text, expected):
     assert complaint(text).startswith(f"config.yaml: not valid YAML: {expected}")
+
+
+LISTS = "a0: &a0 [lol]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory(complaint):
+    """A few lines that stand for 9^29 values, were somebody to write them out."""
+    expected = "config.yaml: not valid YAML: with its aliases it holds more than 100,000 values"
+    assert complaint(LISTS) == expected
+    assert complaint(f"{LISTS}train: {{seed: *a29}}") == expected
+    assert complaint(MERGES).startswith("config.yaml: unknown key a0")
+    assert parse_yaml(MERGES)["a29"] == {"x": 1}
+
+
+def test_aliases_and_merges_are_as_yaml_says(load):
+    assert parse_yaml("[&a {x: 1, y: 2}, {<<: *a, y: 3}]") == [{"x": 1, "y": 2}, {"x": 1, "y": 3}]
+    assert parse_yaml("[&a {x: 1}, &b {x: 2, y: 2}, {<<: [*a, *b]}]")[2] == {"x": 1, "y": 2}
+    assert load("train: {seed: &n 3, num_epochs: *n}").train.num_epochs == 3
 
 
 def test_a_file_of_something_else(complaint):

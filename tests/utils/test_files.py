@@ -1,13 +1,15 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and JSON tells whether it was changed."""
 
+import json
 import os
+import re
 import stat
 import sys
 
 import pytest
 
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically
+from utils.files import CHECKSUM, without_checksum, write_atomically, write_json
 
 
 def names(folder) -> list[str]:
@@ -81,6 +83,51 @@ def test_the_umask_decides_who_may_read(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+CONTENT = {"model": ["CkTIM"], "loss": [0.1, 1e-30, 3], "è": None, "deep": [{"b": (1, 2), "a": "x"}]}
+
+
+def test_json_is_plain_but_for_its_last_key_and_reads_as_it_was(tmp_path):
+    write_json(tmp_path / "a.json", CONTENT, indent=2)
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert list(found)[-1] == CHECKSUM and re.fullmatch("crc32:[0-9a-f]{8}", found[CHECKSUM])
+    assert without_checksum(found) == json.loads(json.dumps(CONTENT))
+    again = json.loads(json.dumps(found, indent=7, sort_keys=True))  # as a person or an editor lays it out
+    assert without_checksum(again) == without_checksum(found)
+
+
+@pytest.mark.parametrize("content", [CONTENT, {}, [1, 2], 7, "text", None])
+def test_json_without_a_checksum_is_as_it_is(content):
+    assert without_checksum(content) is content or without_checksum(content) == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": [0.1, 1e-30, 4]},
+        {"loss": [0.1, 1e-30]},
+        {"è": 0},
+        {"more": 1},
+        {CHECKSUM: "crc32:00000000"},
+        {CHECKSUM: "crc33"},
+        {CHECKSUM: None},
+    ],
+)
+def test_json_that_was_changed_is_refused(tmp_path, change):
+    write_json(tmp_path / "a.json", CONTENT)
+    found = json.loads((tmp_path / "a.json").read_text())
+    with pytest.raises(ValueError, match="take out its key checksum"):
+        without_checksum(found | change)
+    renamed = {key.replace("check", "chekc"): value for key, value in found.items()}
+    with pytest.raises(ValueError, match="checksum does not fit"):
+        without_checksum(renamed)
+
+
+def test_json_is_not_written_with_numbers_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert names(tmp_path) == []
 
 
 def test_commands_end_with_a_message_and_no_traceback(capsys):
