@@ -324,7 +324,8 @@ def save_plots(outcomes: Sequence[Outcome], emotions: Sequence[str], folder: Pat
         raise UserError(f"cannot make the folder {folder}: {error.strerror or error}.") from error
     for outcome in outcomes:
         if isinstance(outcome, Recognition):
-            name = "_".join(part for part in Path(outcome.name).parts if part not in ("/", ".."))
+            path = Path(outcome.name)
+            name = "_".join(part for part in path.relative_to(path.anchor).parts if part != "..")
             save_figure(timeline_figure(outcome, emotions), folder / f"{name}.png")
 
 

@@ -15,6 +15,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from utils.emotions import ENGLISH
@@ -46,14 +47,30 @@ LOOK = {
 
 
 def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorate a plotting function: it draws in our look, and leaves matplotlib's settings as they were."""
+    """Decorate a plotting function: it draws in our look, and leaves matplotlib's settings as they were.
+
+    Texts in the figure are shown letter by letter, dollar signs included.
+    """
 
     @wraps(plot)
     def wrapper(*args, **kwargs) -> Figure:
         with matplotlib.rc_context(LOOK):
-            return plot(*args, **kwargs)
+            figure = plot(*args, **kwargs)
+            _show_names_as_they_are(figure)
+            return figure
 
     return wrapper
+
+
+def _show_names_as_they_are(figure: Figure) -> None:
+    """No text is a formula, for the name of a file may look like one; the powers of ten on log axes are."""
+    powers = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = axis.get_ticklabels(which="both")  # makes the ticks, too
+        powers.update(labels if axis.get_scale() == "log" else [])
+    for text in figure.findobj(Text):
+        if text not in powers:
+            text.set_parse_math(False)
 
 
 def save_figure(figure: Figure, path: str | Path, pdf: bool = False) -> None:
