@@ -10,7 +10,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 
 from utils.config import ModelConfig
 from utils.emotions import EMOTIONS, ENGLISH
-from utils.plots import TRAINING, VALIDATION, WIDTH, with_look
+from utils.plots import FORMULA, TRAINING, VALIDATION, WIDTH, with_look
 
 HEIGHT = 6.05
 FORWARD, MIDDLE, BACKWARD = 5.15, 4.22, 3.29  # the rows of the overview
@@ -99,11 +99,12 @@ def _draw_directions(axes: Axes, model: ModelConfig) -> None:
             _arrow(axes, (x, FORWARD - 0.24), (x, MIDDLE + 0.2))
             _arrow(axes, (x, BACKWARD + 0.24), (x, MIDDLE - 0.2))
             _circle(axes, x, MIDDLE, 0.19, "white")
-            _text(axes, x, MIDDLE, rf"$g_{{{block}}}$", fontsize=10)
-            _text(axes, x - 0.22, MIDDLE, rf"$w_{{{block}}}$", fontsize=10, ha="right")
+            _text(axes, x, MIDDLE, rf"$g_{{{block}}}$", fontsize=10, gid=FORMULA)
+            _text(axes, x - 0.22, MIDDLE, rf"$w_{{{block}}}$", fontsize=10, ha="right", gid=FORMULA)
         if place + 1 < len(shown):
             _text(axes, (x + centres[place + 1]) / 2 - 0.16, MIDDLE, "+", fontsize=11)
-    _text(axes, 6.62, FORWARD + 0.4, r"$g_j$: both directions summed, mean over time", ha="right")
+    summed = r"$g_j$: both directions summed, mean over time"
+    _text(axes, 6.62, FORWARD + 0.4, summed, ha="right", gid=FORMULA)
 
 
 def _draw_output(axes: Axes, model: ModelConfig, emotions: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from utils.metrics import History, kept_epoch
 WIDTH = 9.0  # inches: a notebook's column, or a page's width
 COLOURS = seaborn.color_palette("colorblind")
 TRAINING, VALIDATION, TEST = COLOURS[0], COLOURS[1], "0.25"  # middle, light and dark in grey print
+FORMULA = "formula"  # the gid of a text in which matplotlib is to find formulas
 LOOK = {
     **seaborn.axes_style("ticks"),
     "figure.dpi": 110,
@@ -49,7 +50,7 @@ LOOK = {
 def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorate a plotting function: it draws in our look, and leaves matplotlib's settings as they were.
 
-    Texts in the figure are shown letter by letter, dollar signs included.
+    Texts are shown letter by letter, dollar signs included, but for those whose gid is FORMULA.
     """
 
     @wraps(plot)
@@ -63,13 +64,13 @@ def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def _show_names_as_they_are(figure: Figure) -> None:
-    """No text is a formula, for the name of a file may look like one; the powers of ten on log axes are."""
+    """A text is no formula, for the name of a file may look like one; the powers of ten on log axes are."""
     powers = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         labels = axis.get_ticklabels(which="both")  # makes the ticks, too
         powers.update(labels if axis.get_scale() == "log" else [])
     for text in figure.findobj(Text):
-        if text not in powers:
+        if text not in powers and text.get_gid() != FORMULA:
             text.set_parse_math(False)
 
 
