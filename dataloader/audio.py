@@ -18,16 +18,28 @@ from utils.errors import UserError
 
 SAMPLE_RATE = 22_050  # Hz
 LOWEST_SAMPLE_RATE = 4_000  # Hz; below it no speech is recorded, so a header that says so is corrupt
+HIGHEST_SAMPLE_RATE = 768_000  # Hz; the same above
+LOUDEST = 2.0**32  # where 1 is full scale: floats may hold whole numbers of 32 bits, and nothing beyond
 SHORTEST = 0.05  # seconds; nothing shorter is an utterance
 SILENCE = 1e-4  # peak-to-peak amplitude, three steps of 16 bits; EMOVO's quietest recording has 0.03
 TRIM_DB = 30.0  # dB below the loudest frame; the quietest frames of EMOVO's median recording lie at 46
 LEVEL = 0.05  # root mean square of a normalised recording; EMOVO's median is 0.026
 LEVEL_FRAME = 2_048  # samples
-BLOCK = 10  # seconds that stream_audio reads at a time
+BLOCK = 10  # seconds that are read at a time
+BLOCK_VALUES = 2**22  # samples × channels that are read at a time, at most: 16 MiB
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
+UNKNOWN_LENGTH = 2**63 - 1  # samples; libsndfile says so of a FLAC that was written to a pipe
 
 # libsndfile cuts a header's claim down to what is there, and says so only in its log.
 TRUNCATED = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
+
+
+class _Forwards(soundfile.SoundFile):
+    """A sound file that is read from its start to its end: no seeking, which fails where a header lies."""
+
+    def seekable(self) -> bool:
+        """What soundfile asks before each seek of its own."""
+        return False
 
 
 class AudioError(UserError):
@@ -55,9 +67,10 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
             or holds values that are not finite.
     """
     with _opened(path, io.BytesIO(_read_bytes(Path(path)))) as file:
-        channels = file.read(dtype="float32", always_2d=True)  # (samples, channels)
-        _check_whole(file, len(channels), path)
+        channels = np.concatenate([np.zeros((0, file.channels), np.float32), *_blocks(file, path)])
         rate = file.samplerate
+    _check_rate(rate, path)
+    _check_length(len(channels), rate, path)
     return to_waveform(channels, rate, sample_rate, path)
 
 
@@ -80,9 +93,8 @@ def to_waveform(
     """
     channels = _as_channels(sound, name)
     _check_rate(rate, name)
-    if len(channels) < int(SHORTEST * rate):  # half a sample does not count
-        raise AudioError(f"{name} is too short: {len(channels)} samples, less than {SHORTEST} s")
-    _check_finite(channels, name)
+    _check_length(len(channels), rate, name)
+    _check_values(channels, name)
     waveform = channels.mean(axis=1)
     if np.ptp(waveform) < SILENCE:
         raise SilenceError(f"{name} is silent")
@@ -90,13 +102,15 @@ def to_waveform(
 
 
 def audio_seconds(path: str | Path) -> float:
-    """How long a sound file is, by its header.
+    """How long a sound file is, by its header; where that does not know, the file is read.
 
     Raises:
         AudioError: when the file is missing, or is not audio.
     """
     with _opened(path, _source(Path(path))) as file:
-        return file.frames / file.samplerate
+        _check_rate(file.samplerate, path)
+        unknown = file.frames == UNKNOWN_LENGTH
+        return (sum(map(len, _blocks(file, path))) if unknown else file.frames) / file.samplerate
 
 
 def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
@@ -111,12 +125,9 @@ def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[n
     with _opened(path, _source(Path(path))) as file:
         _check_rate(file.samplerate, path)
         resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
-        count = 0
-        for channels in file.blocks(BLOCK * file.samplerate, dtype="float32", always_2d=True):
-            _check_finite(channels, path)
-            count += len(channels)
+        for channels in _blocks(file, path):
+            _check_values(channels, path)
             yield resampler.resample_chunk(channels.mean(axis=1))
-        _check_whole(file, count, path)
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
@@ -179,31 +190,56 @@ def loudest_level(waveform: np.ndarray) -> float:
 
 
 @contextmanager
-def _opened(path: str | Path, source: BinaryIO) -> Iterator[soundfile.SoundFile]:
+def _opened(path: str | Path, source: BinaryIO) -> Iterator[_Forwards]:
     """A sound file to be read from `source`; what goes wrong meanwhile is an AudioError that names `path`."""
     try:
-        with source, soundfile.SoundFile(source) as file:
+        with source, _Forwards(source) as file:
             yield file
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "error_string", str(error))
         raise AudioError(f"{path} is not audio, or corrupt ({reason.strip()})") from error
 
 
-def _check_whole(file: soundfile.SoundFile, count: int, path: str | Path) -> None:
+def _blocks(file: _Forwards, path: str | Path) -> Iterator[np.ndarray]:
+    """All sound of a file, float32 (samples, channels) each.
+
+    A header may claim any length, so no more memory is taken than a block needs. An AudioError follows the
+    last one where there were fewer samples than claimed.
+    """
+    size = max(1, min(BLOCK * file.samplerate, BLOCK_VALUES // file.channels))
+    count = 0
+    while len(channels := file.read(size, dtype="float32", always_2d=True)):
+        count += len(channels)
+        yield channels
+    _check_whole(file, count, path)
+
+
+def _check_whole(file: _Forwards, count: int, path: str | Path) -> None:
     """Raise an AudioError unless as many samples were read as the header promises."""
     claims = ((int(claimed), int(present)) for claimed, present in TRUNCATED.findall(file.extra_info))
-    if count != file.frames or any(present < claimed < UNKNOWN_SIZE for claimed, present in claims):
+    cut = any(present < claimed < UNKNOWN_SIZE for claimed, present in claims)
+    if cut or count != file.frames != UNKNOWN_LENGTH:
         raise AudioError(f"{path} is cut short: it holds less sound than its header says")
 
 
 def _check_rate(rate: int, name: str | Path) -> None:
-    if rate < LOWEST_SAMPLE_RATE:
-        raise AudioError(f"{name} has a sample rate of {rate} Hz; at least {LOWEST_SAMPLE_RATE} are needed")
+    if not LOWEST_SAMPLE_RATE <= rate <= HIGHEST_SAMPLE_RATE:
+        raise AudioError(
+            f"{name} has a sample rate of {rate} Hz; it must be {LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE}"
+        )
 
 
-def _check_finite(channels: np.ndarray, name: str | Path) -> None:
-    if not np.isfinite(channels).all():
+def _check_length(samples: int, rate: int, name: str | Path) -> None:
+    if samples < int(SHORTEST * rate):  # half a sample does not count
+        raise AudioError(f"{name} is too short: {samples} samples, less than {SHORTEST} s")
+
+
+def _check_values(channels: np.ndarray, name: str | Path) -> None:
+    peak = np.abs(channels).max(initial=0)
+    if not np.isfinite(peak):
         raise AudioError(f"{name} holds samples that are not finite numbers")
+    if peak > LOUDEST:
+        raise AudioError(f"{name} is corrupt: it holds samples of {peak:.3g}, where 1 is full scale")
 
 
 def _as_channels(sound: np.ndarray, name: str | Path) -> np.ndarray:

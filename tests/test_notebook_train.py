@@ -204,7 +204,7 @@ def test_colab_installs_without_touching_what_is_there(tmp_path, monkeypatch):
     commands = []
 
     def stand_in_for_pip(command):
-        constraints = Path(command[command.index("--constraint") + 1]).read_text().splitlines()
+        constraints = Path(command[command.index("--constraint") + 1]).read_text("utf-8").splitlines()
         commands.append((command, constraints))
         return subprocess.CompletedProcess(command, returncode=len(commands) - 1)
 

@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -104,6 +105,9 @@ BAD_FILES = {
     "NaN": (encoded(NAN, subtype="FLOAT"), "not finite"),
     "infinity": (encoded(np.where(np.isnan(NAN), np.inf, NAN), subtype="FLOAT"), "not finite"),
     "1 Hz": (encoded(noise(5_000), rate=1), "sample rate of 1 Hz"),
+    "1 MHz": (encoded(noise(100_000), rate=1_000_000), "sample rate of 1000000 Hz"),
+    "far too loud": (encoded(1e20 * noise(5_000), subtype="FLOAT"), r"corrupt: it holds samples of 5e\+19"),
+    "one sample of stereo": (encoded(noise(1, channels=2)), "too short: 1 samples"),
     "corrupt FLAC": (bytes(BROKEN_FLAC), "corrupt"),
 }
 
@@ -138,6 +142,34 @@ def test_a_wav_that_was_streamed_and_does_not_know_its_size_is_read(tmp_path, si
     data[where : where + 4] = struct.pack("<I", size)
     (tmp_path / "x.wav").write_bytes(data)
     np.testing.assert_allclose(read_audio(tmp_path / "x.wav"), waveform[:, 0], atol=2**-15)
+
+
+def flac_of(samples: int) -> bytes:
+    """A FLAC of 5 000 samples whose header claims so many."""
+    data = bytearray(encoded(noise(5_000, channels=2), format="FLAC"))
+    data[21] = (data[21] & 0xF0) | samples >> 32
+    data[22:26] = (samples % 2**32).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_a_flac_that_was_streamed_and_does_not_know_its_length_is_read(tmp_path):
+    (tmp_path / "x.flac").write_bytes(flac_of(0))
+    (tmp_path / "y.flac").write_bytes(flac_of(5_000))
+    whole = read_audio(tmp_path / "y.flac")
+    np.testing.assert_array_equal(read_audio(tmp_path / "x.flac"), whole)
+    np.testing.assert_allclose(np.concatenate(list(stream_audio(tmp_path / "x.flac"))), whole, atol=1e-6)
+    assert audio_seconds(tmp_path / "x.flac") == 5_000 / RATE
+
+
+@pytest.mark.parametrize("samples", [5_001, 2**31, 2**36 - 1])
+def test_memory_is_not_taken_because_a_header_claims_much_sound(tmp_path, samples):
+    (tmp_path / "x.flac").write_bytes(flac_of(samples))
+    for read in (read_audio, lambda path: list(stream_audio(path))):
+        tracemalloc.start()
+        with pytest.raises(AudioError, match=r"x\.flac is cut short"):
+            read(tmp_path / "x.flac")
+        assert tracemalloc.get_traced_memory()[1] < 2**25  # bytes; numpy counts here what it asks for
+        tracemalloc.stop()
 
 
 def test_what_lies_behind_the_sound_may_be_cut_short(tmp_path):
@@ -257,7 +289,7 @@ def test_a_stream_from_a_zip(tmp_path):
     assert audio_seconds(tmp_path / "a.zip/x.wav") == 5_000 / RATE
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "NaN", "1 Hz", "corrupt FLAC"])
+@pytest.mark.parametrize("kind", ["empty", "text", "NaN", "1 Hz", "1 MHz", "far too loud", "corrupt FLAC"])
 def test_bad_streams_are_named(tmp_path, kind):
     data, reason = BAD_FILES[kind]
     path = tmp_path / "x.wav"
