@@ -33,7 +33,8 @@ def install_missing(path: str | Path = "requirements.txt") -> None:
     print("Installing", ", ".join(missing), flush=True)
     with TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
-        constraints.write_text("".join(f"{one.name}=={one.version}\n" for one in distributions() if one.name))
+        installed = "".join(f"{one.name}=={one.version}\n" for one in distributions() if one.name)
+        constraints.write_text(installed, encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
         if subprocess.run([*pip, *missing]).returncode:
             raise UserError(

@@ -1,0 +1,66 @@
+"""The requirements' ranges and the exact versions in constraints.txt belong together."""
+
+import os
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+NOT_IN_CI = {"ray"}  # only for clusters; its tests are skipped where it is missing
+
+
+def requirements(path: Path) -> list[Requirement]:
+    """The lines of a requirements file that name a package."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("-")]
+
+
+@pytest.fixture(scope="module")
+def constraints(repository) -> dict[str, str]:
+    """Package → version."""
+    exact = {}
+    for one in requirements(repository / "constraints.txt"):
+        (specifier,) = one.specifier
+        assert specifier.operator == "==" and not one.extras and one.url is None, one
+        exact[canonicalize_name(one.name)] = specifier.version
+    return exact
+
+
+def test_every_requirement_has_a_range_and_an_exact_version_within(repository, constraints):
+    files = sorted(repository.glob("requirements*.txt"))
+    assert len(files) == 4
+    for file in files:
+        for one in requirements(file):
+            operators = {specifier.operator for specifier in one.specifier}
+            assert operators == {">=", "<"}, f"{file.name}: {one} must be a range, from tested to untested"
+            if one.name not in NOT_IN_CI:
+                tested = constraints.get(canonicalize_name(one.name))
+                assert tested and one.specifier.contains(tested), f"{file.name}: {one}, tested: {tested}"
+
+
+def test_torch_and_torchaudio_are_a_pair(constraints):
+    assert constraints["torch"] == constraints["torchaudio"]
+
+
+def test_no_line_holds_only_for_one_machine(repository):
+    """A path, an address, a local version, or a library that each build of torch prescribes itself."""
+    for line in (repository / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[\w.-]+==[\w.]+", line), line
+        assert not re.match(r"(nvidia|cuda|triton)", line), line
+
+
+def test_what_is_installed_by_the_constraints_is_as_they_say(repository, constraints):
+    if Path(os.environ.get("PIP_CONSTRAINT", "")).resolve() != repository / "constraints.txt":
+        pytest.skip("this environment does not claim to be installed with constraints.txt (PIP_CONSTRAINT)")
+    differing = {}
+    for name, exact in constraints.items():
+        try:
+            installed = version(name).partition("+")[0]  # +cpu is a build of the same version
+        except PackageNotFoundError:
+            continue  # not needed on this system, or by this Python
+        if installed != exact:
+            differing[name] = (installed, exact)
+    assert not differing
