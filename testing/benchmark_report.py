@@ -219,7 +219,7 @@ def draw_frames(records: list[dict], quantity: str, unit: float, label: str, axe
     for algorithm, marker, colour in (("direct", "s", COLOURS[1]), ("fft", "o", COLOURS[0])):
         frames, values = series(records, algorithm, quantity)
         exponent = fit_exponent(*series(records, algorithm, quantity, FIT_FROM))
-        fit = "" if exponent is None else f", ∝ frames$^{{{exponent:.2f}}}$"
+        fit = "" if exponent is None else f", ∝ frames^{exponent:.2f}"
         style = {"marker": marker, "color": colour, "label": f"{algorithm}{fit}"}
         axes.plot(frames, unit * np.array(values), **style)
     lengths = sorted({record["frames"] for record in records})

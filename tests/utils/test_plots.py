@@ -39,6 +39,17 @@ DATA_PLOTS = {
 }
 
 
+def test_dollar_signs_in_names_are_no_formulas(tmp_path):
+    name = "a$x_{$ [b]"
+    figures = (
+        plots.plot_history(history([2.0, 1.5]), history([2.1, 1.4]), name),
+        plots.plot_split_counts({"train": {name: 3, "b": 2}}, name),
+        plots.plot_confusion_matrix(np.eye(2, dtype=int), [name, "b"], {name: name, "b": "b"}, name),
+    )
+    for figure in figures:
+        plots.save_figure(figure, tmp_path / "plot.png")  # an error, were it a formula
+
+
 @pytest.mark.parametrize("name", DATA_PLOTS)
 def test_every_plot_renders_with_title_and_labels(name, tmp_path):
     settings = dict(matplotlib.rcParams)
