@@ -21,6 +21,7 @@ from dataloader.mfcc import cache_key, cached_mfccs
 from dataloader.splits import Split
 from utils.config import AugmentConfig, Config
 from utils.errors import UserError
+from utils.files import expanded
 
 PUBLISHED_SNR = 10.0  # dB
 PUBLISHED_SHIFT = (0.05, 0.3)  # share of the recording
@@ -196,7 +197,7 @@ def training_pool(corpus: Corpus, split: Split, config: Config, progress: bool =
     recipe = {"mode": "published"} if settings.mode == "published" else _waveform_settings(settings)
     libraries = [version(name) for name in ("librosa", "numpy")]
     key = cache_key(utterances, config, AUGMENT_VERSION, recipe, seed, libraries)
-    cache = config.data.cache_dir / f"{corpus.name}-augmented-{key}.npz"
+    cache = expanded(config.data.cache_dir) / f"{corpus.name[:40]}-augmented-{key}.npz"
     title = f"variants of {corpus.name}'s training set"
     features = cached_mfccs(cache, utterances, waveforms, each, config, title, progress)
     if features.skipped:

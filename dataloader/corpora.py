@@ -1,6 +1,7 @@
 """Corpora on disk: which utterances there are, who says them and how, and what is missing."""
 
 import os
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from dataloader.archives import lies_outside
 from dataloader.readers import EMOVO_NAMES, OUTSIDE, READERS, SENTENCES, SPEAKERS, Reader, Utterance
 from utils.emotions import in_order
 from utils.errors import UserError
+from utils.files import expanded
 
 if TYPE_CHECKING:
     from utils.config import DataConfig, FeaturesConfig
@@ -116,7 +118,7 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
     Raises:
         CorpusError: when there is nothing at `root`, or no recording of this corpus in it.
     """
-    reader, root = READERS[name], Path(root).expanduser()
+    reader, root = READERS[name], expanded(root)
     files = _list_files(root, name)
     recordings = [file for file in files if file.suffix.lower() in reader.suffixes]
     demos = {file.parent for file in files if file.name == DEMO_MARKER}
@@ -127,8 +129,11 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise CorpusError(f"{root}: its labels cannot be read ({error}). {_how_to_get(name)}") from error
     found: dict[str, Utterance] = {}
-    doubles, strangers = [], []
+    doubles, strangers, garbled = [], [], []
     for file in recordings if is_demo else real:
+        if not _is_text(file):
+            garbled.append(ascii(file.name))
+            continue
         utterance = parse(file)
         if utterance is None:
             strangers.append(file.name)
@@ -141,6 +146,7 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
 
     if not found:
         hint = f" {len(strangers)} sound files are not named as {reader.title}'s." if strangers else ""
+        hint += f" {len(garbled)} have names that are not {sys.getfilesystemencoding()}." if garbled else ""
         raise CorpusError(
             f"{root} holds no recording of {reader.title} ({reader.layout}).{hint} {_how_to_get(name)}"
         )
@@ -154,6 +160,10 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
         warnings.append(
             f"{len(doubles)} sound files of {reader.title} doubling others, left out: {_some(doubles)}"
         )
+    if garbled:
+        encoding = sys.getfilesystemencoding()
+        count = f"{len(garbled)} sound files whose names are not {encoding}"
+        warnings.append(f"{count}, left out: {_some(garbled)}")
     title = f"folder-{root.resolve().stem}" if name == "folder" else reader.title
     return Corpus(
         name="demo" if is_demo else title,
@@ -257,7 +267,7 @@ def _how_to_get(name: str) -> str:
 
 
 def _list_files(root: Path, name: str) -> list[Path]:
-    """All files in a folder or a zip, sorted, without what macOS strews about (__MACOSX/, ._*, .DS_Store)."""
+    """All files in a folder or a zip, sorted, without what macOS strews about (__MACOSX/, ._*)."""
     variable = "data.root" if name == "folder" else f"data.root or {name.upper()}_ROOT"
     title = READERS[name].title
     try:
@@ -280,7 +290,15 @@ def _list_files(root: Path, name: str) -> list[Path]:
             f"{root} is neither a folder nor a zip that can be opened ({reason}). "
             f"Name {title}'s folder, or an intact zip of it, in {variable}."
         ) from error
-    return sorted(f for f in files if not f.name.startswith(".") and "__MACOSX" not in f.parts)
+    return sorted(f for f in files if not f.name.startswith("._") and "__MACOSX" not in f.parts)
+
+
+def _is_text(file: Path) -> bool:
+    """Whether its name can be printed and written; on Linux it may be any bytes."""
+    try:
+        return bool(str(file).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _some(names: list[str], shown: int = 5) -> str:

@@ -19,6 +19,7 @@ import soundfile
 
 from dataloader.corpora import DEMO_MARKER, EMOVO_NAMES, HOW_TO_GET_EMOVO, SPEAKERS, CorpusError
 from dataloader.espeak import SAMPLE_RATE
+from utils.files import expanded
 from utils.progress import progress_bar
 
 
@@ -101,7 +102,7 @@ def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> 
         CorpusError: when `root` is there and holds something else, when it cannot be written, or when eSpeak
             NG (the espeakng-loader wheel) does not run.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     plan = plan_utterances(seed)
     made_from = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
     marker = json.dumps({"corpus": "demo, synthetic speech", "seed": seed, "made_from": made_from}, indent=2)

@@ -21,6 +21,7 @@ from dataloader.archives import HIGHEST_RATIO, lies_outside
 from dataloader.corpora import Corpus, CorpusError, read_corpus
 from dataloader.readers import READERS
 from utils.errors import UserError, exit_on_user_error
+from utils.files import expanded
 from utils.progress import progress_bar, warn
 
 ATTEMPTS = 4  # in a row that bring nothing new, before a download is given up
@@ -157,7 +158,7 @@ def download(
     if name not in SOURCES:
         raise DownloadError(f"{name} is none of the corpora {', '.join(SOURCES)}.")
     source, title = SOURCES[name], READERS[name].title
-    target = Path("dataset") / title if target is None else Path(target).expanduser()
+    target = Path("dataset") / title if target is None else expanded(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         corpus = read_corpus(name, target)
         print(f"{target} is there already. To get {title} anew, remove it.")

@@ -21,6 +21,7 @@ from dataloader.feature_store import Rows, on_disk, open_rows, save_rows
 from dataloader.prosody import by_speaker, prosody
 from utils.config import Config, FeaturesConfig
 from utils.errors import UserError
+from utils.files import expanded
 from utils.progress import progress_bar, warn
 
 CACHE_VERSION = 2  # raise it when this code starts to compute other features from the same recordings
@@ -56,7 +57,7 @@ class MFCC(torch.nn.Module):
         self.register_buffer("dct", dct)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) → (batch, n_mfcc, frames), where frames = 1 + samples // hop_length.
+        """(batch, samples) → (batch, n_mfcc, frames), with FeaturesConfig.frames frames.
 
         No utterance's MFCCs depend on what it is batched with.
         """
@@ -123,7 +124,7 @@ def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Feat
         UserError: when an emotion of the corpus has no usable recording, or features that are to stay on disk
             cannot be written.
     """
-    cache = config.data.cache_dir / f"{corpus.name}-{cache_key(corpus.utterances, config)}.npz"
+    cache = expanded(config.data.cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, config)}.npz"
 
     def waveform(utterance: Utterance) -> list[np.ndarray]:
         return [condition(read_audio(utterance.path, config.features.sample_rate), config.features)]

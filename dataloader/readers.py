@@ -188,7 +188,7 @@ def _folder(root: Path, files: Sequence[Path]) -> Parse:
     top = root / first.pop() if root.is_file() and len(first) == 1 else root
 
     def parse(path: Path) -> Utterance | None:
-        parts = path.relative_to(top).with_suffix("").parts
+        parts = (*path.relative_to(top).parts[:-1], path.stem)
         if not 2 <= len(parts) <= 3:
             return None
         emotion = common_code(parts[-2]) or parts[-2].lower()

@@ -28,7 +28,7 @@ from utils.calibration import reliability
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically, write_json
+from utils.files import expanded, write_atomically, write_json
 from utils.metrics import History, scores
 from utils.plots import plot_confusion_matrix, plot_history, save_figure
 from utils.progress import warn
@@ -245,7 +245,7 @@ def recorded_test_set(
             "included, tells --all (in notebook_test.ipynb: EVERYTHING = True)."
         )
     data = config.data
-    if run.split.corpus == "demo" and data.root is None and data.demo_dir.exists():
+    if run.split.corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
         config = config.model_copy(update={"data": data.model_copy(update={"root": data.demo_dir})})
     return prepare_data(config, progress, run.split, subsets)
 

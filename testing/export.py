@@ -42,7 +42,7 @@ from testing.evaluate import describe_device, predict
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically
+from utils.files import expanded, write_atomically
 from utils.tables import Table
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
@@ -264,7 +264,7 @@ def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> li
     if recordings:
         return [read_audio(path, rate) for path in recordings]
     data, split = run.config.data, run.split
-    if split and split.corpus == "demo" and data.root is None and data.demo_dir.exists():
+    if split and split.corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
         data = data.model_copy(update={"root": data.demo_dir})
     corpus = find_corpus(data)
     if split and corpus.name != split.corpus:

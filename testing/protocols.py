@@ -67,7 +67,8 @@ def plan(
             for network in NETWORKS.values():
                 for training in (("model.aug=false",), ("model.aug=true", *augmented)):
                     which = f"data.protocol={protocol}", f"data.fold={fold}", f"train.seed={seed}"
-                    place = f"train.results_dir={json.dumps(Path(work).as_posix())}"
+                    where = json.dumps(Path(work).as_posix(), ensure_ascii=False)
+                    place = f"train.results_dir={where}"
                     settings = [*COMMON, *overrides, *network, *training, *which, place]
                     configs.append(load_config(config_path, settings))
     return configs

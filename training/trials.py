@@ -39,7 +39,7 @@ from training.train import fit
 from utils.comparison import with_effect
 from utils.config import KEYS, Config, PathText, Section, load_config, parse_yaml
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically
+from utils.files import expanded, write_atomically
 from utils.progress import progress_bar, warn
 from utils.runs import DEFAULT_CONFIG, flat, run_name
 
@@ -193,7 +193,7 @@ class TrialFolder:
     """
 
     def __init__(self, trial: Trial, runs: Sequence[Planned]):
-        results = Path(runs[0].config.train.results_dir)
+        results = expanded(runs[0].config.train.results_dir)
         name = f"{trial.name}_demo" if any(run.corpus == "demo" for run in runs) else trial.name
         self.path, self.results_file = results / name, results / f"{name}.json"
 
@@ -459,7 +459,7 @@ def _keys(grid: Mapping[str, Sequence]) -> set[str]:
 
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
 
 
 def listing(runs: Sequence[Planned], folder: TrialFolder) -> str:

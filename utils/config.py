@@ -31,8 +31,17 @@ class ConfigError(UserError):
     """A configuration that cannot be used. The message has one line for each thing that is wrong."""
 
 
+def _is_text(path: Path) -> Path:
+    """Raise a ValueError where no file can have that name: a NUL, or half a character, YAML's `"\\ud800"`."""
+    if b"\0" in str(path).encode("utf-8", "surrogateescape"):
+        raise ValueError("a NUL")
+    return path
+
+
 # A path is text in YAML, with forward slashes whatever the system that wrote it.
-PathText = Annotated[Path, Field(strict=False), PlainSerializer(Path.as_posix, when_used="json")]
+PathText = Annotated[
+    Path, Field(strict=False), AfterValidator(_is_text), PlainSerializer(Path.as_posix, when_used="json")
+]
 
 
 def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -129,8 +138,8 @@ class FeaturesConfig(Section):
 
     @property
     def frames(self) -> int:
-        """Frames of one utterance."""
-        return 1 + self.signal_length // self.hop_length
+        """Frames of one utterance; windows of odd length reach one sample less beyond its ends."""
+        return 1 + (self.signal_length - self.n_fft % 2) // self.hop_length
 
     @property
     def frame_seconds(self) -> float:
@@ -302,6 +311,8 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
             except ConfigError as error:
                 errors.append(f"override {override}: {error}")
                 continue
+            if isinstance(value, str) and " #" in text and text[0] not in "'\"":
+                value = text  # to YAML it would be a comment from there on
             if isinstance(values.setdefault(section, {}), dict):  # otherwise the file's own error follows
                 values[section][name] = value
                 origin[key] = f"override {override}"
@@ -373,6 +384,8 @@ def parse_yaml(text: str) -> Any:
         problem = "nested too deeply"
     except ValueError as error:  # a date that is none, say
         problem = str(error)
+    except (KeyError, IndexError, AttributeError, TypeError):
+        problem = "a tag (!!…) that does not fit its value"
     else:
         if count <= MOST_VALUES:
             return value

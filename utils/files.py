@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all, and JSON that tells whether it was changed since."""
+"""Files that are written whole or not at all, JSON that tells whether it was changed since, and paths."""
 
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,22 @@ from utils.errors import UserError
 
 CHECKSUM = "checksum"  # a key of our JSON files
 KIND = "crc32:"  # what its value begins with
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with its `~` or `~name` replaced by that home; left as it is where there is none.
+
+    Paths in a configuration are kept as they were written, and go through this where they are used.
+
+    Raises:
+        UserError: when it is one of another system: `C:\\…` would be a file of that name here.
+    """
+    if os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", str(path)):
+        raise UserError(
+            f"{path} is a path on Windows. Say where that is on this machine, such as data.root=… or "
+            "data.cache_dir=… behind the command."
+        )
+    return Path(os.path.expanduser(path))
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from utils.config import Config, ConfigError, load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
+from utils.files import expanded
 from utils.metrics import History, MetricsError, read_json
 from utils.progress import warn
 
@@ -60,7 +61,7 @@ def create_run_dir(config: Config, is_demo: bool) -> Path:
     Raises:
         UserError: when the results folder cannot be written.
     """
-    results = Path(config.train.results_dir)
+    results = expanded(config.train.results_dir)
     name = run_name(config, is_demo, datetime.now())
     for attempt in range(1, 1000):
         run_dir = results / (name if attempt == 1 else f"{name}_{attempt}")
@@ -157,7 +158,7 @@ def existing_run_dir(run_dir: str | Path) -> Path:
     Raises:
         UserError: when it is not there, or holds neither weights nor metrics.
     """
-    run_dir = Path(run_dir)
+    run_dir = expanded(run_dir)
     if not run_dir.is_dir():
         siblings = sorted(path.name for path in run_dir.parent.glob("*") if _is_run(path))
         there = f"; {run_dir.parent} holds {_some(siblings)}" if siblings else ""
@@ -173,7 +174,7 @@ def existing_run_dir(run_dir: str | Path) -> Path:
 def list_runs(results_dir: str | Path) -> list[Run]:
     """All runs in a results folder, in the order of their names; damaged ones are left out with a warning."""
     found = []
-    for path in sorted(Path(results_dir).glob("*")):
+    for path in sorted(expanded(results_dir).glob("*")):
         if _is_run(path):
             try:
                 found.append(read_run(path))
@@ -188,7 +189,7 @@ def newest_run(results_dir: str | Path) -> Path:
     Raises:
         UserError: when there is none.
     """
-    weights = list(Path(results_dir).glob(f"*/{MODEL_FILE}"))
+    weights = list(expanded(results_dir).glob(f"*/{MODEL_FILE}"))
     if not weights:
         raise UserError(
             f"{results_dir} holds no run with weights ({MODEL_FILE}) yet: train one, with "
@@ -265,7 +266,7 @@ def read_parameters(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if printed.keys() != {"train", "model"}:
         return load_config(path, overrides)
     recorded = [
-        f"{section}.{key}={json.dumps(value, default=str)}"
+        f"{section}.{key}={json.dumps(value, default=str, ensure_ascii=False)}"
         for section, values in printed.items()
         for key, value in values.items()
     ]
@@ -329,7 +330,7 @@ def config_from_name(run_dir: Path, overrides: Sequence[str], published: bool) -
             f"the call tells {', '.join(missing)}. Give the directory the name that it had (CkTIM, CkkTIM or "
             f"TIM, then _aug where it was trained so), and {', '.join(FALLBACK_KEYS)} as key=value."
         )
-    by_name = [f"{key}={json.dumps(value)}" for key, value in told.items()]
+    by_name = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in told.items()]
     config = load_config(PUBLISHED_CONFIG if published else DEFAULT_CONFIG, [*by_name, *overrides])
     check_agreement(run_dir, {"its name": told, "the call": flat(config)})
     return config

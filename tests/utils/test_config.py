@@ -111,6 +111,7 @@ def test_frames():
     assert FeaturesConfig().frames == 188
     assert FeaturesConfig(signal_length=512).frames == 2
     assert FeaturesConfig(signal_length=511).frames == 1
+    assert FeaturesConfig(signal_length=512, n_fft=2047).frames == 1
 
 
 def test_names_of_the_network():
@@ -168,6 +169,11 @@ def test_overrides(load):
     assert config.model.ck is False
     assert config.data.root == Path("a folder/EMOVO=1.zip")
     assert config.train.optimizer == "adamw"
+
+
+def test_a_path_may_hold_what_is_a_comment_to_yaml(load):
+    assert load("data: {}", "data.root=my corpus #2").data.root == Path("my corpus #2")
+    assert load("data: {}", "data.root='quoted #3' # and a comment").data.root == Path("quoted #3")
 
 
 def test_an_override_of_nothing_is_null(load):
@@ -237,6 +243,8 @@ ROOT = "text or a mapping of corpora to such text or null"
         ("data: {root: 2024}", f"data.root = 2024: must be {ROOT}"),
         ("data: {corpus: [emodb], root: {emo: x}}", f'data.root = "emo": must be {ROOT}'),
         ("data: {cache_dir: [a, b]}", "data.cache_dir = a list: must be text"),
+        (r'data: {cache_dir: "a\0b"}', r'data.cache_dir = "a\u0000b": must be text'),
+        (r'data: {cache_dir: "\ud800"}', 'data.cache_dir = "\ud800": must be text'),
         ("train: {patience: {a: 1}}", "train.patience = a mapping: must be a whole number, at least 0"),
         ("train: 5", "train = 5: must be a section of keys"),
         ("train: [1]", "train = a list: must be a section of keys"),
@@ -358,6 +366,8 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
         ),
         ("train: {seed: \x01}", "unacceptable character #x0001"),
         ("train: {seed: 2024-99-99}", "month must be in 1..12"),
+        ("train: {seed: !!bool x}", "a tag (!!…) that does not fit its value"),
+        ("train: {seed: !!timestamp x}", "a tag (!!…) that does not fit its value"),
         ("[" * 2_000, "nested too deeply"),
         ("? [a]\n: 1", "line 1, column 3: while constructing a mapping, found unhashable key"),
     ],
@@ -488,6 +498,41 @@ def test_a_saved_config_loads_as_it_was(tmp_path_factory, values):
     path = tmp_path_factory.getbasetemp() / "saved.yaml"
     save_config(config, path)
     assert load_config(path) == config
+
+
+# What is special to YAML, to this configuration, or to both.
+PIECES = [*SECTIONS, *(key.split(".")[1] for key in KEYS), *TEXTS, *"[]{}:,-?|>&*!%@`'\"#\n\t =."]
+PIECES += [": ", "- ", "\n  ", "&a", "*a", "<<: ", "\\ud800", "\\0", "---", "...", "%YAML 9.9", "\ufeff"]
+PIECES += ["!!bool x", "!!int ''", "!!float a", "!!set {}", "!!binary é", "!!python/name:os.x"]
+PIECES += ["!!timestamp x", "1e999", "-1", "0x1F", "1:30", ".nan", "1" * 5_000]
+snippets = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=12).map("".join)
+
+
+@settings(deadline=None, max_examples=300)
+@given(override=st.tuples(st.sampled_from(sorted(KEYS)) | snippets, st.just("=") | st.just(""), snippets))
+def test_an_override_is_taken_or_refused_by_name(tmp_path_factory, override):
+    path = tmp_path_factory.getbasetemp() / "empty.yaml"
+    path.write_text("train:\n", encoding="utf-8")
+    key, *rest = override
+    try:
+        config = load_config(path, ["".join(override)])
+    except ConfigError as error:
+        assert key in str(error)
+    else:
+        assert key.strip() in KEYS and rest[0] == "="
+        save_config(config, path)
+        assert load_config(path) == config
+
+
+@settings(deadline=None, max_examples=300)
+@given(text=snippets | st.tuples(st.sampled_from(sorted(SECTIONS)), snippets).map(": ".join))
+def test_any_text_is_a_configuration_or_refused_with_its_file(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    try:
+        assert isinstance(load_config(path), Config)
+    except ConfigError as error:
+        assert str(error).startswith(str(path))
 
 
 def test_a_saved_config_is_plain_yaml_in_the_order_of_config_yaml(tmp_path, repository):
