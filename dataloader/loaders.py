@@ -79,9 +79,21 @@ def prepare_data(
     if split is None:
         split = draw_split(features.utterances, config.data, config.train.seed, corpus.name)
     else:
+        split = _as_named(split, {utterance.name for utterance in corpus.utterances})
         _check_recorded(split, subsets, corpus, features)
     check_left_out(split, corpus.utterances)
     return Data(corpus, features, split)
+
+
+def _as_named(split: Split, names: set[str]) -> Split:
+    """A recorded split with the corpus's names, where it has them with Windows's separators or a folder."""
+
+    def known(name: str) -> str:
+        with_slashes = name.replace("\\", "/")
+        choices = (name, with_slashes, with_slashes.rpartition("/")[2])
+        return next((choice for choice in choices if choice in names), name)
+
+    return replace(split, **{subset: tuple(map(known, getattr(split, subset))) for subset in SUBSETS})
 
 
 def _check_recorded(split: Split, subsets: Sequence[str], corpus: Corpus, features: Features) -> None:

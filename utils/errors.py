@@ -1,5 +1,6 @@
 """The one base class of every error that a user can cause and cure."""
 
+import io
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -17,10 +18,13 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
     """Decorate a command's main(): a UserError ends it with one `error: …` line and exit status 2.
 
     Ctrl-C, where the command has nothing of its own to do then, ends it with a line and the usual status 130.
+    What the terminal, or the file that the output goes to, has no letters for is printed as `\\u2026`.
     """
 
     @wraps(main)
     def wrapper(*args, **kwargs) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             main(*args, **kwargs)
         except UserError as error:

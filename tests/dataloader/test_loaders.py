@@ -55,6 +55,16 @@ def test_the_split_is_that_of_the_seed_and_records_the_corpus(config, data):
     assert other.split.seed == 1
 
 
+def test_a_split_recorded_with_folders_and_separators_of_windows_is_applied(config, data):
+    recorded = replace(
+        data.split, **{part: tuple(f"f1\\{n}" for n in getattr(data.split, part)) for part in SUBSETS}
+    )
+    assert prepare_data(config, progress=False, split=recorded).split == data.split
+    lost = replace(recorded, test=("f1\\dis-f1-b9", *recorded.test))
+    with pytest.raises(UserError, match=r"f1\\dis-f1-b9 \(test: not found\)"):
+        prepare_data(config, progress=False, split=lost)
+
+
 def test_warnings_about_the_corpus_are_shown(config, capsys):
     prepare_data(config, progress=False)
     assert "utterances are missing" in capsys.readouterr().err
