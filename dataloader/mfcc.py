@@ -18,7 +18,7 @@ import torchaudio
 from dataloader.audio import AudioError, condition, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
 from dataloader.feature_store import Rows, on_disk, open_rows, save_rows
-from dataloader.prosody import by_speaker, prosody
+from dataloader.prosody import by_speaker, check_prosody, prosody
 from utils.config import Config, FeaturesConfig
 from utils.errors import UserError
 from utils.files import expanded
@@ -77,11 +77,16 @@ class Extractor(MFCC):
 
     Args:
         config: `features` and `model.num_features` are used.
+
+    Raises:
+        UserError: when prosody cannot be had with these windows, or at this sample rate.
     """
 
     def __init__(self, config: Config):
         super().__init__(config.features, config.n_mfcc)
         self.settings = config.features
+        if self.settings.prosody:
+            check_prosody(self.settings)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) → (batch, num_features, frames)."""

@@ -12,11 +12,28 @@ import torch
 from torch import Tensor
 
 from utils.config import PROSODY, FeaturesConfig
+from utils.errors import UserError
 
 PITCH_RANGE = 65.0, 600.0  # Hz: of adults' speaking voices, excited ones included
 VOICED = 0.6  # correlation with the signal one period later, from which a frame is voiced
 SPEECH_RANGE = 35.0  # dB below the loudest frame, down to which a frame is speech
 STEEPEST = 0.3  # of log pitch from frame to frame; faster changes are errors of the pitch tracker
+
+
+def check_prosody(features: FeaturesConfig) -> None:
+    """Raise a UserError where the windows are too short for the lowest pitch, or the rate for the highest."""
+    lowest, highest = PITCH_RANGE
+    rate, least = features.sample_rate, int(features.sample_rate / lowest) + 2
+    if features.n_fft < least:
+        raise UserError(
+            f"features.n_fft = {features.n_fft}: features.prosody needs at least {least}, a period of "
+            f"{lowest:g} Hz at features.sample_rate = {rate}."
+        )
+    if rate < 2 * highest:
+        raise UserError(
+            f"features.sample_rate = {rate}: features.prosody needs at least {2 * highest:g}, twice the "
+            "highest pitch."
+        )
 
 
 def prosody(waveform: np.ndarray, features: FeaturesConfig) -> Tensor:

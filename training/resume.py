@@ -19,7 +19,7 @@ from dataloader.splits import load_split
 from utils import runs
 from utils.config import Config
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import expanded, write_atomically
 from utils.metrics import History
 from utils.tensors import TensorsError, read_tensors
 
@@ -167,7 +167,7 @@ def unfinished_run(config: Config) -> Path | None:
 
     One that another process is training at the moment does not count.
     """
-    places = list(Path(config.train.results_dir).glob(f"*/{runs.RESUME_FILE}"))
+    places = list(expanded(config.train.results_dir).glob(f"*/{runs.RESUME_FILE}"))
     for path in sorted(places, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             recorded = runs.read_parameters(path.with_name(runs.PARAMETERS_FILE))

@@ -1,14 +1,16 @@
 """Prosody of signals whose pitch, level and voicing are known, and features by speaker."""
 
+import re
 from dataclasses import replace
 
+import librosa
 import numpy as np
 import pytest
 import torch
 
 from dataloader.loaders import make_training_loader, prepare_data
 from dataloader.mfcc import Extractor, cache_key
-from dataloader.prosody import by_speaker, prosody
+from dataloader.prosody import by_speaker, check_prosody, prosody
 from utils.config import PROSODY, Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.errors import UserError
 
@@ -129,3 +131,22 @@ def test_another_librosa_means_other_prosody(config, monkeypatch):
     monkeypatch.setattr("dataloader.mfcc.version", lambda name: "2" if name == "librosa" else "1")
     second = cache_key([], config), cache_key([], plain)
     assert len({before[0], first[0], second[0]}) == 3 and first[1] == second[1]
+
+
+@pytest.mark.filterwarnings("ignore:With fmin", "ignore:n_fft=")
+@pytest.mark.parametrize(
+    ("rate", "n_fft"), [(22_050, 341), (22_050, 340), (1_200, 20), (1_199, 64), (8_000, 125)]
+)
+@pytest.mark.parametrize("length", [1, 300, 9_000])
+def test_windows_that_are_long_enough_give_prosody_of_any_length_and_others_are_refused(rate, n_fft, length):
+    features = FeaturesConfig(sample_rate=rate, n_fft=n_fft, hop_length=100, signal_length=length)
+    waveform = np.random.default_rng(0).uniform(-1, 1, length).astype(np.float32)
+    try:
+        check_prosody(features)
+    except UserError as error:
+        assert re.search("features.(n_fft|sample_rate) = .*needs at least", str(error))
+        with pytest.raises(librosa.util.exceptions.ParameterError):
+            prosody(waveform, features)
+    else:
+        rows = prosody(waveform, features)
+        assert rows.shape == (8, features.frames) and rows.isfinite().all()
