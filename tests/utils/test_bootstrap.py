@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix as sklearn_matrix
 
@@ -12,6 +12,7 @@ from utils.metrics import scores
 answers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(answers)
 def test_scores_of_a_matrix_are_those_of_its_predictions(pairs):
     targets, predictions = np.array(pairs).T

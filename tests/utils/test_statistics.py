@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -24,6 +24,7 @@ def test_an_interval_worked_out_by_hand():
     assert (summary.low, summary.high) == (pytest.approx(0.74 - half), pytest.approx(0.74 + half))
 
 
+@settings(deadline=None)
 @given(shares)
 def test_the_interval_is_scipys(values):
     summary = summarise(values)
@@ -64,6 +65,7 @@ def test_without_ties_it_is_scipys_exact_test():
         assert lesser == pytest.approx(expected.statistic)
 
 
+@settings(deadline=None)
 @given(shares, st.randoms())
 def test_with_ties_it_counts_all_signs(first, random):
     """Accuracies are multiples of 1 / 112, so differences are often tied: all ways to set signs are tried."""
@@ -82,6 +84,7 @@ def test_with_ties_it_counts_all_signs(first, random):
     assert comparison.p >= comparison.least_p - 1e-12
 
 
+@settings(deadline=None)
 @given(shares, st.randoms())
 def test_the_other_way_round_only_the_signs_change(first, random):
     second = random.sample(first, len(first))
