@@ -6,7 +6,7 @@ VENV   := .venv/bin/python
 # The environment's own Jupyter kernel, not one that the user has installed elsewhere under the same name.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help train test test-slow lab notebooks clean
+.PHONY: help train test test-slow coverage lab notebooks clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ test: .venv/.installed-dev  ## run the linters and the tests
 test-slow: .venv/.installed-dev  ## run the tests that take minutes: faults, fuzzing, memory
 	$(VENV) -m pytest -m slow
 
+coverage: .venv/.installed-dev  ## run the tests and show which lines they do not reach
+	$(VENV) -m pytest --cov --cov-report=term-missing:skip-covered
+
 lab: .venv/.installed  ## open the notebooks in JupyterLab
 	$(VENV) -m jupyter lab notebook_train.ipynb
 
@@ -30,7 +33,7 @@ notebooks: .venv/.installed  ## run all notebooks and keep their outputs in them
 		notebook_train.ipynb notebook_test.ipynb notebook_results.ipynb
 
 clean:  ## delete the environment and caches; corpora and runs stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made once, and brought up to date when the requirements change. `.unfinished` lies in it while

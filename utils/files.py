@@ -1,17 +1,20 @@
 """Files that are written whole or not at all, JSON that tells whether it was changed since, and paths."""
 
+import glob
 import json
 import os
 import re
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from utils.errors import UserError
 
+ABANDONED = 3600  # seconds after which nobody writes to a temporary file any more
 CHECKSUM = "checksum"  # a key of our JSON files
 KIND = "crc32:"  # what its value begins with
 
@@ -50,6 +53,8 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
 def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write to that becomes `path` once the `with` block is done; until then nobody sees it.
 
+    The temporary file of a process that is killed meanwhile is removed by a later writing of `path`.
+
     Raises:
         UserError: when the folder cannot be written or the disk is full.
     """
@@ -64,6 +69,7 @@ def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
+        _remove_abandoned(path)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
@@ -111,6 +117,14 @@ def without_checksum(content: Any) -> Any:
 def _checksum(content: dict[str, Any]) -> str:
     """Of the content, however it is laid out."""
     return f"{KIND}{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of writings of `path` that ended long ago without a word."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):  # another process may be faster
+            if time.time() - temporary.stat().st_mtime > ABANDONED:
+                temporary.unlink()
 
 
 def _umask() -> int:

@@ -30,6 +30,16 @@ def test_an_existing_file_is_replaced_whole(tmp_path):
     assert (tmp_path / "file").read_text() == "short"
 
 
+def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_not(tmp_path):
+    left, written, other = (tmp_path / name for name in (".file.a.tmp", ".file.b.tmp", ".file2.a.tmp"))
+    for path in (left, written, other):
+        path.write_text("half")
+    for path in (left, other):
+        os.utime(path, (0, 0))
+    write_atomically(tmp_path / "file", "whole")
+    assert names(tmp_path) == [".file.b.tmp", ".file2.a.tmp", "file"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
 def test_an_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch, error):
     write_atomically(tmp_path / "file", "old")
