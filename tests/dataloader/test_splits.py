@@ -141,7 +141,7 @@ def test_the_holdout_is_drawn_as_it_always_was():
 
 
 @pytest.mark.parametrize("protocol", FOLDS)
-@settings(max_examples=10)
+@settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), shuffler=st.randoms(use_true_random=False))
 def test_every_fold_is_a_partition_and_the_test_sets_are_one_too(protocol, seed, shuffler):
     corpus = utterances()
@@ -156,7 +156,7 @@ def test_every_fold_is_a_partition_and_the_test_sets_are_one_too(protocol, seed,
     assert drawn(corpus, protocol, 1, seed) == splits[1]
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(
     counts=st.lists(st.integers(8, 40), min_size=1, max_size=7),
     folds=st.integers(2, 8),
@@ -178,7 +178,7 @@ def test_k_folds_are_stratified(counts, folds, fraction):
 
 
 @pytest.mark.parametrize("protocol", WHOLE)
-@settings(max_examples=10)
+@settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), fraction=st.floats(0.01, 0.7))
 def test_what_is_left_out_is_in_one_subset_and_each_validates_equally_often(protocol, seed, fraction):
     corpus, folds = utterances(), FOLDS[protocol]
