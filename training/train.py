@@ -36,7 +36,7 @@ from utils import distributed, runs
 from utils.config import Config, load_config, save_config
 from utils.device import pick_device
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically, write_json
+from utils.files import expanded, write_atomically, write_json
 from utils.memory import keep_freed_memory
 from utils.metrics import History, keep_whole_epochs, scores
 from utils.plots import plot_history, save_figure
@@ -303,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     resumed = [value for value in options.overrides if value.startswith("resume=")]
     overrides = [value for value in options.overrides if value not in resumed]
-    run_dir = Path(resumed[-1].removeprefix("resume=")).expanduser() if resumed else None
+    run_dir = expanded(resumed[-1].removeprefix("resume=")) if resumed else None
     config = configuration_of(run_dir, overrides) if run_dir else load_config(options.config, overrides)
     with distributed.joined(config.train.device):
         with distributed.first_before_others():
