@@ -12,10 +12,12 @@ import torch
 from dataloader.mfcc import load_features
 from dataloader.splits import load_split
 from testing.calibration import load_calibration
-from testing.checkpoint import read_state
+from testing.checkpoint import load_run, read_state
+from training.resume import Progress, save_state
 from utils.errors import UserError
 from utils.metrics import History, read_json
 from utils.runs import list_runs, read_emotions, read_run, read_test_metrics
+from utils.tensors import read_tensors
 
 FEW, MANY = 30, 400  # cases of each kind of file, in `make test` and in `make test-slow`
 
@@ -58,6 +60,12 @@ def weights(path: Path) -> dict[str, list]:
     return {name: tensor.tolist() for name, tensor in read_state(path).items()}
 
 
+def state(path: Path) -> list:
+    content = read_tensors(path)
+    weights = {name: tensor.tolist() for name, tensor in content.pop("model").items()}
+    return [weights, content.pop("random")["cpu"].tolist(), content]
+
+
 READERS: dict[str, Callable[[Path], object]] = {
     "model.pt": weights,
     "training_metrics.json": history,
@@ -67,6 +75,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "emotions.json": lambda path: read_emotions(path.parent),
     "calibration.json": lambda path: asdict(load_calibration(path.parent)),
     "standardisation.json": read_json,
+    "resume.pt": state,
 }
 
 
@@ -88,8 +97,11 @@ def assert_same_or_named(path: Path, count: int) -> int:
 
 @pytest.fixture
 def run_dir(finished, tmp_path) -> Path:
-    """A copy of the finished run."""
-    return Path(shutil.copytree(finished, tmp_path / "results" / finished.name))
+    """A copy of the finished run, with what it would have kept had it been stopped before its end."""
+    run_dir = Path(shutil.copytree(finished, tmp_path / "results" / finished.name))
+    histories = (History.load(run_dir / f"{part}_metrics.json") for part in ("training", "validation"))
+    save_state(run_dir, Progress(*histories), model=load_run(run_dir).model)
+    return run_dir
 
 
 @pytest.mark.parametrize("name", READERS)
