@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def fill(config: Config) -> None:
 @pytest.mark.parametrize("storage", ["memory", "disk"])
 def test_a_process_that_is_killed_leaves_no_wrong_cache(tmp_path, kills, storage):
     rng = np.random.default_rng(0)
-    for number in range(70):
+    for number in range(140):
         folder = tmp_path / "recordings" / EMOTIONS[number % 7]
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / f"{number}.wav", rng.uniform(-0.3, 0.3, 22_050), 22_050, subtype="PCM_16")
@@ -43,12 +44,18 @@ def test_a_process_that_is_killed_leaves_no_wrong_cache(tmp_path, kills, storage
     wanted = load_features(corpus, undisturbed, progress=False)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dataloader.mfcc"])
+    for number in range(2):  # the first process waits for what all of them import
+        started = time.monotonic()
+        process = context.Process(target=fill, args=(settings(tmp_path / f"whole {number}"),))
+        process.start()
+        process.join()
+        seconds = time.monotonic() - started
     moments, killed = random.Random(5), 0
     for number in range(kills):
         config = settings(tmp_path / f"cache {number}")
         process = context.Process(target=fill, args=(config,))
         process.start()
-        process.join(moments.uniform(0.05, 1.0))
+        process.join(moments.uniform(0, seconds))
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             killed += 1

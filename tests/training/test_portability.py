@@ -20,7 +20,8 @@ from training.train import fit
 from training.train import main as train_command
 from utils.config import load_config
 from utils.errors import UserError
-from utils.files import expanded
+from utils.files import expanded, write_json
+from utils.metrics import read_json
 
 TINY = [
     "features.signal_length=8192",
@@ -176,10 +177,10 @@ def test_a_run_from_windows_is_evaluated(trained):
     evaluate(run_dir, progress=False)
     expected = results_of(run_dir)["confusion_matrix"]
 
-    split = json.loads((run_dir / "split.json").read_text(encoding="utf-8"))
+    split = read_json(run_dir / "split.json")
     for subset in ("train", "validation", "test"):
         split[subset] = [name.replace("/", "\\") for name in split[subset]]
-    (run_dir / "split.json").write_text(json.dumps(split), encoding="utf-8")
+    write_json(run_dir / "split.json", split)
     parameters = (run_dir / "parameters.txt").read_text(encoding="utf-8")
     parameters = re.sub(r"  root: .*", lambda _: r"  root: C:\corpora\mine", parameters)
     parameters = re.sub(r"  cache_dir: .*", "  cache_dir: D:/cache", parameters)
