@@ -130,13 +130,18 @@ def train_in_process(config: Config, data: Data, run_dir: Path) -> None:
     fit(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
 
 
-def killed_until_done(config: Config, data: Data, run_dir: Path, rng: random.Random) -> int:
-    """Train in processes that are killed at random moments, the sixth at the latest not; how many were."""
+def killed_until_done(config: Config, data: Data, run_dir: Path, rng: random.Random) -> tuple[int, int]:
+    """Train in processes that are killed at random moments, the sixth at the latest not.
+
+    Returns:
+        How many were killed, and how many went on from where another had come.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.train"])
     run_dir.mkdir(parents=True)
-    killed = 0
+    killed = resumed = 0
     for attempt in range(6):
+        resumed += (run_dir / "resume.pt").exists()
         process = context.Process(target=train_in_process, args=(config, data, run_dir))
         process.start()
         process.join(None if attempt == 5 else rng.uniform(0.3, 1.5))
@@ -147,7 +152,7 @@ def killed_until_done(config: Config, data: Data, run_dir: Path, rng: random.Ran
         else:
             assert process.exitcode == 0
             break
-    return killed
+    return killed, resumed
 
 
 def check_killed_runs(settings, data, runs: int) -> None:
@@ -155,20 +160,21 @@ def check_killed_runs(settings, data, runs: int) -> None:
     torch.set_num_threads(1)
     rng = random.Random(7)
     kinds = list(KINDS)
-    killed = 0
+    killed = resumed = 0
     try:
         wanted = {kind: outcome(fit(settings(kind), data, progress=False)) for kind in kinds[:runs]}
         for number in range(runs):
             kind = kinds[number % len(kinds)]
             run_dir = settings(kind).train.results_dir / f"killed {number}"
-            killed += killed_until_done(settings(kind), data, run_dir, rng)
+            counts = killed_until_done(settings(kind), data, run_dir, rng)
+            killed, resumed = killed + counts[0], resumed + counts[1]
             told = outcome(run_dir)
             told["files"] = [name for name in told["files"] if not name.endswith((".tmp", ".lock"))]
             assert told == wanted[kind], f"{kind}, run {number}"
     finally:
         torch.set_num_threads(threads)
-    print(f"{runs} trainings, {killed} processes killed")
-    assert killed >= runs / 2
+    print(f"{runs} trainings, {killed} processes killed, {resumed} went on")
+    assert killed >= runs / 2 and resumed >= runs / 2
 
 
 needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
