@@ -1,5 +1,6 @@
 """Fixtures that several test packages share."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -12,6 +13,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def bars_as_in_a_terminal(monkeypatch):
     """Executing a notebook sets this for its process; no other test is to see it."""
     monkeypatch.delenv("CKTIM_PROGRESS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """For `.Process` and `.Event`: processes that begin with all imported, and none of our threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.train"])
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -168,6 +168,10 @@ def _fit_epochs(
         disable=not progress,
     )
     for epoch in bar:
+        if settings.early_stopping and epoch - 1 - done.best_epoch >= settings.early_stopping_patience:
+            bar.close()
+            print(f"Stopped early: the validation loss has not improved since epoch {done.best_epoch + 1}.")
+            return
         started = time.perf_counter()
         learning_rate = optimizer.param_groups[0]["lr"]
         try:
@@ -199,10 +203,6 @@ def _fit_epochs(
             f"loss {train_row['loss']:.2f}, {train_row['accuracy']:.0%} right · "
             f"validation {validation_row['loss']:.2f}, {validation_row['accuracy']:.0%}"
         )
-        if settings.early_stopping and epoch - done.best_epoch >= settings.early_stopping_patience:
-            bar.close()
-            print(f"Stopped early: the validation loss has not improved since epoch {done.best_epoch + 1}.")
-            return
 
 
 def run_epoch(

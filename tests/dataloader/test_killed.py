@@ -20,15 +20,16 @@ from utils.emotions import EMOTIONS
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
 
 
-def fill(config: Config) -> None:
+def fill(config: Config, begun) -> None:
     """What the processes do that are killed."""
     torch.set_num_threads(1)
+    begun.set()
     load_features(find_corpus(config.data), config, progress=False)
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("storage", ["memory", "disk"])
-def test_a_process_that_is_killed_leaves_no_wrong_cache(tmp_path, kills, storage):
+def test_a_process_that_is_killed_leaves_no_wrong_cache(processes, tmp_path, kills, storage):
     rng = np.random.default_rng(0)
     for number in range(140):
         folder = tmp_path / "recordings" / EMOTIONS[number % 7]
@@ -42,24 +43,25 @@ def test_a_process_that_is_killed_leaves_no_wrong_cache(tmp_path, kills, storage
     undisturbed = settings(tmp_path / "undisturbed")
     corpus = find_corpus(undisturbed.data)
     wanted = load_features(corpus, undisturbed, progress=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dataloader.mfcc"])
-    for number in range(2):  # the first process waits for what all of them import
-        started = time.monotonic()
-        process = context.Process(target=fill, args=(settings(tmp_path / f"whole {number}"),))
+
+    def begin(config: Config) -> multiprocessing.Process:
+        begun = processes.Event()
+        process = processes.Process(target=fill, args=(config, begun))
         process.start()
-        process.join()
-        seconds = time.monotonic() - started
+        assert begun.wait(60)
+        return process
+
+    process, started = begin(settings(tmp_path / "whole")), time.monotonic()
+    process.join()
+    seconds = time.monotonic() - started
     moments, killed = random.Random(5), 0
     for number in range(kills):
         config = settings(tmp_path / f"cache {number}")
-        process = context.Process(target=fill, args=(config,))
-        process.start()
+        process = begin(config)
         process.join(moments.uniform(0, seconds))
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            killed += 1
+        process.kill()
         process.join()
+        killed += process.exitcode == -signal.SIGKILL
         features = load_features(corpus, config, progress=False)
         assert torch.equal(features.x[:], wanted.x[:])
         assert features.utterances == wanted.utterances and features.skipped == wanted.skipped

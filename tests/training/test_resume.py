@@ -23,6 +23,7 @@ from utils.errors import UserError
 from utils.metrics import History
 
 EPOCHS = 3
+MANY_EPOCHS = 30  # so that most of the time goes into them
 
 # Settings under which an epoch depends on what came before in different ways.
 KINDS = {
@@ -48,9 +49,9 @@ class PowerCut(BaseException):
 def settings(config):
     """Build a configuration of one of KINDS."""
 
-    def build(kind: str) -> Config:
+    def build(kind: str, epochs: int = EPOCHS) -> Config:
         parts = KINDS[kind]
-        built = config(train={"num_epochs": EPOCHS, **parts.get("train", {})}, model=parts.get("model", {}))
+        built = config(train={"num_epochs": epochs, **parts.get("train", {})}, model=parts.get("model", {}))
         return built.model_copy(update={"augment": built.augment.model_copy(update=parts.get("augment", {}))})
 
     return build
@@ -88,7 +89,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(settings, data, monk
     assert outcome(run_dir) == undisturbed
 
 
-@pytest.mark.parametrize("kind", list(KINDS)[:2])
+@pytest.mark.parametrize("kind", ["one cycle, last epoch", "plateau, best epoch", "early stopping"])
 def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeypatch, kind):
     undisturbed = outcome(fit(settings(kind), data, progress=False))
     replace, writes = os.replace, []
@@ -99,7 +100,11 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
 
     monkeypatch.setattr(files.os, "replace", counting)
     fit(settings(kind), data, progress=False)
-    assert writes.count("resume.pt") == EPOCHS and "model.pt" in writes and "loss_acc.png" in writes
+    assert (
+        writes.count("resume.pt") == len(undisturbed["training"]["epoch"])
+        and "model.pt" in writes
+        and "loss_acc.png" in writes
+    )
 
     for cut in range(len(writes)):
         run_dir = settings(kind).train.results_dir / f"cut {cut}"
@@ -124,71 +129,66 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
 # ------------------------------------------------------------------------------------------------- SIGKILL
 
 
-def train_in_process(config: Config, data: Data, run_dir: Path) -> None:
+def train_in_process(config: Config, data: Data, run_dir: Path, begun) -> None:
     """What the processes do that are killed."""
     torch.set_num_threads(1)
+    begun.set()
     fit(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
 
 
-def killed_until_done(config: Config, data: Data, run_dir: Path, rng: random.Random) -> tuple[int, int]:
-    """Train in processes that are killed at random moments, the sixth at the latest not.
+def check_killed_runs(processes, settings, data, runs: int) -> None:
+    """Trainings in processes of which each is killed at a random moment, but for the sixth of a training."""
 
-    Returns:
-        How many were killed, and how many went on from where another had come.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.train"])
-    run_dir.mkdir(parents=True)
-    killed = resumed = 0
-    for attempt in range(6):
-        resumed += (run_dir / "resume.pt").exists()
-        process = context.Process(target=train_in_process, args=(config, data, run_dir))
+    def begin(config: Config, run_dir: Path) -> multiprocessing.Process:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        begun = processes.Event()
+        process = processes.Process(target=train_in_process, args=(config, data, run_dir, begun))
         process.start()
-        process.join(None if attempt == 5 else rng.uniform(0.3, 1.5))
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
+        assert begun.wait(60)
+        return process
+
+    def undisturbed(kind: str) -> tuple[dict, float]:
+        run_dir = settings(kind, MANY_EPOCHS).train.results_dir / f"undisturbed {kind}"
+        process, started = begin(settings(kind, MANY_EPOCHS), run_dir), time.monotonic()
+        process.join()
+        return outcome(run_dir), time.monotonic() - started
+
+    kinds = list(KINDS)[:runs]
+    wanted = {kind: undisturbed(kind) for kind in kinds}
+    moments, killed, resumed = random.Random(7), 0, 0
+    for number in range(runs):
+        kind = kinds[number % len(kinds)]
+        expected, seconds = wanted[kind]
+        run_dir = settings(kind, MANY_EPOCHS).train.results_dir / f"killed {number}"
+        for attempt in range(6):
+            resumed += (run_dir / "resume.pt").exists()
+            process = begin(settings(kind, MANY_EPOCHS), run_dir)
+            process.join(None if attempt == 5 else moments.uniform(0, seconds))
+            process.kill()
             process.join()
+            if process.exitcode != -signal.SIGKILL:
+                assert process.exitcode == 0
+                break
             killed += 1
-        else:
-            assert process.exitcode == 0
-            break
-    return killed, resumed
-
-
-def check_killed_runs(settings, data, runs: int) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    rng = random.Random(7)
-    kinds = list(KINDS)
-    killed = resumed = 0
-    try:
-        wanted = {kind: outcome(fit(settings(kind), data, progress=False)) for kind in kinds[:runs]}
-        for number in range(runs):
-            kind = kinds[number % len(kinds)]
-            run_dir = settings(kind).train.results_dir / f"killed {number}"
-            counts = killed_until_done(settings(kind), data, run_dir, rng)
-            killed, resumed = killed + counts[0], resumed + counts[1]
-            told = outcome(run_dir)
-            told["files"] = [name for name in told["files"] if not name.endswith((".tmp", ".lock"))]
-            assert told == wanted[kind], f"{kind}, run {number}"
-    finally:
-        torch.set_num_threads(threads)
-    print(f"{runs} trainings, {killed} processes killed, {resumed} went on")
-    assert killed >= runs / 2 and resumed >= runs / 2
+        told = outcome(run_dir)
+        told["files"] = [name for name in told["files"] if not name.endswith((".tmp", ".lock"))]
+        assert told == expected, f"{kind}, run {number}"
+    print(f"{runs} trainings, {killed} processes killed, {resumed} went on from where another had come")
+    assert killed >= runs and resumed >= runs / 2
 
 
 needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
 
 
 @needs_sigkill
-def test_a_training_that_is_killed_ends_as_an_undisturbed_one(settings, data):
-    check_killed_runs(settings, data, 2)
+def test_a_training_that_is_killed_ends_as_an_undisturbed_one(processes, settings, data):
+    check_killed_runs(processes, settings, data, 2)
 
 
 @needs_sigkill
 @pytest.mark.slow
-def test_many_trainings_that_are_killed_end_as_undisturbed_ones(settings, data):
-    check_killed_runs(settings, data, 24)
+def test_many_trainings_that_are_killed_end_as_undisturbed_ones(processes, settings, data):
+    check_killed_runs(processes, settings, data, 24)
 
 
 @needs_sigkill
@@ -295,11 +295,10 @@ def test_other_data_are_refused(stopped, data):
     fit(settings, data, run_dir, progress=False, resume=True)
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(stopped, data):
+def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):
     run_dir, settings = stopped
-    context = multiprocessing.get_context("forkserver")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(run_dir, ready, done))
+    ready, done = processes.Event(), processes.Event()
+    process = processes.Process(target=hold, args=(run_dir, ready, done))
     process.start()
     assert ready.wait(60)
     try:
