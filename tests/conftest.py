@@ -4,7 +4,12 @@ import multiprocessing
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+
+from dataloader.corpora import EMOVO_NAMES
+from utils.emotions import EMOTIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -46,3 +51,16 @@ def emovo_original_root() -> Path:
     if not root.exists():
         pytest.skip("EMOVO's original files are not on disk")
     return root.resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny_emovo(tmp_path_factory) -> Path:
+    """A folder in EMOVO's layout, not to be changed: one speaker's 98 short sounds, a pitch an emotion."""
+    root = tmp_path_factory.mktemp("tiny") / "EMOVO"
+    (root / "f1").mkdir(parents=True)
+    for number, name in enumerate(name for name in EMOVO_NAMES if "-f1-" in name):
+        rng = np.random.default_rng(number)
+        frequency = 300 * 1.3 ** EMOTIONS.index(name[:3]) * rng.uniform(0.9, 1.1)  # Hz
+        wave = np.sin(2 * np.pi * frequency * np.arange(4_000) / 22_050) + 0.5 * rng.standard_normal(4_000)
+        soundfile.write(root / "f1" / f"{name}.wav", 0.3 * wave, 22_050)
+    return root

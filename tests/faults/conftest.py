@@ -2,37 +2,20 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from dataloader.corpora import EMOVO_NAMES
 from dataloader.loaders import Data, prepare_data
 from testing.calibration import calibrate
 from testing.evaluate import evaluate
 from training.train import fit
 from utils.config import Config, load_config
-from utils.emotions import EMOTIONS
 
 
 @pytest.fixture(scope="session")
-def corpus_root(tmp_path_factory) -> Path:
-    """A folder in EMOVO's layout, not to be changed: one speaker's 98 short sounds, a pitch an emotion."""
-    root = tmp_path_factory.mktemp("faults") / "EMOVO"
-    (root / "f1").mkdir(parents=True)
-    for number, name in enumerate(name for name in EMOVO_NAMES if "-f1-" in name):
-        rng = np.random.default_rng(number)
-        step = 0.08 * 1.3 ** EMOTIONS.index(name[:3]) * rng.uniform(0.9, 1.1)  # radians
-        wave = np.sin(step * np.arange(4_000)) + 0.5 * rng.standard_normal(4_000)
-        soundfile.write(root / "f1" / f"{name}.wav", 0.3 * wave, 22_050)
-    return root
-
-
-@pytest.fixture(scope="session")
-def settings(corpus_root, tmp_path_factory) -> dict[str, object]:
+def settings(tiny_emovo, tmp_path_factory) -> dict[str, object]:
     """Configuration keys and their values."""
     return {
-        "data.root": corpus_root.as_posix(),
+        "data.root": tiny_emovo.as_posix(),
         "data.cache_dir": tmp_path_factory.mktemp("faults_cache").as_posix(),
         "features.signal_length": 4_096,
         "train.num_epochs": 2,

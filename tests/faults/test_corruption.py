@@ -1,5 +1,6 @@
 """Files that were damaged at random: each is as good as before, made anew, or named. Nothing else is lost."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -113,12 +114,15 @@ def test_a_damaged_file_of_a_run_is_named_unless_nothing_is_lost(run_dir, name, 
 @pytest.mark.parametrize("name", ["training_metrics.json", "CkTIM_test_metrics.json", "split.json"])
 def test_every_digit_counts(run_dir, name):
     path, read = run_dir / name, READERS[name]
-    content = path.read_bytes()
+    content, whole = path.read_bytes(), repr(read(path))
     places = [place for place, byte in enumerate(content) if chr(byte).isdigit()]
     for place in np.random.default_rng(0).choice(places, 30, replace=False):
         changed = bytearray(content)
         changed[place] = ord("1") if content[place] != ord("1") else ord("7")
         path.write_bytes(changed)
+        if json.loads(changed) == json.loads(content):  # the last of 17 digits may stand for the same number
+            assert repr(read(path)) == whole
+            continue
         with pytest.raises(UserError, match=r"is not (a whole JSON file|JSON, or damaged).*checksum"):
             read(path)
 

@@ -115,7 +115,7 @@ def test_all_that_is_written_lies_where_it_belongs(evaluation, config):
     assert evaluation.folder == run_dir
 
 
-def test_names_inside_a_run_directory_lead_nowhere(finished, corpus_root, tmp_path):
+def test_names_inside_a_run_directory_lead_nowhere(finished, tiny_emovo, tmp_path):
     """split.json and metrics of a run that somebody else made, and a corpus's folder as one may write it."""
     run_dir = Path(shutil.copytree(finished, tmp_path / "results" / finished.name))
     for name, key, value in (
@@ -124,7 +124,7 @@ def test_names_inside_a_run_directory_lead_nowhere(finished, corpus_root, tmp_pa
         ("CkTIM_test_metrics.json", "model", ["../../outside"]),
     ):
         write_json(run_dir / name, read_json(run_dir / name) | {key: value})
-    for sound in corpus_root.glob("f1/*.wav"):
+    for sound in tiny_emovo.glob("f1/*.wav"):
         folder = tmp_path / "mine" / sound.name[:3]
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(sound, folder)
@@ -140,10 +140,10 @@ def test_names_inside_a_run_directory_lead_nowhere(finished, corpus_root, tmp_pa
 
 
 @pytest.mark.parametrize("start", ["", "//", "../"])
-def test_plots_of_recordings_lie_in_their_folder(finished, corpus_root, tmp_path, monkeypatch, start):
+def test_plots_of_recordings_lie_in_their_folder(finished, tiny_emovo, tmp_path, monkeypatch, start):
     """Whatever path a recording is named by."""
     monkeypatch.chdir(tmp_path)
-    sound = next(corpus_root.rglob("*.wav"))
+    sound = next(tiny_emovo.rglob("*.wav"))
     path = {"": "a b.wav", "//": f"/{sound}", "../": os.path.relpath(sound)}[start]
     shutil.copy(sound, "a b.wav")
     assert path.startswith(start)
