@@ -108,13 +108,12 @@ def trial_tables(collected: dict) -> list[Table]:
     return tables
 
 
-def trial_in_words(collected: dict, score: str = "accuracy") -> list[str]:
-    """A sentence for each comparison, that says what the figures allow and no more."""
-    return [
-        in_words(one, first, second)
-        for compared in comparisons(collected, score).values()
-        for first, second, one in compared
-    ]
+def trial_in_words(collected: dict, score: str = "accuracy") -> dict[str, list[str]]:
+    """Family → a sentence for each of its comparisons, that says what the figures allow and no more."""
+    return {
+        family: [in_words(one, first, second) for first, second, one in compared]
+        for family, compared in comparisons(collected, score).items()
+    }
 
 
 def comparisons(collected: dict, score: str = "accuracy") -> dict[str, list[tuple[str, str, Comparison]]]:
@@ -172,8 +171,9 @@ def show_results(path: str | Path, folder: str | Path | None = None) -> None:
     figure = plot_scores(trial_values(collected), {}, tables[0].caption, classes=max(classes, default=None))
     display(keep(figure, f"trial_{path.stem}", folder))
     display(*tables)
-    sentences = (markdown_text(sentence) for sentence in trial_in_words(collected))
-    display(Markdown("\n".join(f"- {sentence}" for sentence in sentences)))
+    for family, sentences in trial_in_words(collected).items():
+        items = "".join(f"\n- {markdown_text(sentence)}" for sentence in sentences)
+        display(Markdown(f"**{markdown_text(family)}**\n{items}"))
 
 
 def _command(path: Path) -> str:

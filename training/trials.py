@@ -393,10 +393,11 @@ def _on_ray(
     except ImportError:
         raise UserError("backend: ray needs `pip install -r requirements-cluster.txt`.") from None
     places = {key: value for key, value in os.environ.items() if key.endswith("_ROOT")}  # of corpora
+    modules = os.pathsep.join([str(DEFAULT_CONFIG.parents[1]), "${PYTHONPATH}"])  # beside a worker's own
     try:
         ray.init(
             address=os.environ.get("RAY_ADDRESS", "auto"),
-            runtime_env={"env_vars": {**places, "PYTHONPATH": str(DEFAULT_CONFIG.parents[1])}},
+            runtime_env={"env_vars": {**places, "PYTHONPATH": modules}},
             log_to_driver=False,
             logging_level="WARNING",
         )
@@ -503,7 +504,9 @@ def main(arguments: list[str] | None = None) -> None:
     collected = folder.collect(trial, runs, failures)
     if collected is not None:
         print(*trial_tables(collected), sep="\n\n")
-        print("", *trial_in_words(collected), f"\nWritten: {folder.results_file}", sep="\n")
+        for family, sentences in trial_in_words(collected).items():
+            print(f"\n{family}:", *(f"- {sentence}" for sentence in sentences), sep="\n")
+        print(f"\nWritten: {folder.results_file}")
     if interrupted:
         print("Interrupted. The same command goes on with the runs that are missing.", file=sys.stderr)
         raise SystemExit(130)

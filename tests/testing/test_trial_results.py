@@ -92,13 +92,13 @@ def test_what_varies_besides_is_named(collected):
     shared = {"model.ck": True, "model.n_temporal_aware_block": 6}
     collected |= {"settings": shared, "runs": [row(one, seed, 0.8) for one in omega for seed in range(3)]}
     collected["trial"]["compare"] = {"omega": [list(omega)]}
-    (sentence,) = trial_in_words(collected)
+    ((sentence,),) = trial_in_words(collected).values()
     assert sentence.startswith("CkTIM with 6 TABs, ω₀ = 24 and CkTIM with 6 TABs, ω₀ = 25 are level (")
     assert "too few pairs" in sentence
 
 
 def test_sentences_are_of_one_family_each(collected):
-    fewer, equal = trial_in_words(collected)
+    (fewer,), (equal,) = trial_in_words(collected).values()
     assert "3.5 points ahead of TIM with 3 TABs" in fewer and "corrected" not in fewer
     assert "are level" in equal
 
@@ -124,11 +124,13 @@ def test_a_notebook_shows_figure_tables_and_sentences_or_the_command(tmp_path, c
     monkeypatch.setattr("testing.trial_results.display", lambda *things: shown.extend(things))
     (tmp_path / "tabs.json").write_text(json.dumps(collected))
     show_results(tmp_path / "tabs.json", tmp_path / "figures")
-    figure, scores, fewer, equal, words = shown
+    figure, scores, fewer, equal, *words = shown
     assert figure.axes[0].get_title() == scores.caption == "TABs (EMOVO corpus, holdout)"
     assert (tmp_path / "figures/trial_tabs.png").exists()
     assert fewer.caption.startswith("fewer") and equal.caption.startswith("equal")
-    assert words.data.splitlines() == [f"- {sentence}" for sentence in trial_in_words(collected)]
+    assert [one.data for one in words] == [
+        f"**{family}**\n\n- {sentence}" for family, (sentence,) in trial_in_words(collected).items()
+    ]
     shown.clear()
     show_results(tmp_path / "omega_0.json")
     assert "python -m training.trials conf/trials/omega_0.yaml" in str(shown[0])

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError
 from utils.files import CHECKSUM, without_checksum, write_atomically, write_json
 
 
@@ -138,34 +138,3 @@ def test_json_is_not_written_with_numbers_that_are_none(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert names(tmp_path) == []
-
-
-def test_commands_end_with_a_message_and_no_traceback(capsys):
-    @exit_on_user_error
-    def main():
-        raise UserError("the reason")
-
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    assert capsys.readouterr().err == "error: the reason\n"
-
-
-def test_an_interrupted_command_says_so_and_no_more(capsys):
-    @exit_on_user_error
-    def main():
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 130
-    assert capsys.readouterr().err == "interrupted\n"
-
-
-def test_commands_let_other_errors_through():
-    @exit_on_user_error
-    def main():
-        raise KeyError("a bug")
-
-    with pytest.raises(KeyError):
-        main()
