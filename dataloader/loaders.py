@@ -7,7 +7,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dataloader.augment import Draws, FeatureAugmentation, TrainingPool, training_pool, variants_each
+from dataloader.augment import (
+    Draws,
+    FeatureAugmentation,
+    TrainingPool,
+    drawn_each,
+    training_pool,
+    variants_each,
+    voices_apart,
+)
 from dataloader.corpora import Corpus, find_corpus, length_advice
 from dataloader.feature_store import Rows
 from dataloader.mfcc import Features, load_features
@@ -241,10 +249,13 @@ def make_training_loader(
     pool = TrainingPool(x, data.split.train, 1)
     if config.model.aug:
         _check_variable(config)
-        if settings.mode == "offline" and not settings.variants:
+        if settings.mode == "offline" and not variants_each(settings):
             raise UserError("augment.mode = offline without variants varies nothing: raise augment.variants.")
         if variants_each(settings):
             pool = training_pool(data.corpus, data.split, config, progress)
+            if config.features.by_speaker:
+                speaker_of = {utterance.name: utterance.speaker for utterance in data.corpus.utterances}
+                pool = voices_apart(pool, x, [speaker_of[name] for name in data.split.train])
     check_sources(pool.sources, data.split)
     pool, y = replace(pool, x=_move(pool.x, device)), y.to(device)
     if not config.model.aug or settings.mode == "published":
@@ -261,10 +272,10 @@ def _check_variable(config: Config) -> None:
         raise UserError(
             "augment.gain and augment.frame_shift change MFCCs alone: with features.prosody set both to 0."
         )
-    if config.features.by_speaker and variants_each(settings):
+    if config.features.by_speaker and (settings.mode == "published" or drawn_each(settings)):
         raise UserError(
             "variants have no speaker's own mean: with features.by_speaker set augment.variants to 0, and "
-            "augment.mode to online."
+            "augment.mode to online. augment.voices may vary the voice."
         )
 
 

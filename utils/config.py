@@ -156,6 +156,9 @@ class AugmentConfig(Section):
 
     mode: Literal["published", "offline", "online"] = Field("published", description="how variants are used")
     variants: int = Field(4, ge=0, le=64, description="variants of each training utterance")
+    voices: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field(
+        (), max_length=16, strict=False, description="speeds of playback that make further voices"
+    )
     noise: float = Field(0.3, ge=0, le=1, description="probability of white noise")
     noise_snr: _range(-20, 100) = Field((10.0, 30.0), description="signal-to-noise ratio in dB")
     shift: float = Field(0.0, ge=0, le=1, description="probability of a shift in time")
@@ -448,6 +451,9 @@ def _allowed(schema: dict[str, Any]) -> str:
     if "prefixItems" in schema:
         number = _allowed(schema["prefixItems"][0]).removeprefix("a number, ")
         return f"two numbers [lowest, highest], each {number}"
+    if schema["type"] == "array" and schema["items"].get("type") == "number":
+        number = _allowed(schema["items"]).removeprefix("a number, ")
+        return f"a list of up to {schema['maxItems']} numbers, each {number}"
     kind = {
         "integer": "a whole number",
         "number": "a number",
@@ -469,10 +475,10 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 def _show(value: Any) -> str:
     """A value as one would write it in YAML, kept short."""
-    if isinstance(value, (dict, list)):
-        if isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value):
-            return json.dumps(value)
-        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list) and not (value and all(isinstance(v, (int, float)) for v in value)):
+        return "a list"
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}…"
 

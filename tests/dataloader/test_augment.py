@@ -19,6 +19,7 @@ from dataloader.augment import (
     change_pitch,
     drawn_variant,
     further_variants,
+    other_voice,
     published_variants,
     random_generator,
     reverberate,
@@ -135,6 +136,13 @@ def test_all_variants_are_finite_float32_and_differ(wave):
 
 def test_nothing_is_drawn_at_probability_zero(wave):
     assert np.array_equal(drawn_variant(wave, AugmentConfig(**NOTHING), RATE, rng()), wave)
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+def test_another_voice_is_higher_or_lower_and_as_much_shorter_or_longer(speed):
+    varied = other_voice(np.sin(2 * np.pi * 400 * np.arange(RATE) / RATE).astype(np.float32), speed)
+    assert varied.dtype == np.float32 and len(varied) == pytest.approx(RATE / speed, abs=1)
+    assert pitch_of(varied) == pytest.approx(400 * speed, abs=2)
 
 
 def test_the_published_variants_are_within_the_published_ranges(wave):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from dataloader.audio import condition, fit_length, read_audio
+from dataloader.augment import other_voice
 from dataloader.loaders import make_training_loader, prepare_data
 from dataloader.mfcc import Extractor, cache_key
 from dataloader.prosody import by_speaker, check_prosody, prosody
-from utils.config import PROSODY, Config, DataConfig, FeaturesConfig, ModelConfig
+from utils.config import PROSODY, AugmentConfig, Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.errors import UserError
 
 RATE = 22_050
@@ -121,6 +123,28 @@ def test_augmentation_that_would_falsify_features_is_refused(config, changes, co
     data = replace(prepare_data(config, progress=False))
     with pytest.raises(UserError, match=complaint):
         make_training_loader(config, data, torch.zeros(12), progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+def test_other_voices_are_speakers_of_their_own(config):
+    augment = AugmentConfig(mode="online", variants=0, voices=(0.9, 1.2), gain=0, frame_shift=0, masks=0)
+    model = config.model.model_copy(update={"aug": True})
+    config = config.model_copy(update={"augment": augment, "model": model})
+    data = prepare_data(config, progress=False)
+    loader = make_training_loader(config, data, torch.zeros(12), progress=False)
+    x, _ = data.rows("train")
+    each, train = 3, set(data.split.train)
+    assert len(loader.x) == each * len(x) and torch.equal(loader.x[::each], x)
+
+    of_one = [u for u in data.corpus.utterances if u.name in train and u.speaker == "f1"]
+    extract = Extractor(config)
+    for place, speed in enumerate(augment.voices, start=1):
+        waves = [condition(read_audio(u.path, 22_050), config.features) for u in of_one]
+        varied = [other_voice(wave, speed) for wave in waves]
+        raw = extract(torch.from_numpy(np.stack([fit_length(wave, 8192) for wave in varied])))
+        expected = by_speaker(raw, ["somebody"] * len(of_one))
+        rows = [each * data.split.train.index(u.name) + place for u in of_one]
+        torch.testing.assert_close(loader.x[rows], expected, rtol=0, atol=1e-3)
 
 
 def test_another_librosa_means_other_prosody(config, monkeypatch):

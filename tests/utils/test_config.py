@@ -247,7 +247,7 @@ ROOT = "text or a mapping of corpora to such text or null"
         (r'data: {cache_dir: "\ud800"}', 'data.cache_dir = "\ud800": must be text'),
         ("train: {patience: {a: 1}}", "train.patience = a mapping: must be a whole number, at least 0"),
         ("train: 5", "train = 5: must be a section of keys"),
-        ("train: [1]", "train = a list: must be a section of keys"),
+        ("train: [1]", "train = [1]: must be a section of keys"),
         ("model: {ck: " + "x" * 100 + "}", 'model.ck = "' + "x" * 56 + "…: must be true or false"),
     ],
 )
@@ -322,6 +322,14 @@ def test_a_range_is_two_numbers_in_order(load, complaint, value):
     allowed = "must be two numbers [lowest, highest], each at least -20 and at most 100"
     assert complaint("augment:", f"augment.noise_snr={value}").endswith(f"={value}: {allowed}")
     assert load("augment: {noise_snr: [5, 20]}").augment.noise_snr == (5, 20)
+
+
+@pytest.mark.parametrize("value", ["0.9", "[0.4]", "[1, true]", "[a]", f"{[1.0] * 17}"])
+def test_voices_are_a_list_of_numbers(load, complaint, value):
+    allowed = "must be a list of up to 16 numbers, each at least 0.5 and at most 2"
+    assert complaint("augment:", f"augment.voices={value}").endswith(allowed)
+    assert load("augment: {voices: [0.9, 1.1]}").augment.voices == (0.9, 1.1)
+    assert load("augment: {voices: [0.9]}", "augment.voices=[]").augment.voices == ()
 
 
 def test_several_corpora_each_in_its_place(load):
@@ -457,7 +465,7 @@ def values_of(schema: dict) -> st.SearchStrategy:
         letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
         return st.sampled_from(TEXTS) | st.text(letters, max_size=20)
     if schema["type"] == "array":
-        return st.lists(values_of(schema["items"]), min_size=schema["minItems"], max_size=3)
+        return st.lists(values_of(schema["items"]), min_size=schema.get("minItems", 0), max_size=3)
     if schema["type"] == "object":
         return st.dictionaries(
             values_of(schema["propertyNames"]), values_of(schema["additionalProperties"]), max_size=3

@@ -53,9 +53,7 @@ def test_commands_let_other_errors_through():
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break in another way there")
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(repository):
     command = [sys.executable, "-c", LONG]
-    with subprocess.Popen(
-        command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline().strip() == b"0"
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait(timeout=60) == 141
