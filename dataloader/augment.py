@@ -18,8 +18,7 @@ import torchaudio.functional as audio
 from dataloader.audio import condition, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
 from dataloader.feature_store import Rows
-from dataloader.mfcc import cache_key, cached_mfccs
-from dataloader.prosody import by_speaker
+from dataloader.mfcc import cache_key, cached_mfccs, taken_by_speaker
 from dataloader.splits import Split
 from utils.config import AugmentConfig, Config
 from utils.errors import UserError
@@ -218,16 +217,17 @@ def training_pool(corpus: Corpus, split: Split, config: Config, progress: bool =
     return TrainingPool(features.x, sources, each)
 
 
-def voices_apart(pool: TrainingPool, x: Rows, speakers: Sequence[str]) -> TrainingPool:
+def voices_apart(pool: TrainingPool, x: Rows, speakers: Sequence[str], config: Config) -> TrainingPool:
     """A pool with features by speaker (dataloader.prosody), where each other voice is a speaker of its own.
 
     Args:
         pool: of utterances and their variants in other voices.
         x: the utterances' features, by speaker already.
         speakers: of each utterance.
+        config: `model.statistics` is used.
     """
     owners = [f"{speaker} {voice}" for speaker in speakers for voice in range(pool.each)]
-    varied = by_speaker(pool.x[:], owners)
+    varied = taken_by_speaker(pool.x[:], owners, config)
     varied[:: pool.each] = x[:]
     return replace(pool, x=varied)
 
@@ -334,10 +334,13 @@ class FeatureAugmentation:
     def apply(self, x: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Features (batch, n_mfcc, frames) with all that is drawn but mixup; x is changed in place.
 
+        Rows below the MFCCs, statistics of the whole utterance, stay as they are.
+
         Gain is exact: the DCT turns the same number of dB in all bands into a constant on the first
         coefficient. (It takes the floor of -80 dB with it, which is relative to the loudest band, and knows
         nothing of the absolute floor of -100 dB.)
         """
+        x, below = x.split([len(self.mean), x.shape[1] - len(self.mean)], dim=1)
         batch, n_mfcc, frames = x.shape
 
         def tensor(values: np.ndarray) -> torch.Tensor:
@@ -357,7 +360,8 @@ class FeatureAugmentation:
             for masks, length in ((draws.coefficient_masks, n_mfcc), (draws.time_masks, frames))
         ]
         hidden = covered[0][:, :, None] | covered[1][:, None, :]
-        return torch.where(hidden, self.mean.to(x.device)[:, None], x)
+        x = torch.where(hidden, self.mean.to(x.device)[:, None], x)
+        return torch.cat([x, below], dim=1) if below.shape[1] else x
 
 
 def _within(chance: np.ndarray, place: np.ndarray, probability: float, bounds: Sequence[float]) -> np.ndarray:

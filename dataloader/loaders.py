@@ -255,7 +255,7 @@ def make_training_loader(
             pool = training_pool(data.corpus, data.split, config, progress)
             if config.features.by_speaker:
                 speaker_of = {utterance.name: utterance.speaker for utterance in data.corpus.utterances}
-                pool = voices_apart(pool, x, [speaker_of[name] for name in data.split.train])
+                pool = voices_apart(pool, x, [speaker_of[name] for name in data.split.train], config)
     check_sources(pool.sources, data.split)
     pool, y = replace(pool, x=_move(pool.x, device)), y.to(device)
     if not config.model.aug or settings.mode == "published":

@@ -91,16 +91,30 @@ def by_speaker(x: Tensor, speakers: Sequence[str]) -> Tensor:
     Returns:
         float32, as x.
     """
-    names = np.array(speakers)
-    speech, voiced = x[:, -2] > 0, x[:, -1] > 0
-    n_mfcc, result = x.shape[1] - len(PROSODY), torch.zeros_like(x)
-    masks = {n_mfcc: voiced, n_mfcc + PROSODY.index("pitch_change"): voiced & voiced.roll(1, -1)}
+    names, masks, result = np.array(speakers), counted(x), torch.zeros_like(x)
     for speaker in np.unique(names):
         rows = torch.from_numpy(np.flatnonzero(names == speaker))
         for row in range(x.shape[1] - 2):
-            values, mask = x[rows, row], masks.get(row, speech)[rows]
+            values, mask = x[rows, row], masks[rows, row]
             heard = values[mask]
             scaled = (values - heard.mean()) / (heard.std(correction=0) + 1e-6)
             result[rows, row] = torch.where(mask, scaled, 0.0)
     result[:, -2:] = x[:, -2:] - 0.5
     return result
+
+
+def counted(x: Tensor) -> Tensor:
+    """Which frames tell about each feature: those of speech; about pitch, and its change, voiced ones.
+
+    Args:
+        x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`.
+
+    Returns:
+        bool (utterances, n_mfcc + 6, frames): the last two, speech and voiced, are left out.
+    """
+    speech, voiced = x[:, -2] > 0, x[:, -1] > 0
+    n_mfcc = x.shape[1] - len(PROSODY)
+    masks = speech[:, None].repeat(1, x.shape[1] - 2, 1)
+    masks[:, n_mfcc + PROSODY.index("pitch")] = voiced
+    masks[:, n_mfcc + PROSODY.index("pitch_change")] = voiced & voiced.roll(1, -1)
+    return masks

@@ -61,6 +61,7 @@ class CkTIMNet(nn.Module):
         self.pooling_dropout = model.pooling_dropout
         summary = model.n_filter * (2 if model.pooling == "mean_std" else 1)
         self.classifier = nn.Linear(summary, num_classes)
+        self.statistics = statistics_path(model.num_statistics, num_classes) if model.statistics else None
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Set the standardisation: mean and standard deviation of each coefficient, (num_features,)."""
@@ -73,7 +74,8 @@ class CkTIMNet(nn.Module):
         """Raw MFCCs → logits.
 
         Args:
-            x: (batch, num_features, frames), any number of frames.
+            x: (batch, num_features, frames), any number of frames. With `statistics`, num_statistics rows
+                below, of which one frame is looked at.
             lengths: (batch,) frames of each utterance, where shorter ones are padded at their end: padding
                 changes no logit. None for utterances that fill the batch.
             frame_seconds: seconds from one frame to the next, where it is not that of the training:
@@ -82,7 +84,10 @@ class CkTIMNet(nn.Module):
         Returns:
             (batch, num_classes).
         """
-        return self.classifier(self.fusion(self.summaries(x, lengths, frame_seconds)))
+        logits = self.classifier(self.fusion(self.summaries(x, lengths, frame_seconds)))
+        if self.statistics is None:
+            return logits
+        return logits + self.statistics(x[:, len(self.feature_mean) :, 0])
 
     def summaries(
         self, x: Tensor, lengths: Tensor | None = None, frame_seconds: float | None = None
@@ -93,7 +98,7 @@ class CkTIMNet(nn.Module):
             (batch, n blocks, n_filter), with `pooling` mean_std (batch, n blocks, 2 · n_filter).
         """
         step = 1.0 if frame_seconds is None else frame_seconds / self.frame_seconds
-        x = (x - self.feature_mean[:, None]) / self.feature_std[:, None]
+        x = (x[:, : len(self.feature_mean)] - self.feature_mean[:, None]) / self.feature_std[:, None]
         mask = None
         if lengths is not None:
             mask = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None].to(x.dtype)
@@ -161,6 +166,13 @@ def mean_std(x: Tensor, mask: Tensor | None = None) -> Tensor:
     centre = mean(x, mask)
     variance = mean((x - centre.unsqueeze(-1)).square(), mask)
     return torch.cat([centre, (variance + 1e-5).sqrt()], dim=-1)
+
+
+def statistics_path(count: int, num_classes: int) -> nn.Module:
+    """(batch, count) statistics of whole utterances → what they add to the logits (batch, num_classes)."""
+    return nn.Sequential(
+        nn.Dropout(0.3), nn.Linear(count, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, num_classes)
+    )
 
 
 def build_model(

@@ -61,6 +61,11 @@ MOST_VALUES = 100_000  # in a YAML file; a trial has some hundred
 # What features.prosody adds to the MFCCs of a frame; dataloader/prosody.py says what each is.
 PROSODY = ("pitch", "periodicity", "level", "centroid", "crossings", "pitch_change", "speech", "voiced")
 
+# What model.statistics adds: of each feature but speech and voiced, then of the whole utterance's timing;
+# dataloader/utterance_statistics.py says what each is.
+STATISTICS = ("mean", "std", "5 %", "25 %", "50 %", "75 %", "95 %", "5 to 95 %", "change", "trend")
+TIMING = ("frames", "speech", "voiced", "voiced stretches a frame", "pauses a frame")
+
 # Those that dataloader/readers.py reads; `folder` is the user's own.
 CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
 
@@ -212,6 +217,7 @@ class ModelConfig(Section):
     gate: Literal["sigmoid", "residual"] = Field("sigmoid", description="how a TAB changes its input")
     pooling: Literal["mean", "mean_std"] = Field("mean_std", description="a TAB's summary over time")
     pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
+    statistics: bool = Field(False, description="statistics of whole utterances beside the TABs' summaries")
     n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
     n_filter: int = Field(39, ge=1, description="channels of each direction")
     num_features: int = Field(39, ge=1, description="MFCCs per frame")
@@ -231,6 +237,11 @@ class ModelConfig(Section):
     kernel_window: float = Field(0.03, ge=0, le=1, description="start width of the kernels' window")
     conv_algorithm: Literal["auto", "direct", "fft"] = Field("auto", description="how CKConv is computed")
     aug: bool = Field(False, description="train on augmented utterances")
+
+    @property
+    def num_statistics(self) -> int:
+        """Statistics of the whole utterance beside its frames."""
+        return (self.num_features - 2) * len(STATISTICS) + len(TIMING) if self.statistics else 0
 
     @property
     def name(self) -> str:
@@ -268,6 +279,9 @@ class Config(BaseModel):
         elif features.by_speaker and not features.prosody:
             problem = "features.by_speaker: needs features.prosody, which tells where there is speech"
             keys = ["features.by_speaker", "features.prosody"]
+        elif self.model.statistics and not features.by_speaker:
+            problem = "model.statistics: needs features.by_speaker, for each speaker has usual ones"
+            keys = ["model.statistics", "features.by_speaker"]
         else:
             return self
         context = {"features": self.model.num_features, "bands": features.n_mels, "keys": keys}

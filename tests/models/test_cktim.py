@@ -184,6 +184,18 @@ def test_gates_and_summaries_learn(small, pooling):
         assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
+def test_statistics_of_the_utterance_add_to_the_logits_and_the_blocks_do_not_see_them(small):
+    net = build_model(small(statistics=True, num_features=11), 7, 16).eval()
+    assert net.statistics[1].in_features == (11 - 2) * 10 + 5
+    frames, statistics = torch.randn(3, 11, 16), torch.randn(3, 95)
+    x = torch.cat([frames, statistics[:, :, None].expand(-1, -1, 16)], dim=1)
+    torch.testing.assert_close(net.summaries(x), net.summaries(frames))
+    logits = net.classifier(net.fusion(net.summaries(frames)))
+    torch.testing.assert_close(net(x), logits + net.statistics(statistics))
+    net.train()(x).sum().backward()
+    assert net.statistics[1].weight.grad.abs().sum() > 0
+
+
 def test_fusion_is_the_weighted_sum():
     fusion = DynamicFusion(3)
     torch.nn.init.normal_(fusion.weight)

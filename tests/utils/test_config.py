@@ -357,6 +357,9 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
     assert complaint("features: {by_speaker: true}") == (
         "config.yaml: features.by_speaker: needs features.prosody, which tells where there is speech"
     )
+    assert complaint("model: {statistics: true}") == (
+        "config.yaml: model.statistics: needs features.by_speaker, for each speaker has usual ones"
+    )
 
 
 @pytest.mark.parametrize(
@@ -481,6 +484,7 @@ def mend(values: dict) -> dict:
         data["test_fraction"] /= 2
     features = values["features"]
     features["by_speaker"] &= features["prosody"]
+    model["statistics"] &= features["by_speaker"]
     model["num_features"] = min(model["num_features"], features["n_mels"])
     if features["prosody"]:
         model["num_features"] += len(PROSODY)

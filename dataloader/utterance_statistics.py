@@ -1,0 +1,83 @@
+"""Statistics of whole utterances, as deviations from their speaker's usual ones, beside the frames.
+
+What an utterance is like as a whole (how high its pitch is and how varied, how fast it is spoken), compared
+with the same speaker's others, tells more of a voice never heard than what a network learns from five voices.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataloader.prosody import counted
+from utils.config import STATISTICS, TIMING
+
+QUANTILES = (5, 25, 50, 75, 95)  # %
+MOST = 4.0  # deviations; what is further away is no more telling
+
+
+def utterance_statistics(x: Tensor) -> Tensor:
+    """Statistics of each utterance's features.
+
+    Args:
+        x: (utterances, n_mfcc + 8, frames), the last eight from dataloader.prosody, raw or by speaker.
+
+    Returns:
+        float32 (utterances, (n_mfcc + 6) · len(STATISTICS) + len(TIMING)): STATISTICS of each feature over
+        frames of speech (of pitch and its change over voiced ones), then TIMING.
+    """
+    values, masks = x.numpy(), counted(x).numpy()
+    speech, voiced = values[:, -2] > 0, values[:, -1] > 0
+    rows = []
+    for utterance in range(len(values)):
+        row = [
+            value
+            for feature, mask in zip(values[utterance, :-2], masks[utterance], strict=True)
+            for value in _of_one_feature(feature[mask])
+        ]
+        rows.append(row + _timing(speech[utterance], voiced[utterance]))
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def deviations(statistics: Tensor, speakers: Sequence[str]) -> Tensor:
+    """Each speaker's statistics as deviations from their mean over that speaker's utterances; at most ±4.
+
+    Args:
+        statistics: (utterances, count).
+        speakers: of each utterance.
+    """
+    names, result = np.array(speakers), torch.empty_like(statistics)
+    for speaker in np.unique(names):
+        rows = torch.from_numpy(names == speaker)
+        own = statistics[rows]
+        scaled = (own - own.mean(0)) / (own.std(0, correction=0) + 1e-6)
+        result[rows] = scaled.clamp(-MOST, MOST)
+    return result
+
+
+def beside_frames(x: Tensor, statistics: Tensor) -> Tensor:
+    """Features (utterances, n, frames), below them statistics (utterances, count), alike in all frames."""
+    return torch.cat([x, statistics[:, :, None].expand(-1, -1, x.shape[-1])], dim=1)
+
+
+def _of_one_feature(values: np.ndarray) -> list[float]:
+    """STATISTICS of one feature over the frames that count; zeros where there are hardly any."""
+    if len(values) < 3:
+        return [0.0] * len(STATISTICS)
+    quantiles = np.percentile(values, QUANTILES)
+    change = np.abs(np.diff(values)).mean()
+    trend = (values * np.linspace(-1, 1, len(values))).mean()
+    return [values.mean(), values.std(), *quantiles, quantiles[-1] - quantiles[0], change, trend]
+
+
+def _timing(speech: np.ndarray, voiced: np.ndarray) -> list[float]:
+    """TIMING of one utterance, from the first frame of speech to the last."""
+    spoken = np.flatnonzero(speech)
+    if not len(spoken):
+        return [0.0] * len(TIMING)
+    span = slice(spoken[0], spoken[-1] + 1)
+    speech, voiced = speech[span].astype(int), voiced[span].astype(int)
+    stretches, pauses = (np.diff(voiced) == 1).sum(), (np.diff(speech) == -1).sum()
+    changes = max(len(speech) - 1, 1)
+    return [len(speech), speech.mean(), voiced.mean(), stretches / changes, pauses / changes]
