@@ -130,8 +130,9 @@ def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs
         assert "Missing runs: 3 TABs, 6 TABs." in str(outputs(nb, id))
         assert str(outputs(nb, id)).count("image/png") == 2  # whole and zoomed
     assert "Missing runs: augmented." in str(outputs(nb, "augmentation"))
-    for name in ("omega_0", "temporal_aware_blocks", "augmentation", "published"):
-        assert f"training.trials conf/trials/{name}.yaml" in str(outputs(nb, "trials"))
+    trials = {"accuracy": "temporal_aware_blocks", "trials": "omega_0"}
+    for id, name in {**trials, "trial_augmentation": "augmentation", "trial_published": "published"}.items():
+        assert f"training.trials conf/trials/{name}.yaml" in str(outputs(nb, id))
     assert "training.trials conf/trials/generators.yaml" in str(outputs(nb, "generators"))
     assert "testing.frame_rates" in str(outputs(nb, "frame_rates"))
     for id in ("kernels", "receptive_fields"):
