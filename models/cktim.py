@@ -5,7 +5,7 @@
       → input convolution
       → n temporal-aware blocks; after each, the summary over time, the two directions added: g_1 … g_n
       → dynamic fusion: sum of w_j · g_j
-      → linear classifier
+      → linear classifier; with `statistics` a small perceptron on the whole utterance's adds to its logits
 
 Every layer after the input works on both directions at once, as groups of its channels: the same
 mathematics as two separate branches, in half the calls.
