@@ -217,7 +217,9 @@ def training_pool(corpus: Corpus, split: Split, config: Config, progress: bool =
     return TrainingPool(features.x, sources, each)
 
 
-def voices_apart(pool: TrainingPool, x: Rows, speakers: Sequence[str], config: Config) -> TrainingPool:
+def voices_apart(
+    pool: TrainingPool, x: torch.Tensor, speakers: Sequence[str], config: Config
+) -> TrainingPool:
     """A pool with features by speaker (dataloader.prosody), where each other voice is a speaker of its own.
 
     Args:
@@ -226,10 +228,11 @@ def voices_apart(pool: TrainingPool, x: Rows, speakers: Sequence[str], config: C
         speakers: of each utterance.
         config: `model.statistics` is used.
     """
-    owners = [f"{speaker} {voice}" for speaker in speakers for voice in range(pool.each)]
-    varied = taken_by_speaker(pool.x[:], owners, config)
-    varied[:: pool.each] = x[:]
-    return replace(pool, x=varied)
+    voices = range(1, pool.each)
+    raw = pool.x[:].unflatten(0, (-1, pool.each))[:, 1:].flatten(0, 1)
+    owners = [f"{speaker} {voice}" for speaker in speakers for voice in voices]
+    varied = taken_by_speaker(raw, owners, config).unflatten(0, (-1, len(voices)))
+    return replace(pool, x=torch.cat([x[:, None], varied], dim=1).flatten(0, 1))
 
 
 def variants_each(settings: AugmentConfig) -> int:

@@ -279,7 +279,7 @@ def _check_variable(config: Config) -> None:
         )
 
 
-def feature_statistics(x: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+def feature_statistics(x: Rows, num_features: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each coefficient over utterances and frames.
 
     They are of the training set only, and of its utterances as they are, without variants: what is tested on
@@ -287,16 +287,21 @@ def feature_statistics(x: Rows) -> tuple[torch.Tensor, torch.Tensor]:
 
     Args:
         x: (utterances, n_mfcc, frames); no more than STATISTICS_BLOCK of them are in memory at a time.
+        num_features: how many of the n_mfcc, from the first; None for all.
 
     Returns:
         mean and std, float32 (n_mfcc,); the std is the population's, and 1 where a coefficient never changes.
     """
     count = x.shape[0] * x.shape[2]
-    blocks = [slice(start, start + STATISTICS_BLOCK) for start in range(0, len(x), STATISTICS_BLOCK)]
-    mean = sum(x[block].double().sum(dim=(0, 2)) for block in blocks) / count
-    squares = sum((x[block].double() - mean[:, None]).square().sum(dim=(0, 2)) for block in blocks)
-    highest = torch.stack([x[block].amax(dim=(0, 2)) for block in blocks]).amax(dim=0)
-    lowest = torch.stack([x[block].amin(dim=(0, 2)) for block in blocks]).amin(dim=0)
+
+    def blocks() -> Iterator[torch.Tensor]:
+        for start in range(0, len(x), STATISTICS_BLOCK):
+            yield x[start : start + STATISTICS_BLOCK][:, :num_features]
+
+    mean = sum(block.double().sum(dim=(0, 2)) for block in blocks()) / count
+    squares = sum((block.double() - mean[:, None]).square().sum(dim=(0, 2)) for block in blocks())
+    highest = torch.stack([block.amax(dim=(0, 2)) for block in blocks()]).amax(dim=0)
+    lowest = torch.stack([block.amin(dim=(0, 2)) for block in blocks()]).amin(dim=0)
     std = torch.where(highest == lowest, 1.0, (squares / count).sqrt())
     return mean.float(), std.float()
 

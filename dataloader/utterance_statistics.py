@@ -37,7 +37,7 @@ def utterance_statistics(x: Tensor) -> Tensor:
             for value in _of_one_feature(feature[mask])
         ]
         rows.append(row + _timing(speech[utterance], voiced[utterance]))
-    return torch.tensor(rows, dtype=torch.float32)
+    return torch.from_numpy(np.array(rows, dtype=np.float32))
 
 
 def deviations(statistics: Tensor, speakers: Sequence[str]) -> Tensor:

@@ -24,7 +24,6 @@ def effective_receptive_field(net: CkTIMNet, x: Tensor) -> Tensor:
         (n blocks, frames); column frames - 1 - d is the influence of the frame d steps before the last.
     """
     net.eval()
-    x = x[:, : len(net.feature_mean)]  # without statistics of the whole utterance
     x = ((x - net.feature_mean[:, None]) / net.feature_std[:, None]).requires_grad_()
     h = net.input_conv(torch.cat([x, x.flip(-1)], dim=1))
     fields = []

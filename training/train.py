@@ -89,7 +89,7 @@ def fit(
     device = pick_device(config.train.device)
     first = distributed.rank() == 0  # of the processes that share this training; it writes
     progress = progress and first
-    mean, std = (values[: config.model.num_features] for values in feature_statistics(data.rows("train")[0]))
+    mean, std = feature_statistics(data.rows("train")[0], config.model.num_features)
     with distributed.first_before_others():
         train_loader = make_training_loader(config, data, mean, device, progress)
     run_dir = distributed.from_first(

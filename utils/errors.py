@@ -29,7 +29,7 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             main(*args, **kwargs)
-            sys.stdout.flush()
+            print(end="", flush=True)  # flushes nothing where there is no output, as in `>&-`
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None

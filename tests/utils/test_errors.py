@@ -59,6 +59,12 @@ def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(repository)
         assert process.stderr.read() == b"" and process.wait(timeout=60) == 141
 
 
+def test_a_command_without_any_output_ends_as_usual(monkeypatch):
+    """Standard output is None where it is closed (`>&-`), and in pythonw."""
+    monkeypatch.setattr(sys, "stdout", None)
+    exit_on_user_error(lambda: print("unheard"))()
+
+
 def test_another_broken_pipe_is_an_error_like_others():
     @exit_on_user_error
     def main():
