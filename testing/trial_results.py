@@ -1,7 +1,7 @@
 """What a trial's file of results (training/results/NAME.json, of training.trials) says: tables and words."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,15 @@ def load_results(path: str | Path) -> dict:
     if not (isinstance(collected, dict) and {"trial", "settings", "runs"} <= collected.keys()):
         raise UserError(f"{path} was not written by training.trials. Make it anew.")
     return collected
+
+
+def rows_of_trials(paths: Iterable[str | Path]) -> list[dict]:
+    """The runs of several trials, with all of their settings; files that are missing are left out.
+
+    Raises:
+        UserError: when a file is damaged or something else.
+    """
+    return [row for path in map(Path, paths) if path.exists() for row in rows_of(load_results(path))]
 
 
 def settings_of(collected: dict) -> list[Setting]:

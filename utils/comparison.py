@@ -380,15 +380,27 @@ def augmentation_tables(trials: Sequence[Trial]) -> list[Table]:
     ]
 
 
-def published_table(published: Mapping[str, Any], groups: Sequence[Group]) -> Table:
+def published_table(
+    published: Mapping[str, Any], groups: Sequence[Group], rows: Iterable[Mapping[str, Any]] = ()
+) -> Table:
     """The published figures beside ours.
 
     Args:
         published: what load_published_results returns.
         groups: ours, of which those are shown that were tested on a holdout of the real corpus.
+        rows: runs of trials, as in testing.collect.rows_of, for the seeds that the groups lack.
     """
-    ours = [group for group in groups if not group.runs[0].is_demo and group.runs[0].protocol == "holdout"]
-    rows = []
+    ours = [
+        (row["settings"], row["seed"], row["test"]["accuracy"])
+        for row in rows
+        if row["corpus"] != "demo" and row["protocol"] == "holdout"
+    ] + [
+        (group.settings, run.settings.get("train.seed"), run.test["accuracy"][0])
+        for group in groups
+        if not group.runs[0].is_demo and group.runs[0].protocol == "holdout"
+        for run in group.tested
+    ]
+    shown = []
     for run in published["runs"]:
         row = {
             "run": run["name"],
@@ -397,21 +409,21 @@ def published_table(published: Mapping[str, Any], groups: Sequence[Group]) -> Ta
             "published training": f"{100 * run['training_accuracy']:.1f}",
         }
         for name in ("published", "default"):
-            matching = [
-                group
-                for group in ours
-                if all(group.settings.get(key) == value for key, value in run["settings"].items())
-                and settings_in_words(group.settings, run["settings"]) == name
-            ]
-            values = matching[0].values("accuracy") if matching else np.array([])
-            seeds = f" (n = {len(values)})" if len(values) > 1 else ""
-            row[f"ours, {name} settings"] = f"{mean_std(values)}{seeds}"
-        rows.append(row)
+            accuracies = {
+                seed: accuracy
+                for settings, seed, accuracy in ours
+                if all(settings.get(key) == value for key, value in run["settings"].items())
+                and settings_in_words(settings, run["settings"]) == name
+            }
+            seeds = f" (n = {len(accuracies)})" if len(accuracies) > 1 else ""
+            row[f"ours, {name} settings"] = f"{mean_std(np.array(list(accuracies.values())))}{seeds}"
+        shown.append(row)
     notes = [
         f"{NOTHING}: no run yet. python -m training.train makes it, with key=value for what the run's name "
-        "says, and for the published settings with --config conf/published.yaml."
+        "says, and for the published settings with --config conf/published.yaml.",
+        "n: seeds, ± their standard deviation.",
     ]
-    return Table(rows, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
+    return Table(shown, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
 
 
 def load_published_results() -> dict[str, Any]:

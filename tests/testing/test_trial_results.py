@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from testing.collect import rows_of
 from testing.trial_results import (
     comparisons,
     load_results,
+    rows_of_trials,
     settings_of,
     show_results,
     trial_in_words,
@@ -117,6 +119,16 @@ def test_a_missing_file_names_the_command_and_another_one_is_refused(tmp_path, c
         load_results(tmp_path / "other.json")
     (tmp_path / "some.json").write_text(json.dumps(collected))
     assert load_results(tmp_path / "some.json") == collected
+
+
+def test_rows_of_several_trials_come_with_all_settings(tmp_path, collected):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(collected))
+    rows = rows_of_trials([tmp_path / f"{name}.json" for name in ("one", "missing", "two")])
+    assert rows == 2 * rows_of(collected)
+    (tmp_path / "two.json").write_text("[]")
+    with pytest.raises(UserError, match=r"two\.json"):
+        rows_of_trials([tmp_path / "two.json"])
 
 
 def test_a_notebook_shows_figure_tables_and_sentences_or_the_command(tmp_path, collected, monkeypatch):

@@ -238,6 +238,37 @@ def test_published_figures_stand_beside_ours_of_the_same_settings(make_run, grou
         assert rows[name]["ours, default settings"] == rows[name]["ours, published settings"] == "–"
 
 
+def test_published_figures_stand_beside_trials_too_each_seed_once(make_run, groups):
+    """A run counts once, whether it is there as a directory, as a trial's row or as both."""
+    for seed, accuracy in ((0, 0.7), (1, 0.8)):
+        path = make_run(f"CkTIM_{seed}", accuracy=accuracy, train={"seed": seed})
+    settings = dict(groups(path)[0].settings)
+
+    def row(seed, accuracy, **values):
+        return {
+            "corpus": "EMOVO",
+            "protocol": "holdout",
+            "seed": seed,
+            "settings": settings,
+            "test": {"accuracy": accuracy},
+            **values,
+        }
+
+    trials = [
+        row(1, 0.1),
+        row(2, 0.9),
+        row(2, 0.9),
+        row(3, 0.2, protocol="kfold"),
+        row(4, 0.2, corpus="demo"),
+        row(5, 0.2, settings={**settings, "train.num_epochs": 7}),
+        row(6, 0.6, settings={**settings, "model.omega_0": 26, "model.n_temporal_aware_block": 6}),
+    ]
+    rows = {row["run"]: row for row in comparison.published_table(RESULTS, groups(path), trials).rows}
+    assert rows["CkTIM_TAB1"]["ours, default settings"] == "80.0 ± 10.0 (n = 3)"
+    assert rows["CkTIM_omega_0_26"]["ours, default settings"] == "60.0"
+    assert rows["TIM_TAB1"]["ours, default settings"] == "–"
+
+
 RESULTS = comparison.load_published_results()
 
 
