@@ -420,9 +420,10 @@ def published_table(
         shown.append(row)
     notes = [
         f"{NOTHING}: no run yet. python -m training.train makes it, with key=value for what the run's name "
-        "says, and for the published settings with --config conf/published.yaml.",
-        "n: seeds, ± their standard deviation.",
+        "says, and for the published settings with --config conf/published.yaml."
     ]
+    if any("±" in cell for row in shown for cell in row.values()):
+        notes.append("n: seeds; ± is their standard deviation.")
     return Table(shown, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
 
 
