@@ -19,6 +19,7 @@ from dataloader.augment import (
 from dataloader.corpora import Corpus, find_corpus, length_advice
 from dataloader.feature_store import Rows
 from dataloader.mfcc import Features, load_features
+from dataloader.sentences import by_sentence
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
 from utils import distributed
 from utils.config import Config
@@ -88,8 +89,13 @@ def prepare_data(
         split = draw_split(features.utterances, config.data, config.train.seed, corpus.name)
     else:
         split = _as_named(split, {utterance.name for utterance in corpus.utterances})
+        if config.features.by_sentence:  # templates of another training set would be others
+            subsets = ("train", *subsets)
         _check_recorded(split, subsets, corpus, features)
     check_left_out(split, corpus.utterances)
+    if config.features.by_sentence:
+        x = by_sentence(features.x[:], features.utterances, set(split.train), config)
+        features = replace(features, x=x)
     return Data(corpus, features, split)
 
 
@@ -271,6 +277,16 @@ def _check_variable(config: Config) -> None:
     if config.features.prosody and (settings.gain or settings.frame_shift) and settings.mode != "published":
         raise UserError(
             "augment.gain and augment.frame_shift change MFCCs alone: with features.prosody set both to 0."
+        )
+    if config.features.by_sentence and (settings.gain or settings.frame_shift):
+        raise UserError(
+            "augment.gain and augment.frame_shift are of MFCCs, not of deviations from a sentence: with "
+            "features.by_sentence set both to 0."
+        )
+    if config.features.by_sentence and (settings.mode == "published" or variants_each(settings)):
+        raise UserError(
+            "variants are not laid along their sentence: with features.by_sentence set augment.variants to "
+            "0, augment.voices to [] and augment.mode to online."
         )
     if config.features.by_speaker and (settings.mode == "published" or drawn_each(settings)):
         raise UserError(

@@ -279,7 +279,8 @@ def cache_key(utterances: Sequence[Utterance], config: Config, *more: object) ->
     A recording stands there with its size and time of change (inside a zip, its CRC), not with its contents:
     reading those takes as long as extracting the features.
     """
-    settings = config.features.model_dump(exclude={"standardise", "by_speaker"}) | {"n_mfcc": config.n_mfcc}
+    later = {"standardise", "by_speaker", "by_sentence"}  # done to what the cache holds
+    settings = config.features.model_dump(exclude=later) | {"n_mfcc": config.n_mfcc}
     by_librosa = config.features.trim_silence or config.features.prosody
     used = ("torchaudio", "soxr", "soundfile", *(["librosa"] if by_librosa else []))
     libraries = {name: version(name) for name in used}

@@ -61,14 +61,20 @@ def beside_frames(x: Tensor, statistics: Tensor) -> Tensor:
     return torch.cat([x, statistics[:, :, None].expand(-1, -1, x.shape[-1])], dim=1)
 
 
+def of_features(values: np.ndarray) -> np.ndarray:
+    """STATISTICS of each feature: (features, frames) → (features, len(STATISTICS))."""
+    quantiles = np.percentile(values, QUANTILES, axis=-1)
+    change = np.abs(np.diff(values)).mean(-1)
+    trend = (values * np.linspace(-1, 1, values.shape[-1])).mean(-1)
+    spread = quantiles[-1] - quantiles[0]
+    return np.stack([values.mean(-1), values.std(-1), *quantiles, spread, change, trend], axis=-1)
+
+
 def _of_one_feature(values: np.ndarray) -> list[float]:
     """STATISTICS of one feature over the frames that count; zeros where there are hardly any."""
     if len(values) < 3:
         return [0.0] * len(STATISTICS)
-    quantiles = np.percentile(values, QUANTILES)
-    change = np.abs(np.diff(values)).mean()
-    trend = (values * np.linspace(-1, 1, len(values))).mean()
-    return [values.mean(), values.std(), *quantiles, quantiles[-1] - quantiles[0], change, trend]
+    return of_features(values[None])[0].tolist()
 
 
 def _timing(speech: np.ndarray, voiced: np.ndarray) -> list[float]:

@@ -61,7 +61,7 @@ class CkTIMNet(nn.Module):
         self.pooling_dropout = model.pooling_dropout
         summary = model.n_filter * (2 if model.pooling == "mean_std" else 1)
         self.classifier = nn.Linear(summary, num_classes)
-        self.statistics = statistics_path(model.num_statistics, num_classes) if model.statistics else None
+        self.statistics = statistics_path(model, num_classes) if model.num_statistics else None
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Set the standardisation: mean and standard deviation of each coefficient, (num_features,)."""
@@ -168,10 +168,14 @@ def mean_std(x: Tensor, mask: Tensor | None = None) -> Tensor:
     return torch.cat([centre, (variance + 1e-5).sqrt()], dim=-1)
 
 
-def statistics_path(count: int, num_classes: int) -> nn.Module:
-    """(batch, count) statistics of whole utterances → what they add to the logits (batch, num_classes)."""
+def statistics_path(model: ModelConfig, num_classes: int) -> nn.Module:
+    """Statistics of whole utterances (batch, num_statistics) → what they add to the logits."""
     return nn.Sequential(
-        nn.Dropout(0.3), nn.Linear(count, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, num_classes)
+        nn.Dropout(model.statistics_dropout),
+        nn.Linear(model.num_statistics, model.statistics_width),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(model.statistics_width, num_classes),
     )
 
 

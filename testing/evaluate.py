@@ -207,6 +207,11 @@ def _everything(
     corpus: Corpus, config: Config, progress: bool
 ) -> tuple[tuple[Utterance, ...], Tensor, Tensor]:
     """All usable utterances of a corpus, MFCCs (utterances, n_mfcc, frames) and classes (utterances,)."""
+    if config.features.by_sentence:
+        raise UserError(
+            "the run compares each utterance with the sentences of its training set (features.by_sentence): "
+            "it can be evaluated on its own test set only."
+        )
     features = load_features(corpus, config, progress)
     y = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
     return features.utterances, features.x[:], y

@@ -29,11 +29,6 @@ from utils.plots_explain import Explanation, plot_explanation
 from utils.progress import warn
 from utils.tables import Table, percent
 
-NEEDS_SPEAKERS = (
-    "takes each speaker's features as deviations from that speaker's own (features.by_speaker): it cannot "
-    "judge a single recording."
-)
-
 
 def explain(
     run: LoadedRun | str | Path,
@@ -52,14 +47,14 @@ def explain(
 
     Raises:
         UserError: from load_run; AudioError, when the recording cannot be used; when `truth` is no emotion
-            of the run; when the run takes each speaker's features as deviations from that speaker's own.
+            of the run; when it cannot judge a recording by itself (FeaturesConfig.beside_others).
     """
     if not isinstance(run, LoadedRun):
         run = load_run(run)
     truth = _known(truth, run.emotions)
     settings = run.config.features
-    if settings.by_speaker:
-        raise UserError(f"{run.path} {NEEDS_SPEAKERS}")
+    if settings.beside_others:
+        raise UserError(f"{run.path} {settings.beside_others}")
     if isinstance(recording, np.ndarray):
         name = "the recording"
         if sample_rate is None:
@@ -127,8 +122,8 @@ def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
 
     Of a run that cannot judge single recordings there are none, with a warning.
     """
-    if evaluation.run.config.features.by_speaker:
-        warn(f"nothing is explained: {evaluation.run.path.name} {NEEDS_SPEAKERS}")
+    if reason := evaluation.run.config.features.beside_others:
+        warn(f"nothing is explained: {evaluation.run.path.name} {reason}")
         return []
     sure = evaluation.probabilities.max(1)
     right = evaluation.predictions == evaluation.targets

@@ -147,10 +147,11 @@ def traced(run: LoadedRun) -> torch.export.ExportedProgram:
     """The graph of a Recogniser, for any batch and number of samples.
 
     Raises:
-        UserError: when the run uses prosody, which is not computed by PyTorch.
+        UserError: when the run uses prosody or sentences, which are not computed by PyTorch.
     """
-    if run.config.features.prosody:
-        raise UserError(f"{run.path} uses features.prosody, which cannot be part of an exported graph.")
+    for key in ("prosody", "by_sentence"):
+        if getattr(run.config.features, key):
+            raise UserError(f"{run.path} uses features.{key}, which cannot be part of an exported graph.")
     example = torch.randn(2, 1_000, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=LEAST_SAMPLES)},)
     with torch.enable_grad():  # without, CKConv looks for a kernel that it has kept

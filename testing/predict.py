@@ -80,8 +80,8 @@ class Recognizer:
         emotions: codes, in the order of the network's scores.
 
     Raises:
-        UserError: from load_run; when the calibration is damaged, or the run was trained with
-            features.by_speaker.
+        UserError: from load_run; when the calibration is damaged, or the run cannot judge a recording by
+            itself (FeaturesConfig.beside_others).
     """
 
     def __init__(self, run_dir: str | Path, overrides: Sequence[str] = (), sure: float = SURE):
@@ -90,12 +90,8 @@ class Recognizer:
         self.emotions, self.sure = self.run.emotions, sure
         self.features = self.run.config.features
         self.window, self.hop = self.features.signal_length, max(self.features.signal_length // OVERLAP, 1)
-        if self.features.by_speaker:
-            raise UserError(
-                f"{self.run.path} was trained on each utterance beside its speaker's others "
-                "(features.by_speaker), and a recording alone does not tell its speaker's usual voice. Take "
-                "a run without."
-            )
+        if self.features.beside_others:
+            raise UserError(f"{self.run.path} {self.features.beside_others} Take a run without.")
         self._extract = Extractor(self.run.config)
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
         self._hear([noise])  # so that the first recording need not wait for what is made once

@@ -125,6 +125,7 @@ class FeaturesConfig(Section):
     normalise_level: bool = Field(False, description="bring every recording to the same level")
     prosody: bool = Field(False, description="pitch, voicing, level and brightness beside the MFCCs")
     by_speaker: bool = Field(False, description="features as deviations from each speaker's own")
+    by_sentence: bool = Field(False, description="features as deviations from how the sentence is usual")
     standardise: bool = Field(True, description="scale each coefficient by the training set's mean and std")
 
     @model_validator(mode="after")
@@ -150,6 +151,21 @@ class FeaturesConfig(Section):
     def frame_seconds(self) -> float:
         """Seconds from one frame to the next."""
         return self.hop_length / self.sample_rate
+
+    @property
+    def beside_others(self) -> str:
+        """What a network cannot judge a recording by itself for; empty where it can."""
+        if self.by_speaker:
+            return (
+                "takes each speaker's features as deviations from that speaker's own (features.by_speaker): "
+                "it cannot judge a single recording."
+            )
+        if self.by_sentence:
+            return (
+                "takes features as deviations from the sentences of its corpus (features.by_sentence): it "
+                "cannot judge other words, and hears recordings only as part of that corpus."
+            )
+        return ""
 
 
 class AugmentConfig(Section):
@@ -218,6 +234,9 @@ class ModelConfig(Section):
     pooling: Literal["mean", "mean_std"] = Field("mean_std", description="a TAB's summary over time")
     pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
     statistics: bool = Field(False, description="statistics of whole utterances beside the TABs' summaries")
+    sentence_statistics: bool = Field(False, description="the same, as deviations from the sentence's own")
+    statistics_width: int = Field(64, ge=1, description="hidden units of the perceptron on statistics")
+    statistics_dropout: float = Field(0.3, ge=0, lt=1, description="share of the statistics zeroed")
     n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
     n_filter: int = Field(39, ge=1, description="channels of each direction")
     num_features: int = Field(39, ge=1, description="MFCCs per frame")
@@ -241,6 +260,8 @@ class ModelConfig(Section):
     @property
     def num_statistics(self) -> int:
         """Statistics of the whole utterance beside its frames."""
+        if self.sentence_statistics:  # before and after the utterance is laid along its sentence
+            return 2 * self.num_features * len(STATISTICS)
         return (self.num_features - 2) * len(STATISTICS) + len(TIMING) if self.statistics else 0
 
     @property
@@ -279,9 +300,18 @@ class Config(BaseModel):
         elif features.by_speaker and not features.prosody:
             problem = "features.by_speaker: needs features.prosody, which tells where there is speech"
             keys = ["features.by_speaker", "features.prosody"]
+        elif features.by_sentence and features.prosody:
+            problem = "features.by_sentence: is of MFCCs alone: set features.prosody to false"
+            keys = ["features.by_sentence", "features.prosody"]
+        elif features.by_sentence and self.data.protocol == "leave_one_sentence_out":
+            problem = "features.by_sentence: needs all sentences in training; data.protocol leaves one out"
+            keys = ["features.by_sentence", "data.protocol"]
         elif self.model.statistics and not features.by_speaker:
             problem = "model.statistics: needs features.by_speaker, for each speaker has usual ones"
             keys = ["model.statistics", "features.by_speaker"]
+        elif self.model.sentence_statistics and not features.by_sentence:
+            problem = "model.sentence_statistics: needs features.by_sentence, for a sentence has usual ones"
+            keys = ["model.sentence_statistics", "features.by_sentence"]
         else:
             return self
         context = {"features": self.model.num_features, "bands": features.n_mels, "keys": keys}

@@ -238,6 +238,22 @@ def test_everything_is_no_test_and_leaves_no_files(run_dir, tiny_emovo):
     assert sorted([*run_dir.iterdir(), run_dir / "split.json"]) == before
 
 
+def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tmp_path):
+    config = Config(
+        data={"root": tiny_emovo, "cache_dir": tmp_path / "cache"},
+        features={"signal_length": 4_096, "by_sentence": True},
+        train={"num_epochs": 1, "results_dir": tmp_path / "results", "device": "cpu"},
+        model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True},
+    )
+    data = prepare_data(config, progress=False)
+    run_dir = fit(config, data, progress=False)
+    run, evaluation = load_run(run_dir), evaluate(run_dir, progress=False)
+    expected = predict(run.model, data.arrays("test")[0], 64).softmax(1).numpy()
+    np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
+    with pytest.raises(UserError, match=r"features\.by_sentence\): it can be .* its own test set only"):
+        evaluate(run_dir, everything=True, progress=False)
+
+
 # --- errors, as the command line shows them ---
 
 

@@ -140,6 +140,13 @@ def test_a_run_that_compares_recordings_of_a_speaker_cannot_judge_one(run_dir, t
         explain(run_dir, recording(tiny_emovo))
 
 
+def test_nor_can_one_that_compares_recordings_of_a_sentence(run_dir, tiny_emovo):
+    text = (run_dir / "parameters.txt").read_text().replace("by_sentence: false", "by_sentence: true")
+    (run_dir / "parameters.txt").write_text(text)
+    with pytest.raises(UserError, match="cannot judge other words"):
+        explain(run_dir, recording(tiny_emovo))
+
+
 def test_damaged_weights_give_no_figure(run_dir, tiny_emovo):
     run = load_run(run_dir)
     with torch.no_grad():

@@ -161,10 +161,11 @@ def test_recordings_that_are_named_take_the_place_of_the_corpus(run_dir, made, t
     assert "On 1 utterances its logits are the run's within" in capsys.readouterr().out
 
 
-def test_prosody_is_refused(run_dir):
+@pytest.mark.parametrize("key", ["prosody", "by_sentence"])
+def test_features_that_are_not_torchs_are_refused(run_dir, key):
     text = (run_dir / "parameters.txt").read_text()
-    (run_dir / "parameters.txt").write_text(text.replace("prosody: false", "prosody: true"))
-    with pytest.raises(UserError, match=r"features\.prosody"):
+    (run_dir / "parameters.txt").write_text(text.replace(f"{key}: false", f"{key}: true"))
+    with pytest.raises(UserError, match=rf"features\.{key}"):
         export(run_dir, "torch")
 
 

@@ -360,6 +360,15 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
     assert complaint("model: {statistics: true}") == (
         "config.yaml: model.statistics: needs features.by_speaker, for each speaker has usual ones"
     )
+    assert complaint("model: {sentence_statistics: true}") == (
+        "config.yaml: model.sentence_statistics: needs features.by_sentence, for a sentence has usual ones"
+    )
+    assert complaint("features: {by_sentence: true, prosody: true}") == (
+        "config.yaml: features.by_sentence: is of MFCCs alone: set features.prosody to false"
+    )
+    assert complaint("features: {by_sentence: true}\ndata: {protocol: leave_one_sentence_out}") == (
+        "config.yaml: features.by_sentence: needs all sentences in training; data.protocol leaves one out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -484,7 +493,9 @@ def mend(values: dict) -> dict:
         data["test_fraction"] /= 2
     features = values["features"]
     features["by_speaker"] &= features["prosody"]
+    features["by_sentence"] &= not features["prosody"] and data["protocol"] != "leave_one_sentence_out"
     model["statistics"] &= features["by_speaker"]
+    model["sentence_statistics"] &= features["by_sentence"]
     model["num_features"] = min(model["num_features"], features["n_mels"])
     if features["prosody"]:
         model["num_features"] += len(PROSODY)

@@ -1,0 +1,208 @@
+"""What is said, taken out of the features (`features.by_sentence`): deviations from how a sentence is usual.
+
+Acted corpora have few sentences, each said by everyone in every emotion, and what is said moves MFCCs more
+than how it is said does. Here each sentence of the training set gets a template: how its utterances run on
+the average, on one common time axis. An utterance is laid along it by dynamic time warping (Sakoe and Chiba,
+1978), and what remains is its difference from the template. Labels of emotions are not looked at; nor are,
+outside of the training set, those of sentences: which one is said is recognised, as the nearest template.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import librosa
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataloader.readers import UNKNOWN, Utterance
+from dataloader.utterance_statistics import MOST, beside_frames, of_features
+from utils.config import Config
+from utils.errors import UserError
+
+SPEECH_RANGE = 26.5  # dB below the loudest frame's mean level, where an utterance begins and ends
+ALIGNED_BY = slice(1, 20)  # the MFCCs that say which sound it is: neither loudness nor the finest detail
+ROUNDS = 2  # of averaging a template
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Templates of a training set's sentences.
+
+    Attributes:
+        names: of the sentences, as the corpus has them.
+        contours: for each, what utterances are aligned with, as `contour` gives it.
+        usual: for each, the mean of its utterances laid along it, (num_features, frames of the template).
+        n_mels: bands of the MFCCs.
+    """
+
+    names: tuple[str, ...]
+    contours: tuple[np.ndarray, ...]
+    usual: tuple[np.ndarray, ...]
+    n_mels: int
+
+    @classmethod
+    def fit(cls, x: Tensor, sentences: Sequence[str], n_mels: int) -> "Sentences":
+        """Templates of a training set.
+
+        The utterance that is nearest to all others of its sentence is where a template begins; then it is
+        twice the average of all of them, laid along it (DTW barycenter averaging, Petitjean et al. 2011).
+
+        Args:
+            x: raw MFCCs (utterances, num_features, frames).
+            sentences: of each utterance.
+            n_mels: bands that the MFCCs were computed from.
+
+        Raises:
+            UserError: when a sentence has a single utterance, from which nothing could deviate.
+        """
+        spoken = [speech(utterance, n_mels) for utterance in x.numpy()]
+        contours = [contour(utterance) for utterance in spoken]
+        said, names = np.array(sentences), tuple(sorted(set(sentences)))
+        templates, usual = [], []
+        for name in names:
+            rows = np.flatnonzero(said == name)
+            if len(rows) < 2:
+                raise UserError(
+                    f"features.by_sentence: the training set has a single utterance of the sentence {name}, "
+                    "and deviations want several. Set it to false for this corpus or this split."
+                )
+            template = _medoid([contours[row] for row in rows])
+            for _ in range(ROUNDS):
+                laid = [laid_along(template, contours[row], contours[row]) for row in rows]
+                template = np.mean(laid, axis=0)
+            templates.append(template)
+            laid = [laid_along(template, contours[row], spoken[row]) for row in rows]
+            usual.append(np.mean(laid, axis=0))
+        return cls(names, tuple(templates), tuple(usual), n_mels)
+
+    def recognise(self, utterance: np.ndarray) -> str:
+        """Which sentence an utterance (num_features, frames) is nearest to."""
+        own = contour(speech(utterance, self.n_mels))
+        return self.names[int(np.argmin([distance(template, own) for template in self.contours]))]
+
+    def deviations(self, x: Tensor, sentences: Sequence[str]) -> Tensor:
+        """Each utterance's features, laid along its sentence's template, as differences from it.
+
+        Args:
+            x: raw MFCCs (utterances, num_features, frames).
+            sentences: of each utterance.
+
+        Returns:
+            float32, as x: as many frames as the template has, then zeros.
+        """
+        result = torch.zeros_like(x)
+        for row, utterance in enumerate(x.numpy()):
+            index = self.names.index(sentences[row])
+            spoken = speech(utterance, self.n_mels)
+            laid = laid_along(self.contours[index], contour(spoken), spoken)
+            result[row, :, : laid.shape[1]] = torch.from_numpy(laid - self.usual[index])
+        return result
+
+
+def speech(utterance: np.ndarray, n_mels: int) -> np.ndarray:
+    """MFCCs (num_features, frames) from the first frame of speech to the last."""
+    loudness = utterance[0] / np.sqrt(n_mels)  # the first coefficient is the mean level times that root
+    loud = np.flatnonzero(loudness > loudness.max() - SPEECH_RANGE)
+    return utterance[:, loud[0] : loud[-1] + 1]
+
+
+def contour(spoken: np.ndarray) -> np.ndarray:
+    """What alignment looks at: some coefficients, each as deviations from its mean over the utterance."""
+    chosen = spoken[ALIGNED_BY].astype(np.float64)
+    return (chosen - chosen.mean(1, keepdims=True)) / (chosen.std(1, keepdims=True) + 1e-6)
+
+
+def distance(template: np.ndarray, own: np.ndarray) -> float:
+    """How far two contours are apart along the best alignment, per frame."""
+    accumulated = librosa.sequence.dtw(C=_costs(template, own), backtrack=False)
+    return accumulated[-1, -1] / (template.shape[1] + own.shape[1])
+
+
+def laid_along(template: np.ndarray, own: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values (rows, frames of own) at the times that correspond to the template's: (rows, its frames).
+
+    Where the template waits for several frames of the utterance, their mean time counts.
+    """
+    _, path = librosa.sequence.dtw(C=_costs(template, own))
+    frames = template.shape[1]
+    times = np.bincount(path[:, 0], path[:, 1], frames) / np.bincount(path[:, 0], minlength=frames)
+    return np.stack([np.interp(times, np.arange(values.shape[1]), row) for row in values])
+
+
+def _costs(template: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """One less the cosine of each pair of frames, (frames of the template, frames of own)."""
+    lengths = np.outer(np.linalg.norm(template, axis=0), np.linalg.norm(own, axis=0))
+    return 1 - template.T @ own / (lengths + 1e-6)
+
+
+def _medoid(contours: list[np.ndarray]) -> np.ndarray:
+    """The contour that is nearest to all others."""
+    apart = np.zeros((len(contours), len(contours)))
+    for one in range(len(contours)):
+        for other in range(one):
+            apart[one, other] = apart[other, one] = distance(contours[one], contours[other])
+    return contours[int(apart.sum(0).argmin())]
+
+
+def by_sentence(
+    x: Tensor, utterances: Sequence[Utterance], training: Collection[str], config: Config
+) -> Tensor:
+    """Features of a corpus as deviations from its sentences' templates, which are of the training set.
+
+    Args:
+        x: raw MFCCs (utterances, num_features, frames).
+        utterances: whose rows x has.
+        training: names of those in the training set. Of all others the sentence is recognised.
+        config: `features.n_mels` and `model.sentence_statistics` are used.
+
+    Returns:
+        float32 (utterances, num_features + num_statistics, frames): frames as deviations from the sentence's
+        own, and where they are asked for the statistics of the whole utterance.
+
+    Raises:
+        UserError: when the corpus does not tell the sentences, or one has a single utterance in training.
+    """
+    rows = [row for row, utterance in enumerate(utterances) if utterance.name in training]
+    said = [utterances[row].sentence for row in rows]
+    if UNKNOWN in said:
+        raise UserError(
+            "features.by_sentence: this corpus does not tell the sentence of each utterance. Set it to false."
+        )
+    sentences = Sentences.fit(x[rows], said, config.features.n_mels)
+    known = dict(zip(rows, said, strict=True))
+    names = [known.get(row) or sentences.recognise(utterance) for row, utterance in enumerate(x.numpy())]
+    frames = sentences.deviations(x, names)
+    if not config.model.sentence_statistics:
+        return frames
+    return beside_frames(frames, statistics_by_sentence(x, frames, names, rows, sentences))
+
+
+def statistics_by_sentence(
+    x: Tensor, frames: Tensor, names: Sequence[str], training: Sequence[int], sentences: Sentences
+) -> Tensor:
+    """Statistics of whole utterances, as deviations from those of training utterances of the sentence.
+
+    Args:
+        x: raw MFCCs (utterances, num_features, frames).
+        frames: the same as deviations from their sentences' templates.
+        names: the sentence of each utterance.
+        training: rows of the training set.
+        sentences: whose templates they are.
+
+    Returns:
+        float32 (utterances, 2 · num_features · len(STATISTICS)): those of x, then those of `frames`, as many
+        as the template has. At most ±4.
+    """
+    ends = [sentences.usual[sentences.names.index(name)].shape[1] for name in names]
+    pairs = zip(x.numpy(), frames.numpy(), ends, strict=True)
+    values = np.stack(
+        [np.concatenate([of_features(raw), of_features(laid[:, :end])]).ravel() for raw, laid, end in pairs]
+    )
+    said, result = np.array(names), np.empty_like(values)
+    heard = np.isin(np.arange(len(values)), training)
+    for name in sentences.names:
+        own = values[heard & (said == name)]
+        scaled = (values[said == name] - own.mean(0)) / (own.std(0) + 1e-6)
+        result[said == name] = scaled.clip(-MOST, MOST)
+    return torch.from_numpy(result.astype(np.float32))

@@ -1,0 +1,226 @@
+"""Templates of sentences: alignment against its definition, recognition, and what training may see."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataloader.loaders import make_training_loader, prepare_data
+from dataloader.readers import Utterance
+from dataloader.sentences import Sentences, by_sentence, distance, laid_along, speech
+from utils.config import STATISTICS, Config, DataConfig, FeaturesConfig, ModelConfig
+from utils.errors import UserError
+
+N_MELS, FEATURES, FRAMES = 40, 24, 60
+SETTINGS = Config(
+    features=FeaturesConfig(n_mels=N_MELS, by_sentence=True), model=ModelConfig(num_features=FEATURES)
+)
+SILENT = -2000.0  # the first coefficient of a silent frame
+
+
+def melody(seed: int, frames: int) -> np.ndarray:
+    """MFCCs (FEATURES, frames) of a sentence that is this seed's, said at this speed."""
+    random = np.random.default_rng(seed)
+    times, corners = np.linspace(0, 9, frames), np.arange(10)
+    rows = [np.interp(times, corners, random.normal(size=10) * 20) for _ in range(FEATURES)]
+    rows[0] = rows[0] / 10 - 100
+    return np.stack(rows).astype(np.float32)
+
+
+def recording(spoken: np.ndarray, before: int = 3) -> np.ndarray:
+    """The same with silence before and after, (FEATURES, FRAMES)."""
+    padded = np.zeros((FEATURES, FRAMES), np.float32)
+    padded[0] = SILENT
+    padded[:, before : before + spoken.shape[1]] = spoken
+    return padded
+
+
+def said(sentence: int, count: int = 5) -> torch.Tensor:
+    """A sentence at several speeds, (count, FEATURES, FRAMES)."""
+    return torch.from_numpy(np.stack([recording(melody(sentence, 30 + 4 * i), i) for i in range(count)]))
+
+
+def warped_by_definition(template: np.ndarray, own: np.ndarray) -> tuple[float, np.ndarray]:
+    """The cheapest path's cost, and the mean frame of `own` on it for each frame of the template."""
+    unit = [contour / np.linalg.norm(contour, axis=0) for contour in (template, own)]
+    costs = 1 - unit[0].T @ unit[1]
+    total = np.full(np.add(costs.shape, 1), np.inf)
+    total[0, 0] = 0
+    for i, j in np.ndindex(costs.shape):
+        total[i + 1, j + 1] = costs[i, j] + min(total[i, j], total[i, j + 1], total[i + 1, j])
+    i, j = costs.shape
+    visits = [[] for _ in range(i)]
+    while i and j:
+        visits[i - 1].append(j - 1)
+        i, j = min([(i - 1, j - 1), (i, j - 1), (i - 1, j)], key=lambda cell: total[cell])
+    return total[-1, -1], np.array([np.mean(visit) for visit in visits])
+
+
+def test_alignment_is_that_of_its_definition():
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        template = random.normal(size=(5, random.integers(2, 12)))
+        own = random.normal(size=(5, random.integers(2, 12)))
+        cost, frames = warped_by_definition(template, own)
+        assert distance(template, own) == pytest.approx(cost / (template.shape[1] + own.shape[1]), abs=1e-5)
+        times = np.arange(own.shape[1])[None].astype(float)
+        np.testing.assert_allclose(laid_along(template, own, times)[0], frames, atol=1e-9)
+
+
+def test_what_is_said_twice_as_slowly_falls_on_the_same_frames():
+    values = np.random.default_rng(1).normal(size=(6, 20))
+    slow = values.repeat(2, axis=1)
+    np.testing.assert_allclose(laid_along(values, slow, slow), values, atol=1e-9)
+    np.testing.assert_allclose(laid_along(values, values, values), values, atol=1e-9)
+
+
+def test_speech_is_without_the_silence_around_it():
+    spoken = melody(0, 30)
+    spoken[0, 10] = SILENT  # a pause stays
+    np.testing.assert_array_equal(speech(recording(spoken, before=7), N_MELS), spoken)
+    faint = recording(spoken)
+    edge = faint[0].max() - 26.5 * np.sqrt(N_MELS)
+    faint[0, 1], faint[0, 2] = edge - 0.1, edge + 0.1
+    assert speech(faint, N_MELS).shape[1] == 31
+
+
+def test_sentences_are_recognised_at_any_speed_and_level():
+    names = [str(k) for k in range(6) for _ in range(5)]
+    sentences = Sentences.fit(torch.cat([said(k) for k in range(6)]), names, N_MELS)
+    for k in range(6):
+        utterance = recording(melody(k, 41), before=9)
+        utterance[0, 9:50] += 30
+        utterance[3, 9:50] -= 7  # another voice
+        assert sentences.recognise(utterance) == str(k)
+
+
+def test_nothing_remains_of_what_is_said_alike():
+    x = said(0)[:1].repeat(4, 1, 1)
+    sentences = Sentences.fit(x, ["a"] * 4, N_MELS)
+    assert sentences.deviations(x, ["a"] * 4).abs().max() < 1e-3
+
+    changed = x.clone()
+    changed[0, 2, :30] += 8.0  # a constant, which no alignment looks at
+    found = sentences.deviations(changed, ["a"] * 4)
+    assert found[1:].abs().max() < 1e-3 and found[0, :2].abs().max() < 1e-3
+    torch.testing.assert_close(found[0, 2, :30], torch.full((30,), 8.0), atol=1e-3, rtol=0)
+    assert (found[:, :, 30:] == 0).all()
+
+
+def test_a_template_is_the_mean_of_its_utterances():
+    sentences = Sentences.fit(said(0), ["a"] * 5, N_MELS)
+    found = sentences.deviations(said(0), ["a"] * 5)
+    torch.testing.assert_close(found.mean(0), torch.zeros(FEATURES, FRAMES), atol=1e-3, rtol=0)
+    assert found.abs().max() > 0.1
+
+
+def utterances(sentences: list[str]) -> list[Utterance]:
+    return [Utterance(Path("x.wav"), "gio", "f1", name, f"u{row}") for row, name in enumerate(sentences)]
+
+
+def test_no_label_outside_of_training_counts_and_no_recording_there_changes_others():
+    x, names = torch.cat([said(0), said(1)]), ["a"] * 5 + ["b"] * 5
+    training = {f"u{row}" for row in (0, 1, 2, 5, 6, 7)}
+    found = by_sentence(x, utterances(names), training, SETTINGS)
+
+    wrong = [name if row in (0, 1, 2, 5, 6, 7) else "c" for row, name in enumerate(names)]
+    assert torch.equal(by_sentence(x, utterances(wrong), training, SETTINGS), found)
+
+    changed = x.clone()
+    changed[3] = said(2)[0]
+    others = [row for row in range(10) if row != 3]
+    again = by_sentence(changed, utterances(names), training, SETTINGS)
+    assert torch.equal(again[others], found[others]) and not torch.equal(again[3], found[3])
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["a", "a", "unknown"], "does not tell the sentence"),
+        (["a", "a", "b"], "a single utterance of the sentence b"),
+    ],
+)
+def test_a_corpus_of_which_too_little_is_known_is_refused(names, complaint):
+    with pytest.raises(UserError, match=complaint):
+        by_sentence(said(0)[:3], utterances(names), {"u0", "u1", "u2"}, SETTINGS)
+
+
+@pytest.mark.parametrize("utterance", [np.zeros((FEATURES, FRAMES)), recording(melody(0, 1))])
+def test_silence_and_single_frames_give_numbers_all_the_same(utterance):
+    x = torch.cat([said(0), torch.from_numpy(utterance.astype(np.float32))[None]])
+    assert Sentences.fit(said(0), ["a"] * 5, N_MELS).deviations(x, ["a"] * 6).isfinite().all()
+    assert Sentences.fit(x, ["a"] * 6, N_MELS).deviations(x, ["a"] * 6).isfinite().all()
+
+
+def test_statistics_are_deviations_from_the_sentences_training_utterances():
+    model = ModelConfig(num_features=FEATURES, sentence_statistics=True)
+    config = SETTINGS.model_copy(update={"model": model})
+    x = torch.cat([said(0), said(1)]) + torch.randn(10, FEATURES, FRAMES, generator=torch.manual_seed(0))
+    names, training = ["a"] * 5 + ["b"] * 5, [0, 1, 2, 5, 6, 7]
+    found = by_sentence(x, utterances(names), {f"u{row}" for row in training}, config)
+    frames = by_sentence(x, utterances(names), {f"u{row}" for row in training}, SETTINGS)
+    assert torch.equal(found[:, :FEATURES], frames) and found.shape[1] == FEATURES + model.num_statistics
+
+    statistics = found[:, FEATURES:, 0].view(10, 2, FEATURES, len(STATISTICS))
+    assert (found[:, FEATURES:] == found[:, FEATURES:, :1]).all()
+    for kind, values in enumerate((x, frames)):  # of frames those of the template: behind it there are zeros
+        for rows, heard in (((0, 1, 2, 3, 4), (0, 1, 2)), ((5, 6, 7, 8, 9), (5, 6, 7))):
+            end = FRAMES if kind == 0 else 1 + int(frames[rows[0]].abs().sum(0).nonzero().max())
+            means = values[list(rows), :, :end].mean(-1)
+            own = values[list(heard), :, :end].mean(-1)
+            expected = ((means - own.mean(0)) / own.std(0, correction=0)).clamp(-4, 4)
+            torch.testing.assert_close(statistics[list(rows), kind, :, 0], expected, atol=2e-3, rtol=1e-3)
+
+
+@pytest.fixture
+def config(tiny_corpus, tmp_path) -> Config:
+    data = DataConfig(root=tiny_corpus, cache_dir=tmp_path, test_fraction=0.2)
+    return Config(
+        data=data,
+        features=FeaturesConfig(signal_length=8192, by_sentence=True),
+        model=ModelConfig(num_features=12),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+def test_a_corpus_by_sentence(config):
+    data = prepare_data(config, progress=False)
+    plain = config.model_copy(update={"features": config.features.model_copy(update={"by_sentence": False})})
+    raw = prepare_data(plain, progress=False)
+    assert raw.split == data.split
+    expected = by_sentence(raw.features.x, raw.features.utterances, set(data.split.train), config)
+    assert torch.equal(data.features.x, expected)
+
+    again = prepare_data(config, False, data.split, ("test",))
+    assert torch.equal(again.arrays("test")[0], data.arrays("test")[0])
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+def test_a_recorded_training_set_has_to_be_there_whole(config, tmp_path):
+    root = shutil.copytree(config.data.root, tmp_path / "EMOVO")
+    config = config.model_copy(update={"data": config.data.model_copy(update={"root": root})})
+    data = prepare_data(config, progress=False)
+    (root / data.split.train[0].split("-")[1] / f"{data.split.train[0]}.wav").unlink()
+    with pytest.raises(UserError, match=data.split.train[0]):
+        prepare_data(config, False, data.split, ("test",))
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"gain": 0.5}, "augment.gain and augment.frame_shift"),
+        ({"mode": "published"}, "augment.variants to 0"),
+        ({"variants": 4}, "augment.variants to 0"),
+        ({"voices": (0.9,)}, "augment.voices"),
+    ],
+)
+def test_augmentation_that_knows_no_sentence_is_refused(config, changes, complaint):
+    usable = {"mode": "online", "gain": 0.0, "frame_shift": 0.0, "variants": 0}
+    augment = config.augment.model_copy(update=usable | changes)
+    config = config.model_copy(update={"augment": augment, "model": ModelConfig(num_features=12, aug=True)})
+    data = prepare_data(config, progress=False)
+    with pytest.raises(UserError, match=complaint):
+        make_training_loader(config, data, torch.zeros(12), progress=False)
