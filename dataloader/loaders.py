@@ -19,7 +19,7 @@ from dataloader.augment import (
 from dataloader.corpora import Corpus, find_corpus, length_advice
 from dataloader.feature_store import Rows
 from dataloader.mfcc import Features, load_features
-from dataloader.sentences import by_sentence
+from dataloader.sentences import Sentences, by_sentence
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
 from utils import distributed
 from utils.config import Config
@@ -36,6 +36,7 @@ class Data:
     corpus: Corpus
     features: Features
     split: Split
+    sentences: Sentences | None = None  # of the training set, where `features.by_sentence` is true
 
     def arrays(self, subset: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The utterances of "train", "validation" or "test", in the order of the split's names, in memory.
@@ -93,10 +94,10 @@ def prepare_data(
             subsets = ("train", *subsets)
         _check_recorded(split, subsets, corpus, features)
     check_left_out(split, corpus.utterances)
-    if config.features.by_sentence:
-        x = by_sentence(features.x[:], features.utterances, set(split.train), config)
-        features = replace(features, x=x)
-    return Data(corpus, features, split)
+    if not config.features.by_sentence:
+        return Data(corpus, features, split)
+    x, sentences = by_sentence(features.x[:], features.utterances, set(split.train), config)
+    return Data(corpus, replace(features, x=x), split, sentences)
 
 
 def _as_named(split: Split, names: set[str]) -> Split:

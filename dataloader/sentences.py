@@ -9,6 +9,7 @@ outside of the training set, those of sentences: which one is said is recognised
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -19,10 +20,12 @@ from dataloader.readers import UNKNOWN, Utterance
 from dataloader.utterance_statistics import MOST, beside_frames, of_features
 from utils.config import Config
 from utils.errors import UserError
+from utils.files import open_atomically
 
 SPEECH_RANGE = 26.5  # dB below the loudest frame's mean level, where an utterance begins and ends
 ALIGNED_BY = slice(1, 20)  # the MFCCs that say which sound it is: neither loudness nor the finest detail
 ROUNDS = 2  # of averaging a template
+LISTS = ("contours", "usual", "statistics")  # what there is for each sentence
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,15 @@ class Sentences:
         names: of the sentences, as the corpus has them.
         contours: for each, what utterances are aligned with, as `contour` gives it.
         usual: for each, the mean of its utterances laid along it, (num_features, frames of the template).
+        statistics: for each, mean and standard deviation of its utterances' statistics,
+            (2, 2 · num_features · len(STATISTICS)).
         n_mels: bands of the MFCCs.
     """
 
     names: tuple[str, ...]
     contours: tuple[np.ndarray, ...]
     usual: tuple[np.ndarray, ...]
+    statistics: tuple[np.ndarray, ...]
     n_mels: int
 
     @classmethod
@@ -59,7 +65,7 @@ class Sentences:
         spoken = [speech(utterance, n_mels) for utterance in x.numpy()]
         contours = [contour(utterance) for utterance in spoken]
         said, names = np.array(sentences), tuple(sorted(set(sentences)))
-        templates, usual = [], []
+        templates, usual, statistics = [], [], []
         for name in names:
             rows = np.flatnonzero(said == name)
             if len(rows) < 2:
@@ -71,33 +77,74 @@ class Sentences:
             for _ in range(ROUNDS):
                 laid = [laid_along(template, contours[row], contours[row]) for row in rows]
                 template = np.mean(laid, axis=0)
+            laid = np.stack([laid_along(template, contours[row], spoken[row]) for row in rows])
+            own = statistics_of(x[rows].numpy(), laid - laid.mean(0))
             templates.append(template)
-            laid = [laid_along(template, contours[row], spoken[row]) for row in rows]
-            usual.append(np.mean(laid, axis=0))
-        return cls(names, tuple(templates), tuple(usual), n_mels)
+            usual.append(laid.mean(0))
+            statistics.append(np.stack([own.mean(0), own.std(0)]))
+        return cls(names, tuple(templates), tuple(usual), tuple(statistics), n_mels)
 
     def recognise(self, utterance: np.ndarray) -> str:
         """Which sentence an utterance (num_features, frames) is nearest to."""
         own = contour(speech(utterance, self.n_mels))
         return self.names[int(np.argmin([distance(template, own) for template in self.contours]))]
 
-    def deviations(self, x: Tensor, sentences: Sequence[str]) -> Tensor:
-        """Each utterance's features, laid along its sentence's template, as differences from it.
+    def deviations(self, x: Tensor, with_statistics: bool, sentences: Sequence[str] | None = None) -> Tensor:
+        """Features as the network takes them where `features.by_sentence` is true.
 
         Args:
             x: raw MFCCs (utterances, num_features, frames).
-            sentences: of each utterance.
+            with_statistics: as `model.sentence_statistics`.
+            sentences: of each utterance; None where they are to be recognised.
 
         Returns:
-            float32, as x: as many frames as the template has, then zeros.
+            float32 (utterances, num_features + num_statistics, frames): each utterance laid along its
+            sentence's template, as differences from it, and behind its end zeros; below, where they are asked
+            for, the utterance's statistics as deviations from those usual for the sentence, at most ±4.
         """
-        result = torch.zeros_like(x)
-        for row, utterance in enumerate(x.numpy()):
-            index = self.names.index(sentences[row])
+        names = [self.recognise(one) for one in x.numpy()] if sentences is None else sentences
+        frames, statistics = torch.zeros_like(x), []
+        for row, (utterance, name) in enumerate(zip(x.numpy(), names, strict=True)):
+            index = self.names.index(name)
             spoken = speech(utterance, self.n_mels)
-            laid = laid_along(self.contours[index], contour(spoken), spoken)
-            result[row, :, : laid.shape[1]] = torch.from_numpy(laid - self.usual[index])
-        return result
+            laid = laid_along(self.contours[index], contour(spoken), spoken) - self.usual[index]
+            frames[row, :, : laid.shape[1]] = torch.from_numpy(laid)
+            mean, std = self.statistics[index]
+            scaled = (statistics_of(utterance[None], laid[None])[0] - mean) / (std + 1e-6)
+            statistics.append(scaled.clip(-MOST, MOST))
+        if not with_statistics:
+            return frames
+        return beside_frames(frames, torch.from_numpy(np.array(statistics, dtype=np.float32)))
+
+    def save(self, path: str | Path) -> None:
+        """Write all of it as .npz.
+
+        Raises:
+            UserError: when the file cannot be written.
+        """
+        arrays = {"names": np.array(self.names), "n_mels": np.array(self.n_mels)}
+        for name in LISTS:
+            arrays |= {f"{name}_{index}": values for index, values in enumerate(getattr(self, name))}
+        with open_atomically(path) as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Sentences":
+        """Read what `save` has written.
+
+        Raises:
+            UserError: when the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                names = tuple(arrays["names"].tolist())
+                lists = {kind: tuple(arrays[f"{kind}_{i}"] for i in range(len(names))) for kind in LISTS}
+                return cls(names=names, n_mels=int(arrays["n_mels"]), **lists)
+        except Exception as error:  # a damaged file raises nearly anything
+            raise UserError(
+                f"{path}: the sentences of this run cannot be read ({error}). Copy the file there again, or "
+                "train the run again."
+            ) from error
 
 
 def speech(utterance: np.ndarray, n_mels: int) -> np.ndarray:
@@ -145,9 +192,20 @@ def _medoid(contours: list[np.ndarray]) -> np.ndarray:
     return contours[int(apart.sum(0).argmin())]
 
 
+def statistics_of(raw: np.ndarray, laid: np.ndarray) -> np.ndarray:
+    """STATISTICS of utterances: (utterances, 2 · num_features · len(STATISTICS)).
+
+    Args:
+        raw: MFCCs (utterances, num_features, frames).
+        laid: the same, laid along the template, as differences from it (…, frames of the template).
+    """
+    both = np.concatenate([of_features(raw), of_features(laid)], axis=1)
+    return both.reshape(len(raw), -1)
+
+
 def by_sentence(
     x: Tensor, utterances: Sequence[Utterance], training: Collection[str], config: Config
-) -> Tensor:
+) -> tuple[Tensor, Sentences]:
     """Features of a corpus as deviations from its sentences' templates, which are of the training set.
 
     Args:
@@ -157,8 +215,7 @@ def by_sentence(
         config: `features.n_mels` and `model.sentence_statistics` are used.
 
     Returns:
-        float32 (utterances, num_features + num_statistics, frames): frames as deviations from the sentence's
-        own, and where they are asked for the statistics of the whole utterance.
+        Features as of Sentences.deviations, and the templates.
 
     Raises:
         UserError: when the corpus does not tell the sentences, or one has a single utterance in training.
@@ -172,37 +229,4 @@ def by_sentence(
     sentences = Sentences.fit(x[rows], said, config.features.n_mels)
     known = dict(zip(rows, said, strict=True))
     names = [known.get(row) or sentences.recognise(utterance) for row, utterance in enumerate(x.numpy())]
-    frames = sentences.deviations(x, names)
-    if not config.model.sentence_statistics:
-        return frames
-    return beside_frames(frames, statistics_by_sentence(x, frames, names, rows, sentences))
-
-
-def statistics_by_sentence(
-    x: Tensor, frames: Tensor, names: Sequence[str], training: Sequence[int], sentences: Sentences
-) -> Tensor:
-    """Statistics of whole utterances, as deviations from those of training utterances of the sentence.
-
-    Args:
-        x: raw MFCCs (utterances, num_features, frames).
-        frames: the same as deviations from their sentences' templates.
-        names: the sentence of each utterance.
-        training: rows of the training set.
-        sentences: whose templates they are.
-
-    Returns:
-        float32 (utterances, 2 · num_features · len(STATISTICS)): those of x, then those of `frames`, as many
-        as the template has. At most ±4.
-    """
-    ends = [sentences.usual[sentences.names.index(name)].shape[1] for name in names]
-    pairs = zip(x.numpy(), frames.numpy(), ends, strict=True)
-    values = np.stack(
-        [np.concatenate([of_features(raw), of_features(laid[:, :end])]).ravel() for raw, laid, end in pairs]
-    )
-    said, result = np.array(names), np.empty_like(values)
-    heard = np.isin(np.arange(len(values)), training)
-    for name in sentences.names:
-        own = values[heard & (said == name)]
-        scaled = (values[said == name] - own.mean(0)) / (own.std(0) + 1e-6)
-        result[said == name] = scaled.clip(-MOST, MOST)
-    return torch.from_numpy(result.astype(np.float32))
+    return sentences.deviations(x, config.model.sentence_statistics, names), sentences

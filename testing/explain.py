@@ -47,14 +47,14 @@ def explain(
 
     Raises:
         UserError: from load_run; AudioError, when the recording cannot be used; when `truth` is no emotion
-            of the run; when it cannot judge a recording by itself (FeaturesConfig.beside_others).
+            of the run; when its attention cannot be shown (FeaturesConfig.unexplained).
     """
     if not isinstance(run, LoadedRun):
         run = load_run(run)
     truth = _known(truth, run.emotions)
     settings = run.config.features
-    if settings.beside_others:
-        raise UserError(f"{run.path} {settings.beside_others}")
+    if settings.unexplained:
+        raise UserError(f"{run.path} {settings.unexplained}")
     if isinstance(recording, np.ndarray):
         name = "the recording"
         if sample_rate is None:
@@ -120,9 +120,9 @@ def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]
 def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
     """Two utterances explained: of those judged rightly and of those misjudged the one that was surest.
 
-    Of a run that cannot judge single recordings there are none, with a warning.
+    Of a run whose attention cannot be shown there are none, with a warning.
     """
-    if reason := evaluation.run.config.features.beside_others:
+    if reason := evaluation.run.config.features.unexplained:
         warn(f"nothing is explained: {evaluation.run.path.name} {reason}")
         return []
     sure = evaluation.probabilities.max(1)

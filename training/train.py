@@ -137,6 +137,8 @@ def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) ->
     write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": data.corpus.emotions})
     statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
     write_json(run_dir / runs.STANDARDISATION_FILE, statistics, indent=2)
+    if data.sentences is not None:
+        data.sentences.save(run_dir / runs.SENTENCES_FILE)
 
 
 def _fit_epochs(

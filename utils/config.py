@@ -153,8 +153,8 @@ class FeaturesConfig(Section):
         return self.hop_length / self.sample_rate
 
     @property
-    def beside_others(self) -> str:
-        """What a network cannot judge a recording by itself for; empty where it can."""
+    def unexplained(self) -> str:
+        """Why a network's attention to a single recording cannot be shown; empty where it can."""
         if self.by_speaker:
             return (
                 "takes each speaker's features as deviations from that speaker's own (features.by_speaker): "
@@ -162,8 +162,8 @@ class FeaturesConfig(Section):
             )
         if self.by_sentence:
             return (
-                "takes features as deviations from the sentences of its corpus (features.by_sentence): it "
-                "cannot judge other words, and hears recordings only as part of that corpus."
+                "hears recordings laid along the template of a sentence (features.by_sentence): its "
+                "attention is not along their own time."
             )
         return ""
 

@@ -22,6 +22,7 @@ PARAMETERS_FILE = "parameters.txt"
 SPLIT_FILE = "split.json"
 EMOTIONS_FILE = "emotions.json"  # the classes, in the order of the network's scores
 STANDARDISATION_FILE = "standardisation.json"
+SENTENCES_FILE = "sentences.npz"  # with features.by_sentence, their templates
 TRAINING_METRICS_FILE = "training_metrics.json"
 VALIDATION_METRICS_FILE = "validation_metrics.json"
 TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name

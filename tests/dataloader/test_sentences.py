@@ -99,11 +99,11 @@ def test_sentences_are_recognised_at_any_speed_and_level():
 def test_nothing_remains_of_what_is_said_alike():
     x = said(0)[:1].repeat(4, 1, 1)
     sentences = Sentences.fit(x, ["a"] * 4, N_MELS)
-    assert sentences.deviations(x, ["a"] * 4).abs().max() < 1e-3
+    assert sentences.deviations(x, False, ["a"] * 4).abs().max() < 1e-3
 
     changed = x.clone()
     changed[0, 2, :30] += 8.0  # a constant, which no alignment looks at
-    found = sentences.deviations(changed, ["a"] * 4)
+    found = sentences.deviations(changed, False, ["a"] * 4)
     assert found[1:].abs().max() < 1e-3 and found[0, :2].abs().max() < 1e-3
     torch.testing.assert_close(found[0, 2, :30], torch.full((30,), 8.0), atol=1e-3, rtol=0)
     assert (found[:, :, 30:] == 0).all()
@@ -111,7 +111,7 @@ def test_nothing_remains_of_what_is_said_alike():
 
 def test_a_template_is_the_mean_of_its_utterances():
     sentences = Sentences.fit(said(0), ["a"] * 5, N_MELS)
-    found = sentences.deviations(said(0), ["a"] * 5)
+    found = sentences.deviations(said(0), False, ["a"] * 5)
     torch.testing.assert_close(found.mean(0), torch.zeros(FEATURES, FRAMES), atol=1e-3, rtol=0)
     assert found.abs().max() > 0.1
 
@@ -123,15 +123,15 @@ def utterances(sentences: list[str]) -> list[Utterance]:
 def test_no_label_outside_of_training_counts_and_no_recording_there_changes_others():
     x, names = torch.cat([said(0), said(1)]), ["a"] * 5 + ["b"] * 5
     training = {f"u{row}" for row in (0, 1, 2, 5, 6, 7)}
-    found = by_sentence(x, utterances(names), training, SETTINGS)
+    found = by_sentence(x, utterances(names), training, SETTINGS)[0]
 
     wrong = [name if row in (0, 1, 2, 5, 6, 7) else "c" for row, name in enumerate(names)]
-    assert torch.equal(by_sentence(x, utterances(wrong), training, SETTINGS), found)
+    assert torch.equal(by_sentence(x, utterances(wrong), training, SETTINGS)[0], found)
 
     changed = x.clone()
     changed[3] = said(2)[0]
     others = [row for row in range(10) if row != 3]
-    again = by_sentence(changed, utterances(names), training, SETTINGS)
+    again = by_sentence(changed, utterances(names), training, SETTINGS)[0]
     assert torch.equal(again[others], found[others]) and not torch.equal(again[3], found[3])
 
 
@@ -150,8 +150,8 @@ def test_a_corpus_of_which_too_little_is_known_is_refused(names, complaint):
 @pytest.mark.parametrize("utterance", [np.zeros((FEATURES, FRAMES)), recording(melody(0, 1))])
 def test_silence_and_single_frames_give_numbers_all_the_same(utterance):
     x = torch.cat([said(0), torch.from_numpy(utterance.astype(np.float32))[None]])
-    assert Sentences.fit(said(0), ["a"] * 5, N_MELS).deviations(x, ["a"] * 6).isfinite().all()
-    assert Sentences.fit(x, ["a"] * 6, N_MELS).deviations(x, ["a"] * 6).isfinite().all()
+    assert Sentences.fit(said(0), ["a"] * 5, N_MELS).deviations(x, True).isfinite().all()
+    assert Sentences.fit(x, ["a"] * 6, N_MELS).deviations(x, True).isfinite().all()
 
 
 def test_statistics_are_deviations_from_the_sentences_training_utterances():
@@ -159,8 +159,8 @@ def test_statistics_are_deviations_from_the_sentences_training_utterances():
     config = SETTINGS.model_copy(update={"model": model})
     x = torch.cat([said(0), said(1)]) + torch.randn(10, FEATURES, FRAMES, generator=torch.manual_seed(0))
     names, training = ["a"] * 5 + ["b"] * 5, [0, 1, 2, 5, 6, 7]
-    found = by_sentence(x, utterances(names), {f"u{row}" for row in training}, config)
-    frames = by_sentence(x, utterances(names), {f"u{row}" for row in training}, SETTINGS)
+    found, _ = by_sentence(x, utterances(names), {f"u{row}" for row in training}, config)
+    frames, _ = by_sentence(x, utterances(names), {f"u{row}" for row in training}, SETTINGS)
     assert torch.equal(found[:, :FEATURES], frames) and found.shape[1] == FEATURES + model.num_statistics
 
     statistics = found[:, FEATURES:, 0].view(10, 2, FEATURES, len(STATISTICS))
@@ -172,6 +172,23 @@ def test_statistics_are_deviations_from_the_sentences_training_utterances():
             own = values[list(heard), :, :end].mean(-1)
             expected = ((means - own.mean(0)) / own.std(0, correction=0)).clamp(-4, 4)
             torch.testing.assert_close(statistics[list(rows), kind, :, 0], expected, atol=2e-3, rtol=1e-3)
+
+
+def test_templates_are_kept(tmp_path):
+    sentences = Sentences.fit(torch.cat([said(0), said(1)]), ["b2"] * 5 + ["a 'l1'"] * 5, N_MELS)
+    sentences.save(tmp_path / "sentences.npz")
+    again = Sentences.load(tmp_path / "sentences.npz")
+    assert again.names == ("a 'l1'", "b2") == sentences.names and again.n_mels == N_MELS
+    x = torch.cat([said(1), said(0)])
+    assert torch.equal(again.deviations(x, True), sentences.deviations(x, True))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and no more"])
+def test_damaged_templates_are_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "sentences.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"sentences\.npz: the sentences of this run cannot be read"):
+        Sentences.load(tmp_path / "sentences.npz")
 
 
 @pytest.fixture
@@ -190,7 +207,7 @@ def test_a_corpus_by_sentence(config):
     plain = config.model_copy(update={"features": config.features.model_copy(update={"by_sentence": False})})
     raw = prepare_data(plain, progress=False)
     assert raw.split == data.split
-    expected = by_sentence(raw.features.x, raw.features.utterances, set(data.split.train), config)
+    expected, _ = by_sentence(raw.features.x, raw.features.utterances, set(data.split.train), config)
     assert torch.equal(data.features.x, expected)
 
     again = prepare_data(config, False, data.split, ("test",))

@@ -34,6 +34,7 @@ from testing.evaluate import (
     predict,
     scores_table,
 )
+from testing.predict import Recognizer
 from training.train import fit
 from utils.config import Config
 from utils.emotions import EMOTIONS, ENGLISH
@@ -250,6 +251,10 @@ def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tm
     run, evaluation = load_run(run_dir), evaluate(run_dir, progress=False)
     expected = predict(run.model, data.arrays("test")[0], 64).softmax(1).numpy()
     np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
+    recognizer = Recognizer(run_dir)  # with the templates that the run has kept
+    for utterance, row in zip(evaluation.utterances[:20], expected, strict=False):
+        heard = recognizer.recognise_file(utterance.path).answer.probabilities
+        np.testing.assert_allclose(list(heard.values()), row, atol=1e-4)
     with pytest.raises(UserError, match=r"features\.by_sentence\): it can be .* its own test set only"):
         evaluate(run_dir, everything=True, progress=False)
 

@@ -140,10 +140,10 @@ def test_a_run_that_compares_recordings_of_a_speaker_cannot_judge_one(run_dir, t
         explain(run_dir, recording(tiny_emovo))
 
 
-def test_nor_can_one_that_compares_recordings_of_a_sentence(run_dir, tiny_emovo):
+def test_attention_along_a_sentences_template_is_not_shown(run_dir, tiny_emovo):
     text = (run_dir / "parameters.txt").read_text().replace("by_sentence: false", "by_sentence: true")
     (run_dir / "parameters.txt").write_text(text)
-    with pytest.raises(UserError, match="cannot judge other words"):
+    with pytest.raises(UserError, match="attention is not along their own time"):
         explain(run_dir, recording(tiny_emovo))
 
 
