@@ -67,15 +67,16 @@ def prepare_data(
     """Find the corpus, load its features, and draw the split, or apply a recorded one.
 
     Args:
-        config: `data`, `features`, `model.num_features` and `train.seed` are used; with a recorded split, not
-            what says how to draw one.
+        config: `data`, `features`, `train.seed`, and of `model` num_features and what says which statistics
+            are used; with a recorded split, not what says how to draw one.
         progress: show progress bars.
         split: a recorded split (load_split); utterances that it does not list are left out.
         subsets: the subsets of a recorded split that will be used.
 
     Raises:
         UserError: from each step, and when a recorded split is of another corpus, lists in one of `subsets`
-            an utterance that can no longer be read, or has a speaker in two subsets that was to be left out.
+            an utterance that can no longer be read, or has a speaker in two subsets that was to be left out;
+            with `features.by_sentence` also when that is so of the training set.
     """
     corpus = find_corpus(config.data)
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
