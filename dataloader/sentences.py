@@ -110,9 +110,10 @@ class Sentences:
             spoken = speech(utterance, self.n_mels)
             laid = laid_along(self.contours[index], contour(spoken), spoken) - self.usual[index]
             frames[row, :, : laid.shape[1]] = torch.from_numpy(laid)
-            mean, std = self.statistics[index]
-            scaled = (statistics_of(utterance[None], laid[None])[0] - mean) / (std + 1e-6)
-            statistics.append(scaled.clip(-MOST, MOST))
+            if with_statistics:
+                mean, std = self.statistics[index]
+                scaled = (statistics_of(utterance[None], laid[None])[0] - mean) / (std + 1e-6)
+                statistics.append(scaled.clip(-MOST, MOST))
         if not with_statistics:
             return frames
         return beside_frames(frames, torch.from_numpy(np.array(statistics, dtype=np.float32)))
