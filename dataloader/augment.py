@@ -19,8 +19,9 @@ from dataloader.audio import condition, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
 from dataloader.feature_store import Rows
 from dataloader.mfcc import cache_key, cached_mfccs, taken_by_speaker
+from dataloader.sentences import Sentences
 from dataloader.splits import Split
-from utils.config import AugmentConfig, Config
+from utils.config import AugmentConfig, Config, ModelConfig
 from utils.errors import UserError
 from utils.files import expanded
 
@@ -232,6 +233,24 @@ def voices_apart(
     raw = pool.x[:].unflatten(0, (-1, pool.each))[:, 1:].flatten(0, 1)
     owners = [f"{speaker} {voice}" for speaker in speakers for voice in voices]
     varied = taken_by_speaker(raw, owners, config).unflatten(0, (-1, len(voices)))
+    return replace(pool, x=torch.cat([x[:, None], varied], dim=1).flatten(0, 1))
+
+
+def pool_by_sentence(
+    pool: TrainingPool, x: torch.Tensor, said: Sequence[str], sentences: Sentences, model: ModelConfig
+) -> TrainingPool:
+    """A pool with features by sentence: variants are laid along the templates, too, which are not theirs.
+
+    Args:
+        pool: of utterances and their variants, raw.
+        x: the utterances' features, by sentence already.
+        said: the sentence of each utterance.
+        sentences: the templates.
+        model: says which statistics are taken.
+    """
+    raw = pool.x[:].unflatten(0, (-1, pool.each))[:, 1:].flatten(0, 1)
+    names = [name for name in said for _ in range(1, pool.each)]
+    varied = sentences.deviations(raw, model, names).unflatten(0, (-1, pool.each - 1))
     return replace(pool, x=torch.cat([x[:, None], varied], dim=1).flatten(0, 1))
 
 

@@ -12,6 +12,7 @@ from dataloader.augment import (
     FeatureAugmentation,
     TrainingPool,
     drawn_each,
+    pool_by_sentence,
     training_pool,
     variants_each,
     voices_apart,
@@ -261,9 +262,13 @@ def make_training_loader(
             raise UserError("augment.mode = offline without variants varies nothing: raise augment.variants.")
         if variants_each(settings):
             pool = training_pool(data.corpus, data.split, config, progress)
+            by_name = {utterance.name: utterance for utterance in data.corpus.utterances}
+            trained = [by_name[name] for name in data.split.train]
             if config.features.by_speaker:
-                speaker_of = {utterance.name: utterance.speaker for utterance in data.corpus.utterances}
-                pool = voices_apart(pool, x, [speaker_of[name] for name in data.split.train], config)
+                pool = voices_apart(pool, x, [utterance.speaker for utterance in trained], config)
+            if data.sentences is not None:
+                said = [utterance.sentence for utterance in trained]
+                pool = pool_by_sentence(pool, x, said, data.sentences, config.model)
     check_sources(pool.sources, data.split)
     pool, y = replace(pool, x=_move(pool.x, device)), y.to(device)
     if not config.model.aug or settings.mode == "published":
@@ -285,10 +290,10 @@ def _check_variable(config: Config) -> None:
             "augment.gain and augment.frame_shift are of MFCCs, not of deviations from a sentence: with "
             "features.by_sentence set both to 0."
         )
-    if config.features.by_sentence and (settings.mode == "published" or variants_each(settings)):
+    if config.features.by_sentence and (settings.mode == "published" or settings.reverse):
         raise UserError(
-            "variants are not laid along their sentence: with features.by_sentence set augment.variants to "
-            "0, augment.voices to [] and augment.mode to online."
+            "what is reversed cannot be laid along a sentence: with features.by_sentence set augment.reverse "
+            "to 0, and augment.mode to online or offline."
         )
     if config.features.by_speaker and (settings.mode == "published" or drawn_each(settings)):
         raise UserError(

@@ -19,7 +19,7 @@ from dataloader.audio import AudioError, condition, fit_length, read_audio
 from dataloader.corpora import Corpus, Utterance
 from dataloader.feature_store import Rows, on_disk, open_rows, save_rows
 from dataloader.prosody import by_speaker, check_prosody, prosody
-from dataloader.utterance_statistics import beside_frames, deviations, utterance_statistics
+from dataloader.utterance_statistics import below_frames, deviations, utterance_statistics
 from utils.config import Config, FeaturesConfig
 from utils.errors import UserError
 from utils.files import expanded
@@ -104,8 +104,8 @@ class Features:
 
     Attributes:
         x: float32 (utterances, num_features, frames), not standardised, on the CPU; or DiskRows of that
-            shape, for a corpus too large to be held in memory (`data.storage`). With `model.statistics` there
-            are num_statistics rows below, which are the same in every frame.
+            shape, for a corpus too large to be held in memory (`data.storage`). With statistics of the
+            whole utterance there are rows below that hold them (utterance_statistics.below_frames).
         utterances: row i of x is utterances[i].
         skipped: name → reason, for each recording that could not be used.
     """
@@ -164,13 +164,13 @@ def taken_by_speaker(x: torch.Tensor, speakers: Sequence[str], config: Config) -
         config: `model.statistics` is used.
 
     Returns:
-        (utterances, num_features + num_statistics, frames): frames as deviations from the speaker's own, and
-        where they are asked for the statistics of the whole utterance.
+        (utterances, num_features, frames): frames as deviations from the speaker's own; where they are asked
+        for, the statistics of the whole utterance below_frames.
     """
     frames = by_speaker(x, speakers)
     if not config.model.statistics:
         return frames
-    return beside_frames(frames, deviations(utterance_statistics(x), speakers))
+    return below_frames(frames, deviations(utterance_statistics(x), speakers))
 
 
 def cached_mfccs(

@@ -103,6 +103,28 @@ def by_speaker(x: Tensor, speakers: Sequence[str]) -> Tensor:
     return result
 
 
+def pitch_carried_on(x: Tensor) -> Tensor:
+    """Features with a pitch in every frame: between voiced frames it goes straight from one to the next.
+
+    Before the first and after the last voiced frame it stays; where none is voiced, it is what was tracked.
+
+    Args:
+        x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`, raw.
+
+    Returns:
+        As x, with the change of pitch that belongs to it.
+    """
+    n_mfcc, result = x.shape[1] - len(PROSODY), x.clone()
+    pitch, change, voiced = (n_mfcc + PROSODY.index(name) for name in ("pitch", "pitch_change", "voiced"))
+    for utterance in result.numpy():
+        known = np.flatnonzero(utterance[voiced] > 0)
+        if len(known):
+            utterance[pitch] = np.interp(np.arange(utterance.shape[1]), known, utterance[pitch, known])
+        steps = np.diff(utterance[pitch], prepend=utterance[pitch, :1])
+        utterance[change] = steps.clip(-STEEPEST, STEEPEST)
+    return result
+
+
 def counted(x: Tensor) -> Tensor:
     """Which frames tell about each feature: those of speech; about pitch, and its change, voiced ones.
 

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dataloader.prosody import pitch_carried_on
 from dataloader.readers import UNKNOWN, Utterance
-from dataloader.utterance_statistics import MOST, beside_frames, of_features
-from utils.config import Config
+from dataloader.utterance_statistics import MOST, below_frames, of_features, utterance_statistics
+from utils.config import Config, ModelConfig
 from utils.errors import UserError
 from utils.files import open_atomically
 
@@ -37,8 +38,8 @@ class Sentences:
         names: of the sentences, as the corpus has them.
         contours: for each, what utterances are aligned with, as `contour` gives it.
         usual: for each, the mean of its utterances laid along it, (num_features, frames of the template).
-        statistics: for each, mean and standard deviation of its utterances' statistics,
-            (2, 2 · num_features · len(STATISTICS)).
+        statistics: for each, mean and standard deviation of its utterances' statistics, (2, num_statistics).
+        n_mfcc: how many of the features are MFCCs; the others are prosody.
         n_mels: bands of the MFCCs.
     """
 
@@ -46,25 +47,28 @@ class Sentences:
     contours: tuple[np.ndarray, ...]
     usual: tuple[np.ndarray, ...]
     statistics: tuple[np.ndarray, ...]
+    n_mfcc: int
     n_mels: int
 
     @classmethod
-    def fit(cls, x: Tensor, sentences: Sequence[str], n_mels: int) -> "Sentences":
+    def fit(cls, x: Tensor, sentences: Sequence[str], config: Config) -> "Sentences":
         """Templates of a training set.
 
         The utterance that is nearest to all others of its sentence is where a template begins; then it is
         twice the average of all of them, laid along it (DTW barycenter averaging, Petitjean et al. 2011).
 
         Args:
-            x: raw MFCCs (utterances, num_features, frames).
+            x: raw features (utterances, num_features, frames).
             sentences: of each utterance.
-            n_mels: bands that the MFCCs were computed from.
+            config: `features` and `model` say what the features are, and which statistics are taken.
 
         Raises:
             UserError: when a sentence has a single utterance, from which nothing could deviate.
         """
+        n_mfcc, n_mels = config.n_mfcc, config.features.n_mels
+        x = pitch_carried_on(x) if config.features.prosody else x
         spoken = [speech(utterance, n_mels) for utterance in x.numpy()]
-        contours = [contour(utterance) for utterance in spoken]
+        contours = [contour(utterance[:n_mfcc]) for utterance in spoken]
         said, names = np.array(sentences), tuple(sorted(set(sentences)))
         templates, usual, statistics = [], [], []
         for name in names:
@@ -79,44 +83,46 @@ class Sentences:
                 laid = [laid_along(template, contours[row], contours[row]) for row in rows]
                 template = np.mean(laid, axis=0)
             laid = np.stack([laid_along(template, contours[row], spoken[row]) for row in rows])
-            own = statistics_of(x[rows].numpy(), laid - laid.mean(0))
+            own = statistics_of(x[rows], laid - laid.mean(0), config.model)
             templates.append(template)
             usual.append(laid.mean(0))
             statistics.append(np.stack([own.mean(0), own.std(0)]))
-        return cls(names, tuple(templates), tuple(usual), tuple(statistics), n_mels)
+        return cls(names, tuple(templates), tuple(usual), tuple(statistics), n_mfcc, n_mels)
 
     def recognise(self, utterance: np.ndarray) -> str:
         """Which sentence an utterance (num_features, frames) is nearest to."""
-        own = contour(speech(utterance, self.n_mels))
+        own = contour(speech(utterance, self.n_mels)[: self.n_mfcc])
         return self.names[int(np.argmin([distance(template, own) for template in self.contours]))]
 
-    def deviations(self, x: Tensor, with_statistics: bool, sentences: Sequence[str] | None = None) -> Tensor:
+    def deviations(self, x: Tensor, model: ModelConfig, sentences: Sequence[str] | None = None) -> Tensor:
         """Features as the network takes them where `features.by_sentence` is true.
 
         Args:
-            x: raw MFCCs (utterances, num_features, frames).
-            with_statistics: as `model.sentence_statistics`.
+            x: raw features (utterances, num_features, frames).
+            model: says which statistics are taken, as in `fit`.
             sentences: of each utterance; None where they are to be recognised.
 
         Returns:
-            float32 (utterances, num_features + num_statistics, frames): each utterance laid along its
-            sentence's template, as differences from it, and behind its end zeros; below, where they are asked
-            for, the utterance's statistics as deviations from those usual for the sentence, at most ±4.
+            float32 (utterances, num_features, frames): each utterance laid along its sentence's template, as
+            differences from it, and behind its end zeros. Where they are asked for, the statistics of the
+            utterance below_frames, as deviations from those usual for the sentence, at most ±4.
         """
         names = [self.recognise(one) for one in x.numpy()] if sentences is None else sentences
+        x = pitch_carried_on(x) if x.shape[1] > self.n_mfcc else x
         frames, statistics = torch.zeros_like(x), []
         for row, (utterance, name) in enumerate(zip(x.numpy(), names, strict=True)):
             index = self.names.index(name)
             spoken = speech(utterance, self.n_mels)
-            laid = laid_along(self.contours[index], contour(spoken), spoken) - self.usual[index]
+            own = contour(spoken[: self.n_mfcc])
+            laid = laid_along(self.contours[index], own, spoken) - self.usual[index]
             frames[row, :, : laid.shape[1]] = torch.from_numpy(laid)
-            if with_statistics:
+            if model.num_statistics:
                 mean, std = self.statistics[index]
-                scaled = (statistics_of(utterance[None], laid[None])[0] - mean) / (std + 1e-6)
+                scaled = (statistics_of(x[row : row + 1], laid[None], model)[0] - mean) / (std + 1e-6)
                 statistics.append(scaled.clip(-MOST, MOST))
-        if not with_statistics:
+        if not model.num_statistics:
             return frames
-        return beside_frames(frames, torch.from_numpy(np.array(statistics, dtype=np.float32)))
+        return below_frames(frames, torch.from_numpy(np.array(statistics, dtype=np.float32)))
 
     def save(self, path: str | Path) -> None:
         """Write all of it as .npz.
@@ -124,7 +130,7 @@ class Sentences:
         Raises:
             UserError: when the file cannot be written.
         """
-        arrays = {"names": np.array(self.names), "n_mels": np.array(self.n_mels)}
+        arrays = {"names": np.array(self.names), "bands": np.array([self.n_mfcc, self.n_mels])}
         for name in LISTS:
             arrays |= {f"{name}_{index}": values for index, values in enumerate(getattr(self, name))}
         with open_atomically(path) as file:
@@ -141,7 +147,8 @@ class Sentences:
             with np.load(path, allow_pickle=False) as arrays:
                 names = tuple(arrays["names"].tolist())
                 lists = {kind: tuple(arrays[f"{kind}_{i}"] for i in range(len(names))) for kind in LISTS}
-                return cls(names=names, n_mels=int(arrays["n_mels"]), **lists)
+                n_mfcc, n_mels = arrays["bands"].tolist()
+                return cls(names=names, n_mfcc=n_mfcc, n_mels=n_mels, **lists)
         except Exception as error:  # a damaged file raises nearly anything
             raise UserError(
                 f"{path}: the sentences of this run cannot be read ({error}). Copy the file there again, or "
@@ -150,14 +157,14 @@ class Sentences:
 
 
 def speech(utterance: np.ndarray, n_mels: int) -> np.ndarray:
-    """MFCCs (num_features, frames) from the first frame of speech to the last."""
+    """Features (num_features, frames) from the first frame of speech to the last."""
     loudness = utterance[0] / np.sqrt(n_mels)  # the first coefficient is the mean level times that root
     loud = np.flatnonzero(loudness > loudness.max() - SPEECH_RANGE)
     return utterance[:, loud[0] : loud[-1] + 1]
 
 
 def contour(spoken: np.ndarray) -> np.ndarray:
-    """What alignment looks at: some coefficients, each as deviations from its mean over the utterance."""
+    """What alignment looks at: some of the MFCCs, each as deviations from its mean over the utterance."""
     chosen = spoken[ALIGNED_BY].astype(np.float64)
     return (chosen - chosen.mean(1, keepdims=True)) / (chosen.std(1, keepdims=True) + 1e-6)
 
@@ -195,15 +202,21 @@ def _medoid(contours: list[np.ndarray]) -> np.ndarray:
     return contours[int(apart.sum(0).argmin())]
 
 
-def statistics_of(raw: np.ndarray, laid: np.ndarray) -> np.ndarray:
-    """STATISTICS of utterances: (utterances, 2 · num_features · len(STATISTICS)).
+def statistics_of(x: Tensor, laid: np.ndarray, model: ModelConfig) -> np.ndarray:
+    """Those statistics of utterances that `model` asks for: (utterances, num_statistics).
 
     Args:
-        raw: MFCCs (utterances, num_features, frames).
+        x: features (utterances, num_features, frames).
         laid: the same, laid along the template, as differences from it (…, frames of the template).
+        model: with `statistics`, those of utterance_statistics; with `sentence_statistics`, STATISTICS of x
+            and of laid.
     """
-    both = np.concatenate([of_features(raw), of_features(laid)], axis=1)
-    return both.reshape(len(raw), -1)
+    found = [np.empty((len(x), 0))]
+    if model.statistics:
+        found.append(utterance_statistics(x).numpy())
+    if model.sentence_statistics:
+        found += [of_features(values).reshape(len(x), -1) for values in (x.numpy(), laid)]
+    return np.concatenate(found, axis=1)
 
 
 def by_sentence(
@@ -212,10 +225,10 @@ def by_sentence(
     """Features of a corpus as deviations from its sentences' templates, which are of the training set.
 
     Args:
-        x: raw MFCCs (utterances, num_features, frames).
+        x: raw features (utterances, num_features, frames).
         utterances: whose rows x has.
         training: names of those in the training set. Of all others the sentence is recognised.
-        config: `features.n_mels` and `model.sentence_statistics` are used.
+        config: `features` and `model` are used.
 
     Returns:
         Features as of Sentences.deviations, and the templates.
@@ -229,7 +242,7 @@ def by_sentence(
         raise UserError(
             "features.by_sentence: this corpus does not tell the sentence of each utterance. Set it to false."
         )
-    sentences = Sentences.fit(x[rows], said, config.features.n_mels)
+    sentences = Sentences.fit(x[rows], said, config)
     known = dict(zip(rows, said, strict=True))
     names = [known.get(row) or sentences.recognise(utterance) for row, utterance in enumerate(x.numpy())]
-    return sentences.deviations(x, config.model.sentence_statistics, names), sentences
+    return sentences.deviations(x, config.model, names), sentences

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dataloader.prosody import counted
@@ -56,9 +57,14 @@ def deviations(statistics: Tensor, speakers: Sequence[str]) -> Tensor:
     return result
 
 
-def beside_frames(x: Tensor, statistics: Tensor) -> Tensor:
-    """Features (utterances, n, frames), below them statistics (utterances, count), alike in all frames."""
-    return torch.cat([x, statistics[:, :, None].expand(-1, -1, x.shape[-1])], dim=1)
+def below_frames(x: Tensor, statistics: Tensor) -> Tensor:
+    """Features (utterances, n, frames), and as many further rows as statistics (utterances, count) fill.
+
+    They are written one after the other, along the frames, and end with zeros.
+    """
+    count, frames = statistics.shape[1], x.shape[-1]
+    rows = F.pad(statistics, (0, -count % frames)).unflatten(1, (-1, frames))
+    return torch.cat([x, rows], dim=1)
 
 
 def of_features(values: np.ndarray) -> np.ndarray:

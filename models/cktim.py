@@ -5,7 +5,8 @@
       → input convolution
       → n temporal-aware blocks; after each, the summary over time, the two directions added: g_1 … g_n
       → dynamic fusion: sum of w_j · g_j
-      → linear classifier; with `statistics` a small perceptron on the whole utterance's adds to its logits
+      → linear classifier; with statistics of the whole utterance, a small perceptron on them beside it: their
+        logits are added, or with `late_fusion` their probabilities multiplied
 
 Every layer after the input works on both directions at once, as groups of its channels: the same
 mathematics as two separate branches, in half the calls.
@@ -61,7 +62,9 @@ class CkTIMNet(nn.Module):
         self.pooling_dropout = model.pooling_dropout
         summary = model.n_filter * (2 if model.pooling == "mean_std" else 1)
         self.classifier = nn.Linear(summary, num_classes)
+        self.num_statistics = model.num_statistics
         self.statistics = statistics_path(model, num_classes) if model.num_statistics else None
+        self.late_fusion = model.late_fusion
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Set the standardisation: mean and standard deviation of each coefficient, (num_features,)."""
@@ -74,20 +77,25 @@ class CkTIMNet(nn.Module):
         """Raw MFCCs → logits.
 
         Args:
-            x: (batch, num_features, frames), any number of frames. With `statistics`, num_statistics rows
-                below, of which one frame is looked at.
+            x: (batch, num_features, frames), any number of frames. With statistics, rows below that hold
+                them (dataloader.utterance_statistics.below_frames).
             lengths: (batch,) frames of each utterance, where shorter ones are padded at their end: padding
                 changes no logit. None for utterances that fill the batch.
             frame_seconds: seconds from one frame to the next, where it is not that of the training:
                 continuous kernels are sampled accordingly (TIM-net has no such notion, and ignores it).
 
         Returns:
-            (batch, num_classes).
+            (batch, num_classes); with `late_fusion`, means of both paths' log probabilities: their geometric
+            mean but for a factor (a logarithmic opinion pool; Kittler et al., "On Combining Classifiers",
+            1998, eq. 8).
         """
-        logits = self.classifier(self.fusion(self.summaries(x, lengths, frame_seconds)))
-        if self.statistics is None:
-            return logits
-        return logits + self.statistics(x[:, len(self.feature_mean) :, 0])
+        paths = [self.classifier(self.fusion(self.summaries(x, lengths, frame_seconds)))]
+        if self.statistics is not None:
+            below = x[:, len(self.feature_mean) :].flatten(1)
+            paths.append(self.statistics(below[:, : self.num_statistics]))
+        if self.late_fusion:
+            return torch.stack(paths).log_softmax(-1).mean(0)
+        return sum(paths)
 
     def summaries(
         self, x: Tensor, lengths: Tensor | None = None, frame_seconds: float | None = None

@@ -38,7 +38,7 @@ from dataloader.mfcc import MFCC, load_features
 from models.cktim import build_model
 from testing.benchmark_report import plot, show_epoch, show_features, show_frames, show_machine, show_networks
 from testing.reference import TwoBranches
-from training.train import make_optimizer, run_epoch
+from training.train import make_criterion, make_optimizer, run_epoch
 from utils.config import Config, load_config
 from utils.device import pick_device
 from utils.emotions import EMOTIONS
@@ -405,7 +405,7 @@ def time_epoch(
     device: torch.device,
 ) -> dict[str, float]:
     """Seconds of each part of one epoch. The loss belongs to `backward`, the scores to `other`."""
-    settings = config.train.label_smoothing, optimizer, config.train.gradient_clipping
+    settings = make_criterion(config), optimizer, config.train.gradient_clipping
     watch = Stopwatch(device)
 
     def watched() -> Iterator[tuple[Tensor, Tensor]]:
@@ -424,7 +424,7 @@ def time_epoch(
     watch.mark("other")
     for hook in hooks:
         hook.remove()
-    run_epoch(network, validation, config.train.label_smoothing)
+    run_epoch(network, validation, make_criterion(config))
     watch.mark("validation")
     order = ("loading", "forward", "backward", "optimiser", "other", "validation")
     return {part: watch.seconds[part] for part in order}

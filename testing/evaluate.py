@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from dataloader.mfcc import load_features
 from dataloader.readers import READERS
 from models.cktim import count_parameters
 from testing.checkpoint import LoadedRun, load_run, predict
+from training.train import make_criterion
 from utils import runs
 from utils.bootstrap import confusion_matrix, intervals
 from utils.calibration import reliability
@@ -303,7 +303,7 @@ def measure(
     return {
         "model": [config.model.name],
         "epoch": [],
-        "loss": [F.cross_entropy(logits, y, label_smoothing=config.train.label_smoothing).item()],
+        "loss": [make_criterion(config)(logits, y).item()],
         **{score: [value] for score, value in scores(targets, predictions, num_classes).items()},
         "expected_calibration_error": [reliability(logits.softmax(1).numpy(), targets).error],
         "inference_time_one_sample": [one],

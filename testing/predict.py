@@ -193,7 +193,7 @@ class Recognizer:
         with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
             x = torch.cat([self._extract(torch.from_numpy(waveform)[None]) for waveform in fitted])
         if self._sentences:
-            x = self._sentences.deviations(x, self.run.config.model.sentence_statistics)
+            x = self._sentences.deviations(x, self.run.config.model)
         rows = at_temperature(predict(self.run.model, x, BATCH).numpy(), self.calibration.temperature)
         novelty = self.calibration.novelty(x).tolist() if self.calibration.novelty else [None] * len(loud)
         for index, row, new in zip(loud, rows.tolist(), novelty, strict=True):

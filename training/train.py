@@ -6,7 +6,9 @@ A training that was stopped goes on with `python -m training.train resume=RUN_DI
 import argparse
 import io
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,6 +51,9 @@ BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 class TrainingError(UserError):
     """A training that cannot go on; what was reached before is saved."""
+
+
+Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (batch, classes) and targets → loss
 
 
 class LossError(ArithmeticError):
@@ -152,7 +157,7 @@ def _fit_epochs(
     resume: bool,
 ) -> None:
     """The loop over epochs; adds to what is done, and saves it and the model as it goes."""
-    settings, smoothing = config.train, config.train.label_smoothing
+    settings, criterion = config.train, make_criterion(config)
     optimizer, trained = make_optimizer(config, model), distributed.in_parallel(model)
     scheduler = make_scheduler(config, optimizer, len(train_loader))
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
@@ -178,9 +183,9 @@ def _fit_epochs(
         learning_rate = optimizer.param_groups[0]["lr"]
         try:
             train_row = run_epoch(
-                trained, train_loader, smoothing, optimizer, settings.gradient_clipping, each_step
+                trained, train_loader, criterion, optimizer, settings.gradient_clipping, each_step
             )
-            validation_row = run_epoch(model, validation_loader, smoothing)
+            validation_row = run_epoch(model, validation_loader, criterion)
         except LossError as error:
             kept = f"The model so far is kept in {run_dir}; try" if done.epochs else "Try"
             raise TrainingError(
@@ -210,7 +215,7 @@ def _fit_epochs(
 def run_epoch(
     model: nn.Module,
     loader: BatchLoader,
-    label_smoothing: float,
+    criterion: Criterion,
     optimizer: torch.optim.Optimizer | None = None,
     gradient_clipping: float = 0.0,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
@@ -219,6 +224,11 @@ def run_epoch(
 
     Targets are classes, or with mixup the shares of all classes; then the one with the largest share counts
     for the scores.
+
+    Args:
+        model, loader: what gives logits, and batches.
+        criterion: logits and targets → a batch's loss (make_criterion).
+        optimizer, gradient_clipping, scheduler: of training.
 
     Returns:
         loss (mean over utterances) and the scores of utils.metrics.scores; in training they are those of
@@ -233,7 +243,7 @@ def run_epoch(
     with torch.set_grad_enabled(optimizer is not None):
         for x, y in loader:
             output = model(x)
-            loss = F.cross_entropy(output, y, label_smoothing=label_smoothing)
+            loss = criterion(output, y)
             if optimizer is not None:
                 rates.append(optimizer.param_groups[0]["lr"])
                 optimizer.zero_grad()
@@ -263,6 +273,29 @@ def build_for(config: Config, data: Data) -> CkTIMNet:
     """The network of the configuration, for the data's emotions and the features' length and frame rate."""
     features = config.features
     return build_model(config.model, len(data.corpus.emotions), features.frames, features.frame_seconds)
+
+
+def make_criterion(config: Config) -> Criterion:
+    """Cross-entropy with `train.label_smoothing`; with `model.late_fusion` of each path."""
+    criterion = cross_entropy_of_paths if config.model.late_fusion else F.cross_entropy
+    return partial(criterion, label_smoothing=config.train.label_smoothing)
+
+
+def cross_entropy_of_paths(output: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
+    """The mean of several paths' cross-entropies, from the means of their log probabilities.
+
+    -Σ_c q_c · mean_i log p_ic is the mean of the cross-entropies, and linear in what the network gives.
+    The cross-entropy of the probabilities together would divide by their sum: then each path would learn
+    only what the other has not.
+
+    Args:
+        output: (batch, classes), of CkTIMNet with `late_fusion`.
+        y: classes (batch,), or shares of them (batch, classes).
+        label_smoothing: share of each target that is spread evenly.
+    """
+    shares = F.one_hot(y, output.shape[1]).to(output.dtype) if y.ndim == 1 else y
+    shares = shares * (1 - label_smoothing) + label_smoothing / output.shape[1]
+    return -(shares * output).sum(1).mean()
 
 
 def make_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

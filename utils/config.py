@@ -235,6 +235,7 @@ class ModelConfig(Section):
     pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
     statistics: bool = Field(False, description="statistics of whole utterances beside the TABs' summaries")
     sentence_statistics: bool = Field(False, description="the same, as deviations from the sentence's own")
+    late_fusion: bool = Field(False, description="frames and statistics learn apart from each other")
     statistics_width: int = Field(64, ge=1, description="hidden units of the perceptron on statistics")
     statistics_dropout: float = Field(0.3, ge=0, lt=1, description="share of the statistics zeroed")
     n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
@@ -260,9 +261,10 @@ class ModelConfig(Section):
     @property
     def num_statistics(self) -> int:
         """Statistics of the whole utterance beside its frames."""
-        if self.sentence_statistics:  # before and after the utterance is laid along its sentence
-            return 2 * self.num_features * len(STATISTICS)
-        return (self.num_features - 2) * len(STATISTICS) + len(TIMING) if self.statistics else 0
+        of_speech = (self.num_features - 2) * len(STATISTICS) + len(TIMING) if self.statistics else 0
+        # before and after the utterance is laid along its sentence
+        of_sentence = 2 * self.num_features * len(STATISTICS) if self.sentence_statistics else 0
+        return of_speech + of_sentence
 
     @property
     def name(self) -> str:
@@ -300,15 +302,21 @@ class Config(BaseModel):
         elif features.by_speaker and not features.prosody:
             problem = "features.by_speaker: needs features.prosody, which tells where there is speech"
             keys = ["features.by_speaker", "features.prosody"]
-        elif features.by_sentence and features.prosody:
-            problem = "features.by_sentence: is of MFCCs alone: set features.prosody to false"
-            keys = ["features.by_sentence", "features.prosody"]
+        elif features.by_sentence and features.by_speaker:
+            problem = "features.by_sentence: cannot be had together with features.by_speaker"
+            keys = ["features.by_sentence", "features.by_speaker"]
         elif features.by_sentence and self.data.protocol == "leave_one_sentence_out":
             problem = "features.by_sentence: needs all sentences in training; data.protocol leaves one out"
             keys = ["features.by_sentence", "data.protocol"]
-        elif self.model.statistics and not features.by_speaker:
-            problem = "model.statistics: needs features.by_speaker, for each speaker has usual ones"
-            keys = ["model.statistics", "features.by_speaker"]
+        elif self.model.statistics and not (features.by_speaker or features.by_sentence):
+            problem = (
+                "model.statistics: needs features.by_speaker or features.by_sentence, "
+                "for each speaker and each sentence has usual ones"
+            )
+            keys = ["model.statistics", "features.by_speaker", "features.by_sentence"]
+        elif self.model.statistics and not features.prosody:
+            problem = "model.statistics: needs features.prosody, which tells where there is speech"
+            keys = ["model.statistics", "features.prosody"]
         elif self.model.sentence_statistics and not features.by_sentence:
             problem = "model.sentence_statistics: needs features.by_sentence, for a sentence has usual ones"
             keys = ["model.sentence_statistics", "features.by_sentence"]

@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from dataloader.augment import training_pool
 from dataloader.loaders import make_training_loader, prepare_data
+from dataloader.prosody import pitch_carried_on
 from dataloader.readers import Utterance
 from dataloader.sentences import Sentences, by_sentence, distance, laid_along, speech
-from utils.config import STATISTICS, Config, DataConfig, FeaturesConfig, ModelConfig
+from dataloader.utterance_statistics import deviations, utterance_statistics
+from utils.config import PROSODY, STATISTICS, Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.errors import UserError
 
 N_MELS, FEATURES, FRAMES = 40, 24, 60
 SETTINGS = Config(
     features=FeaturesConfig(n_mels=N_MELS, by_sentence=True), model=ModelConfig(num_features=FEATURES)
+)
+WITH_STATISTICS = SETTINGS.model_copy(
+    update={"model": ModelConfig(num_features=FEATURES, sentence_statistics=True)}
 )
 SILENT = -2000.0  # the first coefficient of a silent frame
 
@@ -88,7 +94,7 @@ def test_speech_is_without_the_silence_around_it():
 
 def test_sentences_are_recognised_at_any_speed_and_level():
     names = [str(k) for k in range(6) for _ in range(5)]
-    sentences = Sentences.fit(torch.cat([said(k) for k in range(6)]), names, N_MELS)
+    sentences = Sentences.fit(torch.cat([said(k) for k in range(6)]), names, SETTINGS)
     for k in range(6):
         utterance = recording(melody(k, 41), before=9)
         utterance[0, 9:50] += 30
@@ -98,20 +104,20 @@ def test_sentences_are_recognised_at_any_speed_and_level():
 
 def test_nothing_remains_of_what_is_said_alike():
     x = said(0)[:1].repeat(4, 1, 1)
-    sentences = Sentences.fit(x, ["a"] * 4, N_MELS)
-    assert sentences.deviations(x, False, ["a"] * 4).abs().max() < 1e-3
+    sentences = Sentences.fit(x, ["a"] * 4, SETTINGS)
+    assert sentences.deviations(x, SETTINGS.model, ["a"] * 4).abs().max() < 1e-3
 
     changed = x.clone()
     changed[0, 2, :30] += 8.0  # a constant, which no alignment looks at
-    found = sentences.deviations(changed, False, ["a"] * 4)
+    found = sentences.deviations(changed, SETTINGS.model, ["a"] * 4)
     assert found[1:].abs().max() < 1e-3 and found[0, :2].abs().max() < 1e-3
     torch.testing.assert_close(found[0, 2, :30], torch.full((30,), 8.0), atol=1e-3, rtol=0)
     assert (found[:, :, 30:] == 0).all()
 
 
 def test_a_template_is_the_mean_of_its_utterances():
-    sentences = Sentences.fit(said(0), ["a"] * 5, N_MELS)
-    found = sentences.deviations(said(0), False, ["a"] * 5)
+    sentences = Sentences.fit(said(0), ["a"] * 5, SETTINGS)
+    found = sentences.deviations(said(0), SETTINGS.model, ["a"] * 5)
     torch.testing.assert_close(found.mean(0), torch.zeros(FEATURES, FRAMES), atol=1e-3, rtol=0)
     assert found.abs().max() > 0.1
 
@@ -150,21 +156,21 @@ def test_a_corpus_of_which_too_little_is_known_is_refused(names, complaint):
 @pytest.mark.parametrize("utterance", [np.zeros((FEATURES, FRAMES)), recording(melody(0, 1))])
 def test_silence_and_single_frames_give_numbers_all_the_same(utterance):
     x = torch.cat([said(0), torch.from_numpy(utterance.astype(np.float32))[None]])
-    assert Sentences.fit(said(0), ["a"] * 5, N_MELS).deviations(x, True).isfinite().all()
-    assert Sentences.fit(x, ["a"] * 6, N_MELS).deviations(x, True).isfinite().all()
+    for training in (said(0), x):
+        sentences = Sentences.fit(training, ["a"] * len(training), WITH_STATISTICS)
+        assert sentences.deviations(x, WITH_STATISTICS.model).isfinite().all()
 
 
 def test_statistics_are_deviations_from_the_sentences_training_utterances():
-    model = ModelConfig(num_features=FEATURES, sentence_statistics=True)
-    config = SETTINGS.model_copy(update={"model": model})
+    config, model = WITH_STATISTICS, WITH_STATISTICS.model
     x = torch.cat([said(0), said(1)]) + torch.randn(10, FEATURES, FRAMES, generator=torch.manual_seed(0))
     names, training = ["a"] * 5 + ["b"] * 5, [0, 1, 2, 5, 6, 7]
     found, _ = by_sentence(x, utterances(names), {f"u{row}" for row in training}, config)
     frames, _ = by_sentence(x, utterances(names), {f"u{row}" for row in training}, SETTINGS)
-    assert torch.equal(found[:, :FEATURES], frames) and found.shape[1] == FEATURES + model.num_statistics
-
-    statistics = found[:, FEATURES:, 0].view(10, 2, FEATURES, len(STATISTICS))
-    assert (found[:, FEATURES:] == found[:, FEATURES:, :1]).all()
+    assert torch.equal(found[:, :FEATURES], frames)
+    below = found[:, FEATURES:].flatten(1)
+    statistics = below[:, : model.num_statistics].view(10, 2, FEATURES, len(STATISTICS))
+    assert (below[:, model.num_statistics :] == 0).all()
     for kind, values in enumerate((x, frames)):  # of frames those of the template: behind it there are zeros
         for rows, heard in (((0, 1, 2, 3, 4), (0, 1, 2)), ((5, 6, 7, 8, 9), (5, 6, 7))):
             end = FRAMES if kind == 0 else 1 + int(frames[rows[0]].abs().sum(0).nonzero().max())
@@ -174,13 +180,71 @@ def test_statistics_are_deviations_from_the_sentences_training_utterances():
             torch.testing.assert_close(statistics[list(rows), kind, :, 0], expected, atol=2e-3, rtol=1e-3)
 
 
+def with_prosody(x: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """The same with eight rows of prosody below; speech is where x is not silent, and mostly voiced."""
+    generator = torch.manual_seed(seed)
+    below = torch.randn(len(x), len(PROSODY), x.shape[-1], generator=generator)
+    below[:, PROSODY.index("speech")] = (x[:, 0] > SILENT).float()
+    voiced = torch.rand(len(x), x.shape[-1], generator=generator) < 0.8
+    below[:, PROSODY.index("voiced")] = voiced * below[:, PROSODY.index("speech")]
+    return torch.cat([x, below], dim=1)
+
+
+def settings_with_prosody(**model: bool) -> Config:
+    return Config(
+        features=FeaturesConfig(n_mels=N_MELS, by_sentence=True, prosody=True),
+        model=ModelConfig(num_features=FEATURES + len(PROSODY), **model),
+    )
+
+
+def test_prosody_is_laid_along_the_sentence_as_the_sounds_are():
+    config, x = settings_with_prosody(), with_prosody(said(0))
+    sentences = Sentences.fit(x, ["a"] * 5, config)
+    found = sentences.deviations(x, config.model, ["a"] * 5)
+    plain = Sentences.fit(said(0), ["a"] * 5, SETTINGS).deviations(said(0), SETTINGS.model, ["a"] * 5)
+    assert torch.equal(found[:, :FEATURES], plain)  # prosody has no say in the alignment
+
+    higher = x.clone()
+    higher[1, FEATURES + PROSODY.index("pitch")] += 0.5
+    change = sentences.deviations(higher, config.model, ["a"] * 5) - found
+    rows, frames = torch.full((FEATURES + len(PROSODY), FRAMES), 0.0), sentences.usual[0].shape[1]
+    rows[FEATURES + PROSODY.index("pitch"), :frames] = 0.5
+    torch.testing.assert_close(change[1], rows, atol=1e-5, rtol=0)
+    assert (change[[0, 2, 3, 4]] == 0).all()
+
+
+def test_pitch_where_no_voice_is_counts_for_nothing():
+    config, x = settings_with_prosody(statistics=True, sentence_statistics=True), with_prosody(said(0))
+    sentences = Sentences.fit(x, ["a"] * 5, config)
+    other = x.clone()
+    unvoiced = other[:, FEATURES + PROSODY.index("voiced")] == 0
+    other[:, FEATURES + PROSODY.index("pitch")][unvoiced] = 99.0
+    model = config.model
+    assert torch.equal(sentences.deviations(other, model), sentences.deviations(x, model))
+
+
+def test_statistics_of_speech_are_deviations_from_the_sentences_own():
+    config = settings_with_prosody(statistics=True, sentence_statistics=True)
+    x, names = with_prosody(torch.cat([said(0), said(1)])), ["a"] * 5 + ["b"] * 5
+    x[:, :FEATURES] += torch.randn(10, FEATURES, FRAMES, generator=torch.manual_seed(0))
+    sentences = Sentences.fit(x, names, config)
+    found = sentences.deviations(x, config.model, names)
+    below = found[:, config.model.num_features :].flatten(1)
+    assert 0 <= below.shape[1] - config.model.num_statistics < FRAMES
+    of_speech = utterance_statistics(pitch_carried_on(x))
+    below = below[:, : of_speech.shape[1]]
+    torch.testing.assert_close(below, deviations(of_speech, names), atol=1e-4, rtol=1e-4)
+
+
 def test_templates_are_kept(tmp_path):
-    sentences = Sentences.fit(torch.cat([said(0), said(1)]), ["b2"] * 5 + ["a 'l1'"] * 5, N_MELS)
+    sentences = Sentences.fit(torch.cat([said(0), said(1)]), ["b2"] * 5 + ["a 'l1'"] * 5, WITH_STATISTICS)
     sentences.save(tmp_path / "sentences.npz")
     again = Sentences.load(tmp_path / "sentences.npz")
-    assert again.names == ("a 'l1'", "b2") == sentences.names and again.n_mels == N_MELS
+    assert again.names == ("a 'l1'", "b2") == sentences.names
+    assert (again.n_mfcc, again.n_mels) == (FEATURES, N_MELS)
     x = torch.cat([said(1), said(0)])
-    assert torch.equal(again.deviations(x, True), sentences.deviations(x, True))
+    model = WITH_STATISTICS.model
+    assert torch.equal(again.deviations(x, model), sentences.deviations(x, model))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and no more"])
@@ -229,15 +293,34 @@ def test_a_recorded_training_set_has_to_be_there_whole(config, tmp_path):
     ("changes", "complaint"),
     [
         ({"gain": 0.5}, "augment.gain and augment.frame_shift"),
-        ({"mode": "published"}, "augment.variants to 0"),
-        ({"variants": 4}, "augment.variants to 0"),
-        ({"voices": (0.9,)}, "augment.voices"),
+        ({"mode": "published"}, "augment.mode to online or offline"),
+        ({"reverse": 0.1}, "augment.reverse to 0"),
     ],
 )
-def test_augmentation_that_knows_no_sentence_is_refused(config, changes, complaint):
+def test_augmentation_that_would_spoil_a_sentence_is_refused(config, changes, complaint):
     usable = {"mode": "online", "gain": 0.0, "frame_shift": 0.0, "variants": 0}
     augment = config.augment.model_copy(update=usable | changes)
     config = config.model_copy(update={"augment": augment, "model": ModelConfig(num_features=12, aug=True)})
     data = prepare_data(config, progress=False)
     with pytest.raises(UserError, match=complaint):
         make_training_loader(config, data, torch.zeros(12), progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+def test_variants_are_laid_along_the_templates_of_what_they_vary(config):
+    augment = config.augment.model_copy(update={"mode": "online", "variants": 1, "voices": (0.9,)})
+    model = ModelConfig(num_features=12, aug=True, sentence_statistics=True)
+    config = config.model_copy(
+        update={"augment": augment.model_copy(update={"gain": 0.0, "frame_shift": 0.0}), "model": model}
+    )
+    data = prepare_data(config, progress=False)
+    loader = make_training_loader(config, data, torch.zeros(12), progress=False)
+    found = loader.x.unflatten(0, (-1, 3))
+    assert torch.equal(found[:, 0], data.rows("train")[0])
+
+    raw = training_pool(data.corpus, data.split, config, progress=False).x.unflatten(0, (-1, 3))
+    by_name = {utterance.name: utterance for utterance in data.corpus.utterances}
+    said = [by_name[name].sentence for name in data.split.train]
+    for variant in (1, 2):
+        expected = data.sentences.deviations(raw[:, variant], model, said)
+        assert torch.equal(found[:, variant], expected) and not torch.equal(expected, found[:, 0])

@@ -1,12 +1,14 @@
 """Statistics of utterances whose features are known, and their deviations by speaker."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from dataloader.augment import Draws, FeatureAugmentation
 from dataloader.loaders import prepare_data
-from dataloader.utterance_statistics import beside_frames, deviations, utterance_statistics
+from dataloader.utterance_statistics import below_frames, deviations, utterance_statistics
 from utils.config import (
     PROSODY,
     STATISTICS,
@@ -85,8 +87,10 @@ def test_a_corpus_has_them_below_its_frames(tiny_corpus, tmp_path):
         return prepare_data(config, progress=False).features.x, config.model
 
     (plain, _), (found, model) = x(False), x(True)
-    assert found.shape[1] == 12 + model.num_statistics and torch.equal(found[:, :12], plain)
-    assert (found[:, 12:] == found[:, 12:, :1]).all() and len(found[:, 12:, 0].unique()) > 100
+    count, frames = model.num_statistics, plain.shape[-1]
+    assert found.shape[1] == 12 + math.ceil(count / frames) and torch.equal(found[:, :12], plain)
+    below = found[:, 12:].flatten(1)
+    assert (below[:, count:] == 0).all() and len(below[:, :count].unique()) > 100
 
 
 def test_masks_and_shifts_leave_them_as_they_are():
@@ -95,7 +99,7 @@ def test_masks_and_shifts_leave_them_as_they_are():
     augmentation = FeatureAugmentation(settings, 0, torch.zeros(5), 30, 128)
     draws: Draws = augmentation.draw([f"utterance {i}" for i in range(6)], 0)
     frames, statistics = torch.randn(6, 5, 30), torch.randn(6, 9)
-    x = beside_frames(frames, statistics)
+    x = below_frames(frames, statistics)
     varied = augmentation.apply(x.clone(), draws)
     assert torch.equal(varied[:, 5:], x[:, 5:])
     assert torch.equal(varied[:, :5], augmentation.apply(frames.clone(), draws))

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dataloader.utterance_statistics import below_frames
 from models.cktim import all_but_a_stretch, build_model, count_parameters
 from models.dynamic_fusion import DynamicFusion
 from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock
@@ -188,12 +189,28 @@ def test_statistics_of_the_utterance_add_to_the_logits_and_the_blocks_do_not_see
     net = build_model(small(statistics=True, num_features=11), 7, 16).eval()
     assert net.statistics[1].in_features == (11 - 2) * 10 + 5
     frames, statistics = torch.randn(3, 11, 16), torch.randn(3, 95)
-    x = torch.cat([frames, statistics[:, :, None].expand(-1, -1, 16)], dim=1)
+    x = below_frames(frames, statistics)
     torch.testing.assert_close(net.summaries(x), net.summaries(frames))
     logits = net.classifier(net.fusion(net.summaries(frames)))
     torch.testing.assert_close(net(x), logits + net.statistics(statistics))
     net.train()(x).sum().backward()
     assert net.statistics[1].weight.grad.abs().sum() > 0
+
+
+def test_late_fusion_multiplies_the_probabilities_of_frames_and_statistics(small):
+    model = small(statistics=True, num_features=11, late_fusion=True)
+    net = build_model(model, 7, 16).eval()
+    frames, statistics = torch.randn(3, 11, 16), torch.randn(3, 95)
+    x = below_frames(frames, statistics)
+    of_frames = net.classifier(net.fusion(net.summaries(frames))).softmax(1)
+    of_statistics = net.statistics(statistics).softmax(1)
+    product = (of_frames * of_statistics).sqrt()
+    torch.testing.assert_close(net(x).softmax(1), product / product.sum(1, keepdim=True))
+
+    plain = build_model(small(late_fusion=True), 7, 16).eval()  # without statistics it changes nothing
+    x = torch.randn(3, 4, 16)
+    logits = plain.classifier(plain.fusion(plain.summaries(x)))
+    torch.testing.assert_close(plain(x).softmax(1), logits.softmax(1))
 
 
 def test_fusion_is_the_weighted_sum():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataloader.loaders import BatchLoader
 from models.cktim import build_model
-from training.train import make_optimizer, run_epoch
+from training.train import make_criterion, make_optimizer, run_epoch
 from utils.config import Config
 
 
@@ -23,7 +23,7 @@ def one_epoch(utterances: int, frames: int, batch_size: int, ck: bool) -> None:
     model = build_model(config.model, 3, frames, config.features.frame_seconds)
     x, y = torch.randn(utterances, 6, frames), torch.arange(utterances) % 3
     loader = BatchLoader(x, y, batch_size, shuffle=True, seed=0)
-    row = run_epoch(model, loader, 0.1, make_optimizer(config, model), 1.0)
+    row = run_epoch(model, loader, make_criterion(config), make_optimizer(config, model), 1.0)
     assert math.isfinite(row["loss"])
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 

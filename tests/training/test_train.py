@@ -11,8 +11,8 @@ from dataloader.loaders import make_loader
 from dataloader.splits import load_split
 from models.cktim import build_model
 from training import train
-from training.train import TrainingError, fit, main, run_epoch
-from utils.config import load_config
+from training.train import TrainingError, cross_entropy_of_paths, fit, main, make_criterion, run_epoch
+from utils.config import Config, load_config
 from utils.errors import UserError
 from utils.metrics import History, read_json
 
@@ -57,7 +57,7 @@ def test_the_saved_model_is_that_of_the_kept_epoch(config, data, keep):
     model = build_model(settings.model, 7, settings.features.frames)
     model.load_state_dict(torch.load(run_dir / "model.pt", weights_only=True))
     loader = make_loader(data, "validation", 16, shuffle=False, seed=0)
-    row = run_epoch(model, loader, settings.train.label_smoothing)
+    row = run_epoch(model, loader, make_criterion(settings))
     assert row["loss"] == pytest.approx(validation["loss"][best], abs=1e-6)
     assert row["accuracy"] == validation["accuracy"][best]
     assert len(set(validation["loss"])) > 1
@@ -151,9 +151,9 @@ def test_only_the_training_batches_are_varied(config, data, monkeypatch):
     settings = settings.model_copy(update={"augment": settings.augment.model_copy(update=ON_FEATURES)})
     seen = {True: [], False: []}
 
-    def spy(model, loader, label_smoothing, optimizer=None, *settings):
+    def spy(model, loader, criterion, optimizer=None, *settings):
         seen[optimizer is not None].append(torch.cat([x for x, _ in loader]))
-        return run_epoch(model, loader, label_smoothing, optimizer, *settings)
+        return run_epoch(model, loader, criterion, optimizer, *settings)
 
     monkeypatch.setattr(train, "run_epoch", spy)
     fit(settings, data, progress=False)
@@ -173,13 +173,23 @@ def test_the_loss_takes_shares_of_classes_and_the_scores_the_largest():
         def forward(self, x):
             return x
 
-    row = run_epoch(Answers(), [(logits, shares)], 0.1)
+    criterion = make_criterion(Config())
+    row = run_epoch(Answers(), [(logits, shares)], criterion)
     targets = 0.9 * shares + 0.1 / 3
     assert row["loss"] == pytest.approx(-(targets * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-6)
     assert row["accuracy"] == 0.5
-    hard = run_epoch(Answers(), [(logits, torch.tensor([0, 2]))], 0.1)
-    certain = run_epoch(Answers(), [(logits, torch.eye(3)[[0, 2]])], 0.1)
+    hard = run_epoch(Answers(), [(logits, torch.tensor([0, 2]))], criterion)
+    certain = run_epoch(Answers(), [(logits, torch.eye(3)[[0, 2]])], criterion)
     assert certain == pytest.approx(hard)
+
+
+@pytest.mark.parametrize("y", [torch.tensor([0, 2]), torch.tensor([[0.8, 0.2, 0.0], [0.0, 0.4, 0.6]])])
+def test_paths_that_are_fused_late_have_each_the_loss_that_it_would_have_alone(y):
+    paths = torch.randn(2, 2, 3, generator=torch.manual_seed(0), requires_grad=True)
+    together = cross_entropy_of_paths(paths.log_softmax(-1).mean(0), y, 0.1)
+    alone = sum(F.cross_entropy(path, y, label_smoothing=0.1) for path in paths) / 2
+    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(torch.autograd.grad(together, paths)[0], torch.autograd.grad(alone, paths)[0])
 
 
 def test_an_interrupt_keeps_every_whole_epoch(config, data, monkeypatch, capsys):
@@ -249,7 +259,7 @@ def test_gradient_clipping_bounds_the_step(config, data):
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     x, y = data.arrays("train")
-    run_epoch(model, [(x, y)], 0.0, optimizer, gradient_clipping=0.01)
+    run_epoch(model, [(x, y)], F.cross_entropy, optimizer, gradient_clipping=0.01)
     moved = sum((a - b).square().sum() for a, b in zip(before, model.parameters(), strict=True)).sqrt()
     assert 0 < moved.item() <= 0.0101
 
