@@ -32,12 +32,8 @@ def utterance_statistics(x: Tensor) -> Tensor:
     speech, voiced = values[:, -2] > 0, values[:, -1] > 0
     rows = []
     for utterance in range(len(values)):
-        row = [
-            value
-            for feature, mask in zip(values[utterance, :-2], masks[utterance], strict=True)
-            for value in _of_one_feature(feature[mask])
-        ]
-        rows.append(row + _timing(speech[utterance], voiced[utterance]))
+        of_frames = _of_counted(values[utterance, :-2], masks[utterance])
+        rows.append(np.append(of_frames, _timing(speech[utterance], voiced[utterance])))
     return torch.from_numpy(np.array(rows, dtype=np.float32))
 
 
@@ -76,11 +72,14 @@ def of_features(values: np.ndarray) -> np.ndarray:
     return np.stack([values.mean(-1), values.std(-1), *quantiles, spread, change, trend], axis=-1)
 
 
-def _of_one_feature(values: np.ndarray) -> list[float]:
-    """STATISTICS of one feature over the frames that count; zeros where there are hardly any."""
-    if len(values) < 3:
-        return [0.0] * len(STATISTICS)
-    return of_features(values[None])[0].tolist()
+def _of_counted(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """STATISTICS of each feature over the frames that count for it; zeros where there are hardly any."""
+    found = np.zeros((len(values), len(STATISTICS)))
+    for mask in np.unique(masks, axis=0):  # most features share theirs
+        if mask.sum() >= 3:
+            alike = (masks == mask).all(axis=1)
+            found[alike] = of_features(np.compress(mask, values[alike], axis=1))
+    return found
 
 
 def _timing(speech: np.ndarray, voiced: np.ndarray) -> list[float]:

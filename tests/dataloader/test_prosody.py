@@ -12,7 +12,7 @@ from dataloader.audio import condition, fit_length, read_audio
 from dataloader.augment import other_voice
 from dataloader.loaders import make_training_loader, prepare_data
 from dataloader.mfcc import Extractor, cache_key
-from dataloader.prosody import by_speaker, check_prosody, prosody
+from dataloader.prosody import by_speaker, check_prosody, pitch_carried_on, prosody
 from utils.config import PROSODY, AugmentConfig, Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.errors import UserError
 
@@ -174,3 +174,17 @@ def test_windows_that_are_long_enough_give_prosody_of_any_length_and_others_are_
     else:
         rows = prosody(waveform, features)
         assert rows.shape == (8, features.frames) and rows.isfinite().all()
+
+
+def test_pitch_is_carried_on_where_there_is_no_voice():
+    x = torch.zeros(3, 2 + len(PROSODY), 8)
+    pitch, change, voiced = (2 + PROSODY.index(name) for name in ("pitch", "pitch_change", "voiced"))
+    x[:, pitch] = torch.tensor([9.0, 5.0, 9.0, 9.0, 5.6, 6.6, 9.0, 9.0])
+    x[0, voiced, [1, 4, 5]] = 1.0
+    x[1, voiced, 5] = 1.0
+    found = pitch_carried_on(x)
+    torch.testing.assert_close(found[0, pitch], torch.tensor([5.0, 5.0, 5.2, 5.4, 5.6, 6.6, 6.6, 6.6]))
+    torch.testing.assert_close(found[0, change], torch.tensor([0.0, 0.0, 0.2, 0.2, 0.2, 0.3, 0.0, 0.0]))
+    assert (found[1, pitch] == 6.6).all() and torch.equal(found[2, pitch], x[2, pitch])
+    others = [row for row in range(x.shape[1]) if row not in (pitch, change)]
+    assert torch.equal(found[:, others], x[:, others]) and x[0, pitch, 0] == 9.0

@@ -239,12 +239,17 @@ def test_everything_is_no_test_and_leaves_no_files(run_dir, tiny_emovo):
     assert sorted([*run_dir.iterdir(), run_dir / "split.json"]) == before
 
 
-def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tmp_path):
+WITH_PROSODY = {"num_features": 21, "statistics": True, "late_fusion": True}
+
+
+@pytest.mark.parametrize("more", [{"num_features": 13}, WITH_PROSODY])
+def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tmp_path, more):
+    prosody = more is WITH_PROSODY
     config = Config(
         data={"root": tiny_emovo, "cache_dir": tmp_path / "cache"},
-        features={"signal_length": 4_096, "by_sentence": True},
+        features={"signal_length": 4_096, "by_sentence": True, "prosody": prosody},
         train={"num_epochs": 1, "results_dir": tmp_path / "results", "device": "cpu"},
-        model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True},
+        model={"n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True, **more},
     )
     data = prepare_data(config, progress=False)
     run_dir = fit(config, data, progress=False)
