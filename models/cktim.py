@@ -85,9 +85,9 @@ class CkTIMNet(nn.Module):
                 continuous kernels are sampled accordingly (TIM-net has no such notion, and ignores it).
 
         Returns:
-            (batch, num_classes); with `late_fusion`, means of both paths' log probabilities: their geometric
-            mean but for a factor (a logarithmic opinion pool; Kittler et al., "On Combining Classifiers",
-            1998, eq. 8).
+            (batch, num_classes); with `late_fusion`, means of both paths' log probabilities, the softmax of
+            which is their geometric mean, scaled to a sum of 1 (the product rule of Kittler et al., "On
+            Combining Classifiers", IEEE TPAMI 20, 1998, with a root).
         """
         paths = [self.classifier(self.fusion(self.summaries(x, lengths, frame_seconds)))]
         if self.statistics is not None:
