@@ -6,7 +6,7 @@ the order of utterances, batch sizes, threads or the machine.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -230,10 +230,8 @@ def voices_apart(
         config: `model.statistics` is used.
     """
     voices = range(1, pool.each)
-    raw = pool.x[:].unflatten(0, (-1, pool.each))[:, 1:].flatten(0, 1)
     owners = [f"{speaker} {voice}" for speaker in speakers for voice in voices]
-    varied = taken_by_speaker(raw, owners, config).unflatten(0, (-1, len(voices)))
-    return replace(pool, x=torch.cat([x[:, None], varied], dim=1).flatten(0, 1))
+    return _with_variants(pool, x, lambda raw: taken_by_speaker(raw, owners, config))
 
 
 def pool_by_sentence(
@@ -248,9 +246,16 @@ def pool_by_sentence(
         sentences: the templates.
         model: says which statistics are taken.
     """
-    raw = pool.x[:].unflatten(0, (-1, pool.each))[:, 1:].flatten(0, 1)
     names = [name for name in said for _ in range(1, pool.each)]
-    varied = sentences.deviations(raw, model, names).unflatten(0, (-1, pool.each - 1))
+    return _with_variants(pool, x, lambda raw: sentences.deviations(raw, model, names))
+
+
+def _with_variants(
+    pool: TrainingPool, x: torch.Tensor, taken: Callable[[torch.Tensor], torch.Tensor]
+) -> TrainingPool:
+    """The pool with x for its utterances, and what `taken` makes of the rows of their variants."""
+    raw = pool.x[:].unflatten(0, (-1, pool.each))[:, 1:].flatten(0, 1)
+    varied = taken(raw).unflatten(0, (-1, pool.each - 1))
     return replace(pool, x=torch.cat([x[:, None], varied], dim=1).flatten(0, 1))
 
 

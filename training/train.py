@@ -46,14 +46,12 @@ from utils.progress import progress_bar
 from utils.reproducibility import seed_everything
 
 WARM_UP = 0.1  # share of a one_cycle schedule in which the learning rate rises
+Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (batch, classes) and targets → loss
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 
 class TrainingError(UserError):
     """A training that cannot go on; what was reached before is saved."""
-
-
-Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (batch, classes) and targets → loss
 
 
 class LossError(ArithmeticError):

@@ -234,7 +234,7 @@ class ModelConfig(Section):
     pooling: Literal["mean", "mean_std"] = Field("mean_std", description="a TAB's summary over time")
     pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
     statistics: bool = Field(False, description="statistics of whole utterances beside the TABs' summaries")
-    sentence_statistics: bool = Field(False, description="the same, as deviations from the sentence's own")
+    sentence_statistics: bool = Field(False, description="those of all frames, compared with the sentence's")
     late_fusion: bool = Field(False, description="frames and statistics learn apart from each other")
     statistics_width: int = Field(64, ge=1, description="hidden units of the perceptron on statistics")
     statistics_dropout: float = Field(0.3, ge=0, lt=1, description="share of the statistics zeroed")
