@@ -21,7 +21,7 @@ from dataloader.feature_store import Rows
 from dataloader.mfcc import cache_key, cached_mfccs, taken_by_speaker
 from dataloader.sentences import Sentences
 from dataloader.splits import Split
-from utils.config import AugmentConfig, Config, ModelConfig
+from utils.config import AugmentConfig, Config
 from utils.errors import UserError
 from utils.files import expanded
 
@@ -229,25 +229,34 @@ def voices_apart(
         speakers: of each utterance.
         config: `model.statistics` is used.
     """
-    voices = range(1, pool.each)
-    owners = [f"{speaker} {voice}" for speaker in speakers for voice in voices]
+    owners = _owners(pool, speakers)
     return _with_variants(pool, x, lambda raw: taken_by_speaker(raw, owners, config))
 
 
 def pool_by_sentence(
-    pool: TrainingPool, x: torch.Tensor, said: Sequence[str], sentences: Sentences, model: ModelConfig
+    pool: TrainingPool, x: torch.Tensor, utterances: Sequence[Utterance], sentences: Sentences, config: Config
 ) -> TrainingPool:
     """A pool with features by sentence: variants are laid along the templates, too, which are not theirs.
+
+    With `features.by_speaker` each other voice is a speaker of its own here, too.
 
     Args:
         pool: of utterances and their variants, raw.
         x: the utterances' features, by sentence already.
-        said: the sentence of each utterance.
+        utterances: of the pool, each once.
         sentences: the templates.
-        model: says which statistics are taken.
+        config: `features`, and `model`, which says which statistics are taken.
     """
-    names = [name for name in said for _ in range(1, pool.each)]
-    return _with_variants(pool, x, lambda raw: sentences.deviations(raw, model, names))
+    names = [utterance.sentence for utterance in utterances for _ in range(1, pool.each)]
+    owners = None
+    if config.features.by_speaker:
+        owners = _owners(pool, [utterance.speaker for utterance in utterances])
+    return _with_variants(pool, x, lambda raw: sentences.deviations(raw, config.model, names, owners))
+
+
+def _owners(pool: TrainingPool, speakers: Sequence[str]) -> list[str]:
+    """A name for the voice of each variant: its speaker's and the variant's number."""
+    return [f"{speaker} {voice}" for speaker in speakers for voice in range(1, pool.each)]
 
 
 def _with_variants(

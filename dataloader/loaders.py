@@ -264,11 +264,10 @@ def make_training_loader(
             pool = training_pool(data.corpus, data.split, config, progress)
             by_name = {utterance.name: utterance for utterance in data.corpus.utterances}
             trained = [by_name[name] for name in data.split.train]
-            if config.features.by_speaker:
-                pool = voices_apart(pool, x, [utterance.speaker for utterance in trained], config)
             if data.sentences is not None:
-                said = [utterance.sentence for utterance in trained]
-                pool = pool_by_sentence(pool, x, said, data.sentences, config.model)
+                pool = pool_by_sentence(pool, x, trained, data.sentences, config)
+            elif config.features.by_speaker:
+                pool = voices_apart(pool, x, [utterance.speaker for utterance in trained], config)
     check_sources(pool.sources, data.split)
     pool, y = replace(pool, x=_move(pool.x, device)), y.to(device)
     if not config.model.aug or settings.mode == "published":

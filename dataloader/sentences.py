@@ -3,8 +3,9 @@
 Acted corpora have few sentences, each said by everyone in every emotion, and what is said moves MFCCs more
 than how it is said does. Here each sentence of the training set gets a template: how its utterances run on
 the average, on one common time axis. An utterance is laid along it by dynamic time warping (Sakoe and Chiba,
-1978), and what remains is its difference from the template. Labels of emotions are not looked at; nor are,
-outside of the training set, those of sentences: which one is said is recognised, as the nearest template.
+1978), and what remains is its difference from the template; with `features.by_speaker`, too, from how its
+speaker usually says that sentence. Labels of emotions are not looked at; nor are, outside of the training
+set, those of sentences: which one is said is recognised, as the nearest template.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,7 +19,13 @@ from torch import Tensor
 
 from dataloader.prosody import pitch_carried_on
 from dataloader.readers import UNKNOWN, Utterance
-from dataloader.utterance_statistics import MOST, below_frames, of_features, utterance_statistics
+from dataloader.utterance_statistics import (
+    MOST,
+    below_frames,
+    deviations,
+    of_features,
+    utterance_statistics,
+)
 from utils.config import Config, ModelConfig
 from utils.errors import UserError
 from utils.files import open_atomically
@@ -94,35 +101,50 @@ class Sentences:
         own = contour(speech(utterance, self.n_mels)[: self.n_mfcc])
         return self.names[int(np.argmin([distance(template, own) for template in self.contours]))]
 
-    def deviations(self, x: Tensor, model: ModelConfig, sentences: Sequence[str] | None = None) -> Tensor:
+    def deviations(
+        self,
+        x: Tensor,
+        model: ModelConfig,
+        sentences: Sequence[str] | None = None,
+        speakers: Sequence[str] | None = None,
+    ) -> Tensor:
         """Features as the network takes them where `features.by_sentence` is true.
 
         Args:
             x: raw features (utterances, num_features, frames).
             model: says which statistics are taken, as in `fit`.
             sentences: of each utterance; None where they are to be recognised.
+            speakers: of each utterance, with `features.by_speaker`; then usual is what these utterances of
+                the same speaker and sentence are on the average, in the speaker's own deviations.
 
         Returns:
             float32 (utterances, num_features, frames): each utterance laid along its sentence's template, as
-            differences from it, and behind its end zeros. Where they are asked for, the statistics of the
-            utterance below_frames, as deviations from those usual for the sentence, at most ±4.
+            differences from what is usual, and behind its end zeros. Where they are asked for, the statistics
+            of the utterance below_frames, as deviations from those usual, at most ±4.
         """
         names = [self.recognise(one) for one in x.numpy()] if sentences is None else sentences
         x = pitch_carried_on(x) if x.shape[1] > self.n_mfcc else x
-        frames, statistics = torch.zeros_like(x), []
-        for row, (utterance, name) in enumerate(zip(x.numpy(), names, strict=True)):
-            index = self.names.index(name)
+        indices = [self.names.index(name) for name in names]
+        laid = []
+        for index, utterance in zip(indices, x.numpy(), strict=True):
             spoken = speech(utterance, self.n_mels)
-            own = contour(spoken[: self.n_mfcc])
-            laid = laid_along(self.contours[index], own, spoken) - self.usual[index]
-            frames[row, :, : laid.shape[1]] = torch.from_numpy(laid)
-            if model.num_statistics:
-                mean, std = self.statistics[index]
-                scaled = (statistics_of(x[row : row + 1], laid[None], model)[0] - mean) / (std + 1e-6)
-                statistics.append(scaled.clip(-MOST, MOST))
+            laid.append(laid_along(self.contours[index], contour(spoken[: self.n_mfcc]), spoken))
+        if speakers is None:
+            laid = [one - self.usual[index] for one, index in zip(laid, indices, strict=True)]
+        else:
+            laid = from_the_speakers_own(laid, speakers, names)
+        frames = torch.zeros_like(x)
+        for row, values in enumerate(laid):
+            frames[row, :, : values.shape[1]] = torch.from_numpy(values)
         if not model.num_statistics:
             return frames
-        return below_frames(frames, torch.from_numpy(np.array(statistics, dtype=np.float32)))
+        found = [statistics_of(x[row : row + 1], values[None], model)[0] for row, values in enumerate(laid)]
+        if speakers is not None:
+            found = torch.tensor(np.array(found), dtype=torch.float32)
+            return below_frames(frames, deviations(found, speakers, names))
+        mean, std = np.stack([self.statistics[index] for index in indices], axis=1)
+        scaled = ((found - mean) / (std + 1e-6)).clip(-MOST, MOST).astype(np.float32)
+        return below_frames(frames, torch.from_numpy(scaled))
 
     def save(self, path: str | Path) -> None:
         """Write all of it as .npz.
@@ -186,6 +208,33 @@ def laid_along(template: np.ndarray, own: np.ndarray, values: np.ndarray) -> np.
     return np.stack([np.interp(times, np.arange(values.shape[1]), row) for row in values])
 
 
+def from_the_speakers_own(
+    laid: Sequence[np.ndarray], speakers: Sequence[str], sentences: Sequence[str]
+) -> list[np.ndarray]:
+    """Each utterance's difference from the mean of its speaker's utterances of the same sentence.
+
+    Args:
+        laid: of each utterance, features (num_features, frames of the template), laid along the template.
+        speakers, sentences: of each utterance.
+
+    Returns:
+        As laid, each feature in standard deviations of the speaker's differences.
+    """
+    speakers, sentences = np.array(speakers), np.array(sentences)
+    result = list(laid)
+    for speaker in np.unique(speakers):
+        rows = np.flatnonzero(speakers == speaker)
+        for sentence in np.unique(sentences[rows]):
+            alike = rows[sentences[rows] == sentence]
+            usual = np.mean([laid[row] for row in alike], axis=0)
+            for row in alike:
+                result[row] = laid[row] - usual
+        deviation = np.concatenate([result[row] for row in rows], axis=1).std(axis=1, keepdims=True)
+        for row in rows:
+            result[row] = result[row] / (deviation + 1e-6)
+    return result
+
+
 def _costs(template: np.ndarray, own: np.ndarray) -> np.ndarray:
     """One less the cosine of each pair of frames, (frames of the template, frames of own)."""
     lengths = np.outer(np.linalg.norm(template, axis=0), np.linalg.norm(own, axis=0))
@@ -224,6 +273,9 @@ def by_sentence(
 ) -> tuple[Tensor, Sentences]:
     """Features of a corpus as deviations from its sentences' templates, which are of the training set.
 
+    With `features.by_speaker` they are deviations from how each speaker says the sentence, over all of the
+    speaker's recordings in the corpus, of which emotions are not looked at.
+
     Args:
         x: raw features (utterances, num_features, frames).
         utterances: whose rows x has.
@@ -234,7 +286,8 @@ def by_sentence(
         Features as of Sentences.deviations, and the templates.
 
     Raises:
-        UserError: when the corpus does not tell the sentences, or one has a single utterance in training.
+        UserError: when the corpus does not tell the sentences, or one has a single utterance in training, or
+            by speaker nobody says any of them twice.
     """
     rows = [row for row, utterance in enumerate(utterances) if utterance.name in training]
     said = [utterances[row].sentence for row in rows]
@@ -242,7 +295,13 @@ def by_sentence(
         raise UserError(
             "features.by_sentence: this corpus does not tell the sentence of each utterance. Set it to false."
         )
+    speakers = [utterance.speaker for utterance in utterances] if config.features.by_speaker else None
+    if speakers and len({(speakers[row], name) for row, name in zip(rows, said, strict=True)}) == len(rows):
+        raise UserError(
+            "features.by_sentence with features.by_speaker: no speaker of the training set says a sentence "
+            "twice, so there is nothing to compare an utterance with. Set one of the two to false."
+        )
     sentences = Sentences.fit(x[rows], said, config)
     known = dict(zip(rows, said, strict=True))
     names = [known.get(row) or sentences.recognise(utterance) for row, utterance in enumerate(x.numpy())]
-    return sentences.deviations(x, config.model, names), sentences
+    return sentences.deviations(x, config.model, names, speakers), sentences

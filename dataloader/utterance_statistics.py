@@ -37,14 +37,22 @@ def utterance_statistics(x: Tensor) -> Tensor:
     return torch.from_numpy(np.array(rows, dtype=np.float32))
 
 
-def deviations(statistics: Tensor, speakers: Sequence[str]) -> Tensor:
+def deviations(statistics: Tensor, speakers: Sequence[str], sentences: Sequence[str] | None = None) -> Tensor:
     """Each speaker's statistics as deviations from their mean over that speaker's utterances; at most ±4.
 
     Args:
         statistics: (utterances, count).
         speakers: of each utterance.
+        sentences: of each utterance; with them means are over the speaker's utterances of the same sentence.
+            Deviations are in standard deviations over all of the speaker's, in both cases.
     """
     names, result = np.array(speakers), torch.empty_like(statistics)
+    if sentences is not None:
+        statistics = statistics.clone()
+        pairs = np.array(list(zip(speakers, sentences, strict=True)))
+        for pair in np.unique(pairs, axis=0):
+            rows = torch.from_numpy((pairs == pair).all(axis=1))
+            statistics[rows] -= statistics[rows].mean(0)
     for speaker in np.unique(names):
         rows = torch.from_numpy(names == speaker)
         own = statistics[rows]

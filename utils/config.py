@@ -302,9 +302,6 @@ class Config(BaseModel):
         elif features.by_speaker and not features.prosody:
             problem = "features.by_speaker: needs features.prosody, which tells where there is speech"
             keys = ["features.by_speaker", "features.prosody"]
-        elif features.by_sentence and features.by_speaker:
-            problem = "features.by_sentence: cannot be had together with features.by_speaker"
-            keys = ["features.by_sentence", "features.by_speaker"]
         elif features.by_sentence and self.data.protocol == "leave_one_sentence_out":
             problem = "features.by_sentence: needs all sentences in training; data.protocol leaves one out"
             keys = ["features.by_sentence", "data.protocol"]

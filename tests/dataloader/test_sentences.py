@@ -12,7 +12,7 @@ from dataloader.loaders import make_training_loader, prepare_data
 from dataloader.prosody import pitch_carried_on
 from dataloader.readers import Utterance
 from dataloader.sentences import Sentences, by_sentence, distance, laid_along, speech
-from dataloader.utterance_statistics import deviations, utterance_statistics
+from dataloader.utterance_statistics import deviations, of_features, utterance_statistics
 from utils.config import PROSODY, STATISTICS, Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.errors import UserError
 
@@ -122,8 +122,12 @@ def test_a_template_is_the_mean_of_its_utterances():
     assert found.abs().max() > 0.1
 
 
-def utterances(sentences: list[str]) -> list[Utterance]:
-    return [Utterance(Path("x.wav"), "gio", "f1", name, f"u{row}") for row, name in enumerate(sentences)]
+def utterances(sentences: list[str], speakers: list[str] | None = None) -> list[Utterance]:
+    speakers = speakers or ["f1"] * len(sentences)
+    return [
+        Utterance(Path("x.wav"), "gio", speaker, name, f"u{row}")
+        for row, (name, speaker) in enumerate(zip(sentences, speakers, strict=True))
+    ]
 
 
 def test_no_label_outside_of_training_counts_and_no_recording_there_changes_others():
@@ -151,6 +155,14 @@ def test_no_label_outside_of_training_counts_and_no_recording_there_changes_othe
 def test_a_corpus_of_which_too_little_is_known_is_refused(names, complaint):
     with pytest.raises(UserError, match=complaint):
         by_sentence(said(0)[:3], utterances(names), {"u0", "u1", "u2"}, SETTINGS)
+
+
+def test_a_corpus_in_which_nobody_says_a_sentence_twice_is_refused_by_speaker():
+    own = SETTINGS.model_copy(update={"features": SETTINGS.features.model_copy(update={"by_speaker": True})})
+    alone, names = utterances(["a"] * 3, ["f1", "f2", "f3"]), {"u0", "u1", "u2"}
+    by_sentence(said(0)[:3], alone, names, SETTINGS)
+    with pytest.raises(UserError, match="no speaker of the training set says a sentence twice"):
+        by_sentence(said(0)[:3], alone, names, own)
 
 
 @pytest.mark.parametrize("utterance", [np.zeros((FEATURES, FRAMES)), recording(melody(0, 1))])
@@ -236,6 +248,41 @@ def test_statistics_of_speech_are_deviations_from_the_sentences_own():
     torch.testing.assert_close(below, deviations(of_speech, names), atol=1e-4, rtol=1e-4)
 
 
+def test_by_speaker_usual_is_how_the_speaker_says_the_sentence():
+    config = settings_with_prosody(statistics=True, sentence_statistics=True)
+    own = config.model_copy(update={"features": config.features.model_copy(update={"by_speaker": True})})
+    x, names = with_prosody(torch.cat([said(0), said(1)])), ["a"] * 5 + ["b"] * 5
+    x[:, :FEATURES] += torch.randn(10, FEATURES, FRAMES, generator=torch.manual_seed(0))
+    speakers = ["f1", "f1", "m1", "m1", "m1"] * 2
+    training = {f"u{row}" for row in range(10) if row not in (1, 8)}
+    plain, _ = by_sentence(x, utterances(names), training, config)
+    found, sentences = by_sentence(x, utterances(names, speakers), training, own)
+    count, features = config.model.num_statistics, config.model.num_features
+    below, laid = found[:, features:].flatten(1)[:, :count], plain[:, :features]
+    ends = {name: sentences.usual[sentences.names.index(name)].shape[1] for name in "ab"}
+    statistics = []
+    for speaker in ("f1", "m1"):
+        expected = {}
+        for name in "ab":
+            rows = [row for row in range(10) if (speakers[row], names[row]) == (speaker, name)]
+            of_these = laid[rows, :, : ends[name]]
+            expected |= dict(zip(rows, of_these - of_these.mean(0), strict=True))
+        deviation = torch.cat(list(expected.values()), dim=1).std(1, correction=0)[:, None] + 1e-6
+        for row, values in expected.items():
+            end = values.shape[1]
+            torch.testing.assert_close(found[row, :features, :end], values / deviation, atol=2e-3, rtol=1e-3)
+            assert (found[row, :features, end:] == 0).all()
+            whole = [utterance_statistics(pitch_carried_on(x[row : row + 1]))[0]]
+            for one in (pitch_carried_on(x[row : row + 1])[0].numpy(), found[row, :features, :end].numpy()):
+                whole.append(torch.from_numpy(of_features(one)).float().flatten())
+            statistics.append((row, torch.cat(whole)))
+    statistics = torch.stack([values for _, values in sorted(statistics, key=lambda pair: pair[0])])
+    expected = deviations(statistics, speakers, names)
+    steady = expected.abs().gt(1e-2) & statistics.std(0).gt(1e-3)  # others are rounding, blown up
+    torch.testing.assert_close(below[steady], expected[steady], atol=1e-2, rtol=1e-2)
+    assert steady.float().mean() > 0.8
+
+
 def test_templates_are_kept(tmp_path):
     sentences = Sentences.fit(torch.cat([said(0), said(1)]), ["b2"] * 5 + ["a 'l1'"] * 5, WITH_STATISTICS)
     sentences.save(tmp_path / "sentences.npz")
@@ -304,6 +351,29 @@ def test_augmentation_that_would_spoil_a_sentence_is_refused(config, changes, co
     data = prepare_data(config, progress=False)
     with pytest.raises(UserError, match=complaint):
         make_training_loader(config, data, torch.zeros(12), progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:the EMOVO corpus")
+def test_by_speaker_other_voices_are_speakers_of_their_own(config):
+    augment = {"mode": "online", "variants": 0, "voices": (0.9, 1.1), "gain": 0.0, "frame_shift": 0.0}
+    config = config.model_copy(
+        update={
+            "augment": config.augment.model_copy(update=augment),
+            "features": config.features.model_copy(update={"by_speaker": True, "prosody": True}),
+            "model": ModelConfig(num_features=12, aug=True, statistics=True, sentence_statistics=True),
+        }
+    )
+    data = prepare_data(config, progress=False)
+    found = make_training_loader(config, data, torch.zeros(12), progress=False).x.unflatten(0, (-1, 3))
+    assert torch.equal(found[:, 0], data.rows("train")[0])
+
+    raw = training_pool(data.corpus, data.split, config, progress=False).x.unflatten(0, (-1, 3))
+    by_name = {utterance.name: utterance for utterance in data.corpus.utterances}
+    trained = [by_name[name] for name in data.split.train]
+    said, speakers = [one.sentence for one in trained], [one.speaker for one in trained]
+    for variant in (1, 2):
+        expected = data.sentences.deviations(raw[:, variant], config.model, said, speakers)
+        assert torch.equal(found[:, variant], expected) and not torch.equal(expected, found[:, 0])
 
 
 @pytest.mark.filterwarnings("ignore:the EMOVO corpus")

@@ -76,6 +76,24 @@ def test_deviations_are_from_each_speakers_own():
     assert deviations(values, speakers)[3, 0] == 4.0
 
 
+def test_deviations_within_a_sentence_are_from_the_speakers_own_of_that_sentence():
+    values = torch.randn(41, 7, generator=torch.manual_seed(0)) * 3 + 5
+    speakers, sentences = ["a"] * 20 + ["b"] * 21, ["x", "y"] * 20 + ["z"]
+    values[::2] += 10  # of the sentence, not of the speaker
+    before = values.clone()
+    found = deviations(values, speakers, sentences)
+    assert torch.equal(values, before)
+    for first, last in ((0, 20), (20, 40)):
+        for sentence in (0, 1):
+            rows = slice(first + sentence, last, 2)
+            torch.testing.assert_close(found[rows].mean(0), torch.zeros(7), atol=1e-5, rtol=0)
+            ratio = (values[rows] - values[rows].mean(0)) / found[rows]  # one scale for all of a speaker's
+            torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found[:20].std(0, correction=0), torch.ones(7), atol=1e-4, rtol=0)
+    assert found[40].abs().max() < 1e-5  # said once, it tells nothing of how it differs
+    torch.testing.assert_close(deviations(values, speakers, ["x"] * 41), deviations(values, speakers))
+
+
 @pytest.mark.filterwarnings("ignore:the EMOVO corpus")
 def test_a_corpus_has_them_below_its_frames(tiny_corpus, tmp_path):
     def x(statistics: bool) -> tuple[torch.Tensor, ModelConfig]:

@@ -264,6 +264,22 @@ def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tm
         evaluate(run_dir, everything=True, progress=False)
 
 
+def test_a_run_by_sentence_and_speaker_is_tested_as_it_was_trained(tiny_emovo, tmp_path):
+    config = Config(
+        data={"root": tiny_emovo, "cache_dir": tmp_path / "cache"},
+        features={"signal_length": 4_096, "by_sentence": True, "by_speaker": True, "prosody": True},
+        train={"num_epochs": 1, "results_dir": tmp_path / "results", "device": "cpu"},
+        model={"n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True, **WITH_PROSODY},
+    )
+    data = prepare_data(config, progress=False)
+    run_dir = fit(config, data, progress=False)
+    run, evaluation = load_run(run_dir), evaluate(run_dir, progress=False)
+    expected = predict(run.model, data.arrays("test")[0], 64).softmax(1).numpy()
+    np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
+    with pytest.raises(UserError, match=r"features\.by_speaker.*Take a run without"):
+        Recognizer(run_dir)
+
+
 # --- errors, as the command line shows them ---
 
 

@@ -367,9 +367,6 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
     assert complaint("model: {sentence_statistics: true}") == (
         "config.yaml: model.sentence_statistics: needs features.by_sentence, for a sentence has usual ones"
     )
-    assert complaint("features: {by_sentence: true, by_speaker: true, prosody: true}") == (
-        "config.yaml: features.by_sentence: cannot be had together with features.by_speaker"
-    )
     assert complaint("features: {by_sentence: true}\ndata: {protocol: leave_one_sentence_out}") == (
         "config.yaml: features.by_sentence: needs all sentences in training; data.protocol leaves one out"
     )
@@ -497,7 +494,7 @@ def mend(values: dict) -> dict:
         data["test_fraction"] /= 2
     features = values["features"]
     features["by_speaker"] &= features["prosody"]
-    features["by_sentence"] &= not features["by_speaker"] and data["protocol"] != "leave_one_sentence_out"
+    features["by_sentence"] &= data["protocol"] != "leave_one_sentence_out"
     model["statistics"] &= features["prosody"] and (features["by_speaker"] or features["by_sentence"])
     model["sentence_statistics"] &= features["by_sentence"]
     model["num_features"] = min(model["num_features"], features["n_mels"])
