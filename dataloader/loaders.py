@@ -77,7 +77,8 @@ def prepare_data(
     Raises:
         UserError: from each step, and when a recorded split is of another corpus, lists in one of `subsets`
             an utterance that can no longer be read, or has a speaker in two subsets that was to be left out;
-            with `features.by_sentence` also when that is so of the training set.
+            with `features.by_sentence` also when that is so of the training set, and with
+            `features.by_speaker` of any subset.
     """
     corpus = find_corpus(config.data)
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
@@ -92,7 +93,9 @@ def prepare_data(
         split = draw_split(features.utterances, config.data, config.train.seed, corpus.name)
     else:
         split = _as_named(split, {utterance.name for utterance in corpus.utterances})
-        if config.features.by_sentence:  # templates of another training set would be others
+        if config.features.by_speaker:  # what is usual of a speaker is so of all of the recordings
+            subsets = SUBSETS
+        elif config.features.by_sentence:  # templates of another training set would be others
             subsets = ("train", *subsets)
         _check_recorded(split, subsets, corpus, features)
     check_left_out(split, corpus.utterances)

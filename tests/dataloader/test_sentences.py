@@ -326,12 +326,17 @@ def test_a_corpus_by_sentence(config):
 
 
 @pytest.mark.filterwarnings("ignore:the EMOVO corpus")
-def test_a_recorded_training_set_has_to_be_there_whole(config, tmp_path):
+@pytest.mark.parametrize(("by_speaker", "subset"), [(False, "train"), (True, "train"), (True, "validation")])
+def test_what_is_compared_with_has_to_be_there_whole(config, tmp_path, by_speaker, subset):
+    if by_speaker:
+        features = config.features.model_copy(update={"by_speaker": True, "prosody": True})
+        config = config.model_copy(update={"features": features})
     root = shutil.copytree(config.data.root, tmp_path / "EMOVO")
     config = config.model_copy(update={"data": config.data.model_copy(update={"root": root})})
     data = prepare_data(config, progress=False)
-    (root / data.split.train[0].split("-")[1] / f"{data.split.train[0]}.wav").unlink()
-    with pytest.raises(UserError, match=data.split.train[0]):
+    name = getattr(data.split, subset)[0]
+    (root / name.split("-")[1] / f"{name}.wav").unlink()
+    with pytest.raises(UserError, match=name):
         prepare_data(config, False, data.split, ("test",))
 
 
