@@ -149,7 +149,7 @@ def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Feat
             f"{corpus.root} has no usable recording of {', '.join(missing)}. "
             "Every emotion needs some: restore the missing or damaged files."
         )
-    if config.features.by_speaker and not config.features.by_sentence:
+    if config.features.by_speaker and not config.features.by_sentence:  # with both, after the split
         speakers = [utterance.speaker for utterance in features.utterances]
         return replace(features, x=taken_by_speaker(features.x[:], speakers, config))
     return features

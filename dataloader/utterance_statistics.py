@@ -47,15 +47,14 @@ def deviations(statistics: Tensor, speakers: Sequence[str], sentences: Sequence[
             Deviations are in standard deviations over all of the speaker's, in both cases.
     """
     names, result = np.array(speakers), torch.empty_like(statistics)
-    if sentences is not None:
-        statistics = statistics.clone()
-        pairs = np.array(list(zip(speakers, sentences, strict=True)))
-        for pair in np.unique(pairs, axis=0):
-            rows = torch.from_numpy((pairs == pair).all(axis=1))
-            statistics[rows] -= statistics[rows].mean(0)
     for speaker in np.unique(names):
         rows = torch.from_numpy(names == speaker)
         own = statistics[rows]
+        if sentences is not None:
+            said = np.array(sentences)[rows]
+            for sentence in np.unique(said):
+                alike = torch.from_numpy(said == sentence)
+                own[alike] -= own[alike].mean(0)
         scaled = (own - own.mean(0)) / (own.std(0, correction=0) + 1e-6)
         result[rows] = scaled.clamp(-MOST, MOST)
     return result

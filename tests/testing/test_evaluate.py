@@ -25,6 +25,7 @@ from dataloader.splits import load_split, save_split
 from models.cktim import count_parameters
 from testing.checkpoint import load_run
 from testing.evaluate import (
+    Evaluation,
     emotions_table,
     evaluate,
     evaluate_across,
@@ -242,22 +243,28 @@ def test_everything_is_no_test_and_leaves_no_files(run_dir, tiny_emovo):
 WITH_PROSODY = {"num_features": 21, "statistics": True, "late_fusion": True}
 
 
-@pytest.mark.parametrize("more", [{"num_features": 13}, WITH_PROSODY])
-def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tmp_path, more):
-    prosody = more is WITH_PROSODY
+def evaluated_by_sentence(root: Path, folder: Path, features: dict, model: dict) -> Evaluation:
+    """A run by sentence, evaluated: on the features of its training, whatever they are compared with."""
     config = Config(
-        data={"root": tiny_emovo, "cache_dir": tmp_path / "cache"},
-        features={"signal_length": 4_096, "by_sentence": True, "prosody": prosody},
-        train={"num_epochs": 1, "results_dir": tmp_path / "results", "device": "cpu"},
-        model={"n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True, **more},
+        data={"root": root, "cache_dir": folder / "cache"},
+        features={"signal_length": 4_096, "by_sentence": True, **features},
+        train={"num_epochs": 1, "results_dir": folder / "results", "device": "cpu"},
+        model={"n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True, **model},
     )
     data = prepare_data(config, progress=False)
     run_dir = fit(config, data, progress=False)
     run, evaluation = load_run(run_dir), evaluate(run_dir, progress=False)
     expected = predict(run.model, data.arrays("test")[0], 64).softmax(1).numpy()
     np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
+    return evaluation
+
+
+@pytest.mark.parametrize("more", [{"num_features": 13}, WITH_PROSODY])
+def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tmp_path, more):
+    evaluation = evaluated_by_sentence(tiny_emovo, tmp_path, {"prosody": more is WITH_PROSODY}, more)
+    run_dir = evaluation.run.path
     recognizer = Recognizer(run_dir)  # with the templates that the run has kept
-    for utterance, row in zip(evaluation.utterances[:20], expected, strict=False):
+    for utterance, row in zip(evaluation.utterances[:20], evaluation.probabilities, strict=False):
         heard = recognizer.recognise_file(utterance.path).answer.probabilities
         np.testing.assert_allclose(list(heard.values()), row, atol=1e-4)
     with pytest.raises(UserError, match=r"features\.by_sentence\): it can be .* its own test set only"):
@@ -265,19 +272,10 @@ def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tm
 
 
 def test_a_run_by_sentence_and_speaker_is_tested_as_it_was_trained(tiny_emovo, tmp_path):
-    config = Config(
-        data={"root": tiny_emovo, "cache_dir": tmp_path / "cache"},
-        features={"signal_length": 4_096, "by_sentence": True, "by_speaker": True, "prosody": True},
-        train={"num_epochs": 1, "results_dir": tmp_path / "results", "device": "cpu"},
-        model={"n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True, **WITH_PROSODY},
-    )
-    data = prepare_data(config, progress=False)
-    run_dir = fit(config, data, progress=False)
-    run, evaluation = load_run(run_dir), evaluate(run_dir, progress=False)
-    expected = predict(run.model, data.arrays("test")[0], 64).softmax(1).numpy()
-    np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
+    features = {"by_speaker": True, "prosody": True}
+    evaluation = evaluated_by_sentence(tiny_emovo, tmp_path, features, WITH_PROSODY)
     with pytest.raises(UserError, match=r"features\.by_speaker.*Take a run without"):
-        Recognizer(run_dir)
+        Recognizer(evaluation.run.path)
 
 
 # --- errors, as the command line shows them ---
