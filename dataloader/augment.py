@@ -238,7 +238,9 @@ def pool_by_sentence(
 ) -> TrainingPool:
     """A pool with features by sentence: variants are laid along the templates, too, which are not theirs.
 
-    With `features.by_speaker` each other voice is a speaker of its own here, too.
+    With `features.by_speaker` each other voice is a speaker of its own here, too, who says a sentence only as
+    often as it is in the training set. How far the mean of those recordings is from the mean of all that the
+    speaker has of it is known, and is added: a variant is as far from what is usual as its utterance is.
 
     Args:
         pool: of utterances and their variants, raw.
@@ -248,10 +250,24 @@ def pool_by_sentence(
         config: `features`, and `model`, which says which statistics are taken.
     """
     names = [utterance.sentence for utterance in utterances for _ in range(1, pool.each)]
-    owners = None
-    if config.features.by_speaker:
-        owners = _owners(pool, [utterance.speaker for utterance in utterances])
-    return _with_variants(pool, x, lambda raw: sentences.deviations(raw, config.model, names, owners))
+    if not config.features.by_speaker:
+        return _with_variants(pool, x, lambda raw: sentences.deviations(raw, config.model, names))
+    owners = _owners(pool, [utterance.speaker for utterance in utterances])
+    beyond = _mean_of_alike(x, utterances).repeat_interleave(pool.each - 1, dim=0)
+    return _with_variants(
+        pool, x, lambda raw: sentences.deviations(raw, config.model, names, owners) + beyond
+    )
+
+
+def _mean_of_alike(x: torch.Tensor, utterances: Sequence[Utterance]) -> torch.Tensor:
+    """For each utterance the mean of those of its speaker and sentence, x-shaped."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for row, utterance in enumerate(utterances):
+        alike.setdefault((utterance.speaker, utterance.sentence), []).append(row)
+    means = torch.empty_like(x)
+    for rows in alike.values():
+        means[rows] = x[rows].mean(0)
+    return means
 
 
 def _owners(pool: TrainingPool, speakers: Sequence[str]) -> list[str]:
