@@ -202,8 +202,9 @@ def count_parameters(model: nn.Module) -> int:
 def input_convolution(model: ModelConfig, frames: int) -> nn.Module:
     """num_features → n_filter channels in each direction: CKConv, or TIM-net's 1×1 convolution."""
     if model.ck:
+        window = model.input_kernel_window if model.kernel_window else 0.0
         return continuous_convolution(
-            model, model.num_features, model.input_omega_0, frames, model.kernel_bias
+            model, model.num_features, model.input_omega_0, frames, model.kernel_bias, window
         )
     return DilatedCausalConv(
         DIRECTIONS * model.num_features, DIRECTIONS * model.n_filter, kernel_size=1, groups=DIRECTIONS
@@ -214,13 +215,15 @@ def block_convolution(model: ModelConfig, index: int, frames: int) -> nn.Module:
     """n_filter → n_filter channels in each direction: CKConv, or a causal one of dilation 2^index."""
     if model.ck:
         # without a bias, which the batch norm that follows would take out again
-        return continuous_convolution(model, model.n_filter, model.omega_0, frames, bias=False)
+        return continuous_convolution(
+            model, model.n_filter, model.omega_0, frames, bias=False, window=model.kernel_window
+        )
     channels = DIRECTIONS * model.n_filter
     return DilatedCausalConv(channels, channels, model.kernel_size, dilation=2**index, groups=DIRECTIONS)
 
 
 def continuous_convolution(
-    model: ModelConfig, in_channels: int, omega_0: float, frames: int, bias: bool
+    model: ModelConfig, in_channels: int, omega_0: float, frames: int, bias: bool, window: float
 ) -> CKConv:
     """in_channels → n_filter channels in each direction, with a generator as configured."""
     return CKConv(
@@ -231,7 +234,7 @@ def continuous_convolution(
         frames,
         bias=bias,
         kernel_dropout=model.kernel_dropout,
-        window=model.kernel_window,
+        window=window,
         variance_preserving=model.kernel_init == "variance_preserving",
         algorithm=model.conv_algorithm,
     )

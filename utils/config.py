@@ -255,6 +255,7 @@ class ModelConfig(Section):
     )
     kernel_bias: bool = Field(True, description="a trainable bias in the continuous input convolution")
     kernel_window: float = Field(0.03, ge=0, le=1, description="start width of the kernels' window")
+    input_kernel_window: float = Field(0.003, gt=0, le=1, description="the same, of the input convolution's")
     conv_algorithm: Literal["auto", "direct", "fft"] = Field("auto", description="how CKConv is computed")
     aug: bool = Field(False, description="train on augmented utterances")
 
