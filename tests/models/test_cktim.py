@@ -25,6 +25,15 @@ def test_published_parameter_counts(published, ck, blocks, count):
     assert count_parameters(build_model(published(ck=ck, n_temporal_aware_block=blocks), 7)) == count
 
 
+def test_the_input_convolution_has_a_window_of_its_own_and_without_windows_none(small):
+    net = build_model(small(kernel_window=0.1, input_kernel_window=0.02), 7)
+    torch.testing.assert_close(net.input_conv.log_width.exp().unique(), torch.tensor([0.02]))
+    for block in net.blocks:
+        for conv in block.convolutions:
+            torch.testing.assert_close(conv.log_width.exp().unique(), torch.tensor([0.1]))
+    assert build_model(small(kernel_window=0.0), 7).input_conv.log_width is None
+
+
 def half(tensor, direction):
     """One direction's share of a grouped tensor."""
     return tensor.chunk(2)[direction]
