@@ -210,7 +210,7 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the split, the weights and the batches")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="where to compute")
     results_dir: PathText = Field(Path("training/results"), description="where run directories are made")
-    num_epochs: int = Field(50, ge=1, description="passes over the training set")
+    num_epochs: int = Field(100, ge=1, description="passes over the training set")
     batch_size: int = Field(64, ge=1, description="utterances per step")
     learning_rate: float = Field(0.003, gt=0, le=1, description="step size of the optimiser")
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="the optimiser")

@@ -66,7 +66,7 @@ def test_the_plan_of_emovo(tmp_path):
     assert len(configs) == (3 + 6 + 10) * 2 * 2
     names = [(c.data.protocol, c.data.fold, c.train.seed, c.model.name, c.model.aug) for c in configs]
     assert len(set(names)) == len(names)
-    assert {(c.model.n_temporal_aware_block, c.train.num_epochs) for c in configs} == {(3, 50)}
+    assert {(c.model.n_temporal_aware_block, c.train.num_epochs) for c in configs} == {(3, 100)}
     assert {c.augment.mode for c in configs if c.model.aug} == {"online"}
 
 
