@@ -388,17 +388,18 @@ def published_table(
     Args:
         published: what load_published_results returns.
         groups: ours, of which those are shown that were tested on a holdout of the real corpus.
-        rows: runs of trials, as in testing.collect.rows_of, for the seeds that the groups lack.
+        rows: runs of trials, as in testing.collect.rows_of. Of a seed that is there on both sides the
+            trial's run counts, so that its figures here are those of its own table.
     """
     ours = [
-        (row["settings"], row["seed"], row["test"]["accuracy"])
-        for row in rows
-        if row["corpus"] != "demo" and row["protocol"] == "holdout"
-    ] + [
         (group.settings, run.settings.get("train.seed"), run.test["accuracy"][0])
         for group in groups
         if not group.runs[0].is_demo and group.runs[0].protocol == "holdout"
         for run in group.tested
+    ] + [
+        (row["settings"], row["seed"], row["test"]["accuracy"])
+        for row in rows
+        if row["corpus"] != "demo" and row["protocol"] == "holdout"
     ]
     shown = []
     for run in published["runs"]:
