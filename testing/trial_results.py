@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -158,27 +159,44 @@ def comparisons(collected: dict, score: str = "accuracy") -> dict[str, list[tupl
     return found
 
 
-def show_results(path: str | Path, folder: str | Path | None = None) -> None:
+def together(first: dict, further: dict) -> dict:
+    """A trial and one of the same settings on further seeds as one, with the comparisons of the second."""
+    one, other = first["trial"], further["trial"]
+    about = {
+        "name": f"{one['name']}_{other['name']}",
+        "title": f"{one['title']}, with {other['title']}",
+        "planned": one["planned"] + other["planned"],
+        "failed": {**one["failed"], **other["failed"]},
+        "compare": other["compare"],
+    }
+    return {"trial": about, "settings": {}, "runs": rows_of(first) + rows_of(further)}
+
+
+def show_results(
+    path: str | Path, folder: str | Path | None = None, further: str | Path | None = None
+) -> None:
     """Display a trial's accuracies as a figure, its tables, and what they allow one to say.
 
     Args:
         path: its file of results; where it is missing, the command that makes it is shown.
         folder: where to save the figure; None for nowhere.
+        further: of a trial of the same settings on other seeds: both are shown as one (`together`).
 
     Raises:
-        UserError: when the file is damaged or something else.
+        UserError: when a file is damaged or something else.
     """
-    path = Path(path)
-    if not path.exists():
-        note = f"Missing: {path.as_posix()}. It is made by: {_command(path)}"
-        display(Table([], f"Trial {path.stem}", [note]))
-        return
-    collected = load_results(path)
+    paths = [Path(path)] + ([] if further is None else [Path(further)])
+    for path in paths:
+        if not path.exists():
+            note = f"Missing: {path.as_posix()}. It is made by: {_command(path)}"
+            display(Table([], f"Trial {path.stem}", [note]))
+            return
+    collected = reduce(together, map(load_results, paths))
     tables = trial_tables(collected)
     corpora = {row["corpus"] for row in collected["runs"]}
     classes = {len(reader.emotions) for reader in READERS.values() if {reader.title} == corpora}
     figure = plot_scores(trial_values(collected), {}, tables[0].caption, classes=max(classes, default=None))
-    display(keep(figure, f"trial_{path.stem}", folder))
+    display(keep(figure, "_".join(["trial", *(path.stem for path in paths)]), folder))
     display(*tables)
     for family, sentences in trial_in_words(collected).items():
         items = "".join(f"\n- {markdown_text(sentence)}" for sentence in sentences)
@@ -228,6 +246,7 @@ def _comparison_row(first: str, second: str, one: Comparison) -> dict[str, str]:
         "pairs": str(one.n),
         "difference": f"{100 * one.difference:+.1f}",
         "95 % interval": f"{100 * one.low:+.1f} to {100 * one.high:+.1f}" if several else NOTHING,
-        "p": f"{one.p:.3f}" + (f" (of {one.family})" if one.family > 1 else ""),
+        "p": ("< 0.001" if one.p < 0.001 else f"{one.p:.3f}")
+        + (f" (of {one.family})" if one.family > 1 else ""),
         "effect": f"{one.effect:+.2f}",
     }

@@ -137,14 +137,14 @@ def in_words(comparison: Comparison, first: str, second: str) -> str:
     low, high = sorted((-1 if points < 0 else 1) * 100 * bound for bound in (comparison.low, comparison.high))
     several = f" corrected for {comparison.family} comparisons" if comparison.family > 1 else ""
     figures = (
-        f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p = {_p(comparison.p)}{several}, "
+        f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p {_p(comparison.p)}{several}, "
         f"effect {comparison.effect:+.2f}"
     )
     if comparison.p < SIGNIFICANT:
         verdict = "a difference beyond what chance explains"
     elif comparison.least_p >= SIGNIFICANT:
         verdict = (
-            f"too few pairs to tell, for the smallest p they can reach is {_p(comparison.least_p)}; "
+            f"too few pairs to tell, for the smallest p they can reach is {comparison.least_p:.2g}; "
             f"{needed_pairs(comparison.family)} that all differ would be needed"
         )
     else:
@@ -168,4 +168,4 @@ def _finite(values: Sequence[float]) -> np.ndarray:
 
 
 def _p(p: float) -> str:
-    return "below 0.001" if p < 0.001 else f"{p:.2g}"
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"

@@ -12,6 +12,7 @@ from testing.trial_results import (
     rows_of_trials,
     settings_of,
     show_results,
+    together,
     trial_in_words,
     trial_tables,
     trial_values,
@@ -146,6 +147,36 @@ def test_a_notebook_shows_figure_tables_and_sentences_or_the_command(tmp_path, c
     shown.clear()
     show_results(tmp_path / "omega_0.json")
     assert "python -m training.trials conf/trials/omega_0.yaml" in str(shown[0])
+
+
+def test_a_trial_and_one_of_further_seeds_are_one(tmp_path, collected, monkeypatch):
+    rows = [row(CK1, seed, 0.8) for seed in range(6, 12)] + [row(TIM3, seed, 0.7) for seed in range(6, 12)]
+    about = {"name": "more", "title": "more seeds", "planned": 12, "failed": {}}
+    about["compare"] = {"again": [[CK1, TIM3]]}
+    further = {"trial": about, "settings": {"model.omega_0": 25.0}, "runs": rows}
+    both = together(collected, further)
+    assert [(one.label, len(one.rows)) for one in settings_of(both)] == [
+        ("CkTIM with 1 TAB", 12),
+        ("TIM with 3 TABs", 12),
+        ("TIM with 1 TAB", 5),
+    ]
+    ((_, _, comparison),) = comparisons(both)["again"]
+    assert comparison.n == 12
+    assert comparison.difference == pytest.approx((sum(range(1, 7)) + 6 * 10) / 1200)
+    assert comparison.p == pytest.approx(2 / 2**12)  # all of twelve pairs on one side
+
+    shown = []
+    monkeypatch.setattr("testing.trial_results.display", lambda *things: shown.extend(things))
+    for name, content in (("tabs", collected), ("more", further)):
+        show_results(tmp_path / "tabs.json", tmp_path, further=tmp_path / "more.json")
+        assert f"Missing: {(tmp_path / name).as_posix()}.json" in str(shown.pop())
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    show_results(tmp_path / "tabs.json", tmp_path, further=tmp_path / "more.json")
+    assert shown[1].caption == "TABs, with more seeds (EMOVO corpus, holdout)"
+    assert "1 of the 30 planned runs are missing, 1 of them failed." in shown[1].notes
+    assert shown[2].rows[0]["p"] == "< 0.001"
+    assert "12 pairs, p < 0.001, effect" in trial_in_words(both)["again"][0]
+    assert (tmp_path / "trial_tabs_more.png").exists()
 
 
 def test_where_much_varies_labels_say_what_differs_from_the_first(collected):
