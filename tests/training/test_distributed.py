@@ -59,6 +59,7 @@ def test_two_processes_with_half_the_batch_each_have_the_losses_of_one(demo, tmp
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [AUGMENTED, {"model.ck": False}], ids=["CkTIM, augmented", "TIM"])
 def test_that_is_so_to_the_last_digits_in_double_precision(demo, tmp_path, settings, repository):
     """Batches of 63 are shared as 32 and 31, the last one of 28 as 14 and 14.

@@ -181,11 +181,6 @@ needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSI
 
 
 @needs_sigkill
-def test_a_training_that_is_killed_ends_as_an_undisturbed_one(processes, settings, data):
-    check_killed_runs(processes, settings, data, 2)
-
-
-@needs_sigkill
 @pytest.mark.slow
 def test_many_trainings_that_are_killed_end_as_undisturbed_ones(processes, settings, data):
     check_killed_runs(processes, settings, data, 24)

@@ -196,6 +196,7 @@ def test_a_run_brings_home_what_training_and_evaluation_write(write, demo):
     assert load_config(write().parent / "parameters.txt") == run.config
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="groups of processes are killed as POSIX has it")
 def test_a_killed_trial_goes_on_and_ends_as_an_undisturbed_one(write, demo):
     """Twelve runs on two processes; the trial and its workers are killed when some of them are done."""
