@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,6 @@ def together(first: dict, further: dict) -> dict:
     """A trial and one of the same settings on further seeds as one, with the comparisons of the second."""
     one, other = first["trial"], further["trial"]
     about = {
-        "name": f"{one['name']}_{other['name']}",
         "title": f"{one['title']}, with {other['title']}",
         "planned": one["planned"] + other["planned"],
         "failed": {**one["failed"], **other["failed"]},
@@ -185,18 +183,20 @@ def show_results(
     Raises:
         UserError: when a file is damaged or something else.
     """
-    paths = [Path(path)] + ([] if further is None else [Path(further)])
-    for path in paths:
-        if not path.exists():
-            note = f"Missing: {path.as_posix()}. It is made by: {_command(path)}"
-            display(Table([], f"Trial {path.stem}", [note]))
+    paths = [Path(one) for one in (path, further) if one is not None]
+    for one in paths:
+        if not one.exists():
+            note = f"Missing: {one.as_posix()}. It is made by: {_command(one)}"
+            display(Table([], f"Trial {one.stem}", [note]))
             return
-    collected = reduce(together, map(load_results, paths))
+    collected = load_results(path)
+    if further is not None:
+        collected = together(collected, load_results(further))
     tables = trial_tables(collected)
     corpora = {row["corpus"] for row in collected["runs"]}
     classes = {len(reader.emotions) for reader in READERS.values() if {reader.title} == corpora}
     figure = plot_scores(trial_values(collected), {}, tables[0].caption, classes=max(classes, default=None))
-    display(keep(figure, "_".join(["trial", *(path.stem for path in paths)]), folder))
+    display(keep(figure, "_".join(["trial", *(one.stem for one in paths)]), folder))
     display(*tables)
     for family, sentences in trial_in_words(collected).items():
         items = "".join(f"\n- {markdown_text(sentence)}" for sentence in sentences)
