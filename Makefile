@@ -13,7 +13,7 @@ help:  ## show this list
 
 # Settings for this once: make train OVERRIDES="train.num_epochs=20 model.n_temporal_aware_block=3"
 train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO or else on the demo corpus
-	$(VENV) -m training.notebook $(OVERRIDES)
+	$(VENV) -m utils.notebooks.run $(OVERRIDES)
 
 test: .venv/.installed-dev  ## run the linters and the tests
 	$(VENV) -m ruff check .
@@ -29,7 +29,7 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 	$(VENV) -m jupyter lab notebook_train.ipynb
 
 notebooks: .venv/.installed  ## run all notebooks and keep their outputs in them, to be committed
-	CKTIM_AUDIO=0 $(VENV) -m training.notebook --in-place \
+	CKTIM_AUDIO=0 $(VENV) -m utils.notebooks.run --in-place \
 		notebook_train.ipynb notebook_test.ipynb notebook_results.ipynb
 
 clean:  ## delete the environment and caches; corpora and runs stay

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from dataloader.archives import read_member
+from dataloader.corpora.archives import read_member
 from utils.config import FeaturesConfig
 from utils.errors import UserError
 

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dataloader.augment import (
-    Draws,
-    FeatureAugmentation,
+from dataloader.augment.features import Draws, FeatureAugmentation
+from dataloader.augment.waveforms import (
     TrainingPool,
     drawn_each,
     pool_by_sentence,
@@ -17,12 +16,13 @@ from dataloader.augment import (
     variants_each,
     voices_apart,
 )
-from dataloader.corpora import Corpus, find_corpus, length_advice
-from dataloader.feature_store import Rows
-from dataloader.mfcc import Features, load_features
+from dataloader.corpora.find import find_corpus, length_advice
+from dataloader.corpora.utterance import Corpus
+from dataloader.features.cache import Features, Rows
+from dataloader.features.extract import load_features
 from dataloader.sentences import Sentences, by_sentence
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
-from utils import distributed
+from training import distributed
 from utils.config import Config
 from utils.errors import UserError
 from utils.progress import warn
@@ -140,7 +140,7 @@ class BatchLoader:
     Every pass is one epoch. With `shuffle` (training) each epoch has its own order, fixed by seed and epoch
     number, and a last batch of one utterance is left out, for batch norm cannot learn from a single one.
     Without it (evaluation) every utterance comes, in order. Batches are on the device of y. Processes that
-    share a training (utils.distributed) get a part of each batch.
+    share a training (training.distributed) get a part of each batch.
     """
 
     def __init__(self, x: Rows, y: torch.Tensor, batch_size: int, shuffle: bool, seed: int):

@@ -17,15 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataloader.prosody import pitch_carried_on
-from dataloader.readers import UNKNOWN, Utterance
-from dataloader.utterance_statistics import (
-    MOST,
-    below_frames,
-    deviations,
-    of_features,
-    utterance_statistics,
-)
+from dataloader.corpora.utterance import UNKNOWN, Utterance
+from dataloader.features.functionals import below_frames, of_features, utterance_statistics
+from dataloader.features.normalise import MOST, deviations
+from dataloader.features.prosody import pitch_carried_on
 from utils.config import Config, ModelConfig
 from utils.errors import UserError
 from utils.files import open_atomically

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataloader.readers import UNKNOWN, Utterance
+from dataloader.corpora.utterance import UNKNOWN, Utterance
 from utils.errors import UserError
 from utils.files import without_checksum, write_json
 

@@ -78,7 +78,7 @@ class CkTIMNet(nn.Module):
 
         Args:
             x: (batch, num_features, frames), any number of frames. With statistics, rows below that hold
-                them (dataloader.utterance_statistics.below_frames).
+                them (dataloader.features.functionals.below_frames).
             lengths: (batch,) frames of each utterance, where shorter ones are padded at their end: padding
                 changes no logit. None for utterances that fill the batch.
             frame_seconds: seconds from one frame to the next, where it is not that of the training:

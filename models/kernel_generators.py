@@ -8,19 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from models.activations import argument_factor, make_activation
+from models.kan import KANLayer, argument_factor, make_activation
 from utils.config import ModelConfig
 
 HIDDEN_CHANNELS = 32  # width of the generator's two hidden layers at hidden_scale 1
 
-# The splines of a KAN: cubic, on 5 intervals of [-1, 1].
-SPLINE_ORDER = 3
-SPLINE_GRID = 5
-SPLINES = SPLINE_GRID + SPLINE_ORDER
 
-# Coefficients drawn with this standard deviation give an edge of a KAN, on average over [-1, 1], the slope of
-# an edge whose weight is drawn from U(-1, 1).
-EDGE_STD = 0.27
 
 
 class KernelGenerator(nn.Module):
@@ -34,11 +27,11 @@ class KernelGenerator(nn.Module):
         out_channels: values a position, of each generator.
         hidden_channels: width of the two hidden layers.
         omega_0: factor on the sine's argument; the larger, the faster kernels may vary. KAF takes it up to
-            4, ReLU not at all (models.activations.argument_factor).
+            4, ReLU not at all (models.kan.argument_factor).
         norm: "none", or "batch" for the published network's batch norm over positions. Positions never
             change, so it makes training (batch statistics) and evaluation (running averages) see
             different kernels, and it cancels omega_0.
-        af_type: the nonlinearity: "sin", "KAF", "KAFsin" or "ReLu" (models.activations).
+        af_type: the nonlinearity: "sin", "KAF", "KAFsin" or "ReLu" (models.kan).
     """
 
     layer_type: type[nn.Module]
@@ -131,70 +124,8 @@ class ConvLayer(nn.Conv1d):
         self.bias.add_(offset)
 
 
-class KANLayer(nn.Module):
-    """A layer of a Kolmogorov-Arnold network (arXiv 2404.19756, equation 2.10), as a grouped 1×1 convolution.
-
-    Every edge from an input to an output is a function of its own, and an output adds up its edges:
-
-        φ(x) = w_b · silu(x) + w_s · sum over i of c_i · B_i(x),
-
-    with B_i the cubic B-splines on [-1, 1]. Outside, the splines fade to 0 and w_b · silu(x) remains. All
-    edges together are one matrix product, over the silu and the splines of all inputs.
-
-    Args:
-        in_channels, out_channels: channels of one group.
-        groups: independent groups.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
-        super().__init__()
-        edges = (groups, out_channels, in_channels)
-        self.base_scale = nn.Parameter(torch.empty(edges))  # w_b
-        self.spline_scale = nn.Parameter(torch.ones(edges))  # w_s
-        self.coefficients = nn.Parameter(torch.empty(*edges, SPLINES))  # c
-
-    @torch.no_grad()
-    def initialise(self, bound: float) -> None:
-        """Random edges, about as steep as those of a convolution with weights from U(-bound, bound)."""
-        self.base_scale.normal_(0, EDGE_STD * bound)
-        self.coefficients.normal_(0, EDGE_STD * bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, groups · in_channels, taps) → (batch, groups · out_channels, taps)."""
-        groups, _, in_channels = self.base_scale.shape
-        x = x.unflatten(1, (groups, in_channels)).unsqueeze(-2)
-        features = torch.cat([F.silu(x), spline_basis(x)], dim=-2)  # (batch, groups, in, 1 + splines, taps)
-        splines = self.spline_scale.unsqueeze(-1) * self.coefficients
-        weight = torch.cat([self.base_scale.unsqueeze(-1), splines], dim=-1)
-        return (weight.flatten(2) @ features.flatten(2, 3)).flatten(1, 2)
-
-    @torch.no_grad()
-    def scale(self, factor: float | Tensor) -> None:
-        """Multiply the layer's values by `factor`, one for all or one for each output, (groups · out,)."""
-        groups, out_channels, _ = self.base_scale.shape
-        factor = torch.as_tensor(factor).to(self.base_scale)
-        factor = factor.expand(groups * out_channels).view(groups, out_channels, 1)
-        self.base_scale.mul_(factor)
-        self.spline_scale.mul_(factor)
-
-    @torch.no_grad()
-    def shift(self, offset: Tensor) -> None:
-        """Add `offset` (groups · out,) to the layer's values at inputs in [-1, 1], where splines sum to 1."""
-        groups, out_channels, in_channels = self.base_scale.shape
-        offset = offset.view(groups, out_channels, 1) / in_channels
-        self.coefficients.add_((offset / self.spline_scale).unsqueeze(-1))
 
 
-def spline_basis(x: Tensor) -> Tensor:
-    """The cubic B-splines on [-1, 1] by the recursion of Cox and de Boor: (…, 1, taps) → (…, 8, taps)."""
-    u = (x + 1) * (SPLINE_GRID / 2)  # in units of the grid's intervals, where the knots are whole numbers
-    knots = torch.arange(-SPLINE_ORDER, SPLINE_GRID + SPLINE_ORDER + 1, device=x.device).unsqueeze(-1)
-    basis = ((knots[:-1] <= u) & (u < knots[1:])).to(x.dtype)
-    for order in range(1, SPLINE_ORDER + 1):
-        rising = (u - knots[: -order - 1]) / order
-        falling = (knots[order + 1 :] - u) / order
-        basis = rising * basis[..., :-1, :] + falling * basis[..., 1:, :]
-    return basis
 
 
 class ConvGenerator(KernelGenerator):

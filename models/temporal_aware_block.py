@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from utils.distributed import processes, total
+from training.distributed import processes, total
 
 
 class DilatedCausalConv(nn.Conv1d):

@@ -1,7 +1,7 @@
 """How far a run's answers can be trusted: `python -m testing.calibration RUN_DIR [key=value …]`.
 
 On the run's validation set a temperature is fitted that makes its probabilities as right as they are sure.
-Beside it is learned how far from the training set speech may be (testing.novelty). Both are written into the
+Beside it, testing.out_of_distribution learns how far from the training set speech may be. Both are in the
 run directory, where testing.predict finds them. The test set is only measured.
 """
 
@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
-from testing.checkpoint import LoadedRun, load_run, predict
-from testing.novelty import Novelty, fit_novelty
+from testing.load_run import LoadedRun, load_run, predict
+from testing.out_of_distribution import Novelty, fit_novelty
 from utils import runs
-from utils.calibration import at_temperature, fit_temperature, negative_log_likelihood, reliability
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
-from utils.metrics import read_json
+from utils.metrics import read_json, reliability
 from utils.tables import Table, percent
+
+TEMPERATURES = (0.05, 20.0)
 
 SUBSETS = ("validation", "test")
 
@@ -101,7 +104,7 @@ def calibrate(
 
     Args:
         run_dir: the run directory.
-        overrides, fallback: see testing.checkpoint.load_run.
+        overrides, fallback: see testing.load_run.load_run.
         progress: show a progress bar where features are extracted.
 
     Raises:
@@ -158,7 +161,7 @@ def calibration_table(calibrated: Calibrated) -> Table:
 
 def reliability_figure(calibrated: Calibrated):
     """Reliability before and after temperature scaling, on the validation and the test set."""
-    from utils.plots_recognition import plot_reliability
+    from utils.plots.predictions import plot_reliability
 
     panels = {}
     for subset in SUBSETS:
@@ -189,3 +192,33 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+
+
+
+
+def at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities (utterances, classes): softmax of logits / temperature. Which class is first stays."""
+    return softmax(np.asarray(logits, np.float64) / temperature, axis=-1)
+
+
+def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> float:
+    """Mean over utterances, in nats."""
+    scores = log_softmax(np.asarray(logits, np.float64) / temperature, axis=1)
+    return float(-scores[np.arange(len(targets)), targets].mean())
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The temperature with the lowest negative log-likelihood (Guo et al.), within TEMPERATURES.
+
+    Args:
+        logits: (utterances, classes), of utterances that the network was not trained on.
+        targets: (utterances,) class indices.
+    """
+    found = minimize_scalar(
+        lambda log: negative_log_likelihood(logits, targets, np.exp(log)),
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
+    )
+    return float(np.exp(found.x))

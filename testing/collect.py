@@ -10,19 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.comparison import (
-    NOTHING,
-    SCORES,
-    mean_std,
-    settings_in_words,
-    test_set_in_words,
-    with_effect,
-)
+from utils.comparison import SCORES, mean_std, settings_in_words, test_set_in_words, with_effect
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.metrics import kept_epoch, read_json
 from utils.runs import Run, read_run
-from utils.tables import Table
+from utils.tables import NOTHING, Table
 
 TOLD_BY_THE_NAME = ("model.ck", "model.generator_type")  # CkTIM, CkkTIM or TIM
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from models.ckconv import CKConv
 from models.cktim import CkTIMNet
-from testing.checkpoint import LoadedRun, load_run
 from testing.frame_rates import HOPS
 from testing.kernels import CURVE_STEP, forward_kernels, telling_kernels
+from testing.load_run import LoadedRun, load_run
 from testing.receptive_field import effective_receptive_field
 from utils.comparison import Group
-from utils.notebook import keep
-from utils.plots_kernels import plot_kernel, plot_receptive_fields
+from utils.notebooks.display import keep
+from utils.plots.kernels import plot_kernel, plot_receptive_fields
 
 LAYER = "blocks.0.convolutions.0"  # whose kernels are shown unless another is named: the first in TAB 1
 ON_CPU = ("train.device=cpu",)  # wherever a run was trained

@@ -15,22 +15,23 @@ import torch
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
-from dataloader.corpora import Corpus, Utterance, find_corpus
+from dataloader.corpora.find import find_corpus
+from dataloader.corpora.readers import READERS
+from dataloader.corpora.utterance import Corpus, Utterance
+from dataloader.features.extract import load_features
 from dataloader.loaders import Data, prepare_data
-from dataloader.mfcc import load_features
-from dataloader.readers import READERS
 from models.cktim import count_parameters
-from testing.checkpoint import LoadedRun, load_run, predict
+from testing.load_run import LoadedRun, load_run, predict
 from training.train import make_criterion
 from utils import runs
-from utils.bootstrap import confusion_matrix, intervals
-from utils.calibration import reliability
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_atomically, write_json
-from utils.metrics import History, scores
-from utils.plots import plot_confusion_matrix, plot_history, save_figure
+from utils.metrics import History, confusion_matrix, intervals, reliability, scores
+from utils.plots.results import plot_confusion_matrix
+from utils.plots.style import save_figure
+from utils.plots.training import plot_history
 from utils.progress import warn
 from utils.tables import Table, markdown_text, percent, percent_range
 
@@ -113,7 +114,7 @@ def evaluate(
 
     Args:
         run_dir: the run directory.
-        overrides, fallback: see testing.checkpoint.load_run.
+        overrides, fallback: see testing.load_run.load_run.
         everything: evaluate on the whole corpus instead, training set included, and write nothing. That is no
             test; it shows whether weights and labels belong together.
         progress: show a progress bar where features are extracted.
@@ -165,8 +166,8 @@ def evaluate_across(
 
     Args:
         run_dir: the run directory.
-        name: the other corpus, a key of dataloader.readers.READERS.
-        overrides: see testing.checkpoint.load_run; `data.root` is the place of the other corpus.
+        name: the other corpus, a key of dataloader.corpora.readers.READERS.
+        overrides: see testing.load_run.load_run; `data.root` is the place of the other corpus.
         progress: show a progress bar where features are extracted.
 
     Raises:

@@ -14,18 +14,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dataloader.audio import condition, fit_length, read_audio, to_waveform
-from dataloader.mfcc import Extractor
+from dataloader.features.extract import Extractor
 from models.ckconv import CKConv
 from models.cktim import DIRECTIONS, CkTIMNet
-from testing.calibration import load_calibration
-from testing.checkpoint import LoadedRun, load_run
+from testing.calibration import at_temperature, load_calibration
 from testing.continuity import LAYER, kernel_figure
 from testing.evaluate import Evaluation
-from utils.calibration import at_temperature
+from testing.load_run import LoadedRun, load_run
 from utils.emotions import ENGLISH, common_code
 from utils.errors import UserError, exit_on_user_error
-from utils.plots import save_figure
-from utils.plots_explain import Explanation, plot_explanation
+from utils.plots.explain import Explanation, plot_explanation
+from utils.plots.style import save_figure
 from utils.progress import warn
 from utils.tables import Table, percent
 
@@ -36,10 +35,10 @@ def explain(
     sample_rate: int | None = None,
     truth: str | None = None,
 ) -> Explanation:
-    """What a network makes of one utterance; utils.plots_explain.plot_explanation shows it.
+    """What a network makes of one utterance; utils.plots.explain.plot_explanation shows it.
 
     Args:
-        run: a run directory, or the run as testing.checkpoint.load_run returns it.
+        run: a run directory, or the run as testing.load_run.load_run returns it.
         recording: a sound file that dataloader.audio.read_audio reads, or a waveform (samples,) or
             (samples, channels) of any rate.
         sample_rate: of the waveform, in Hz; not for a file, which says it itself.

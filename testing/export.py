@@ -32,13 +32,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataloader.audio import LEVEL, TRIM_DB, condition, fit_length, read_audio
-from dataloader.corpora import find_corpus
-from dataloader.mfcc import MFCC
+from dataloader.corpora.find import find_corpus
+from dataloader.features.extract import MFCC
 from models.ckconv import CKConv
-from testing.benchmark import measure_in_turns
-from testing.benchmark_report import milliseconds
-from testing.checkpoint import LoadedRun, load_run
-from testing.evaluate import describe_device, predict
+from testing.evaluate import describe_device
+from testing.load_run import LoadedRun, load_run, predict
+from training.benchmark import measure_in_turns
+from training.benchmark_report import milliseconds
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
 from utils.errors import UserError, exit_on_user_error
@@ -308,7 +308,7 @@ def export(
         run_dir: the run directory.
         kind: "onnx" or "torch".
         out: the file; None for FILES[kind] in the run directory.
-        overrides: see testing.checkpoint.load_run; data.root says where the corpus is.
+        overrides: see testing.load_run.load_run; data.root says where the corpus is.
         recordings: sound files to compare on, instead of utterances of the run's corpus.
 
     Raises:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from testing.checkpoint import load_run
-from testing.evaluate import predict, recorded_test_set
+from testing.evaluate import recorded_test_set
+from testing.load_run import load_run, predict
 from utils.comparison import by_protocol, group_runs, mean_std, titled
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
@@ -32,7 +32,7 @@ def accuracy_at_hops(
     Args:
         run_dir: the run directory.
         hops: samples from one frame to the next.
-        overrides: see testing.checkpoint.load_run.
+        overrides: see testing.load_run.load_run.
         progress: show a progress bar where features are extracted.
 
     Returns:

@@ -32,11 +32,11 @@ from dataloader.audio import (
     to_waveform,
     windows,
 )
-from dataloader.mfcc import Extractor
+from dataloader.features.extract import Extractor
 from dataloader.sentences import Sentences
-from testing.calibration import load_calibration
-from testing.checkpoint import load_run, predict
-from testing.recognition import (
+from testing.calibration import at_temperature, load_calibration
+from testing.load_run import load_run, predict
+from testing.predictions import (
     SILENCE,
     UNSURE,
     Answer,
@@ -49,7 +49,6 @@ from testing.recognition import (
     to_csv,
     to_json,
 )
-from utils.calibration import at_temperature
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.progress import progress_bar, warn
@@ -73,7 +72,7 @@ class Recognizer:
 
     Args:
         run_dir: the run directory.
-        overrides: `key=value` for testing.checkpoint.FREE_KEYS, such as "train.device=cpu".
+        overrides: `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu".
         sure: the least probability of an answer; below it the label is `unsure`.
 
     Attributes:
@@ -319,7 +318,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 def save_plots(outcomes: Sequence[Outcome], emotions: Sequence[str], folder: Path) -> None:
     """Write the figure of each recording's timeline as folder/NAME.png, the path's separators as _."""
-    from utils.plots import save_figure
+    from utils.plots.style import save_figure
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

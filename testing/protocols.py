@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed
 
-from dataloader.corpora import Corpus, find_corpus
+from dataloader.corpora.find import find_corpus
+from dataloader.corpora.utterance import Corpus
 from dataloader.loaders import prepare_data
 from testing.collect import (
     bring_together,

@@ -1,7 +1,7 @@
 """Recordings as other people make them: `python -m testing.robustness RUN_DIR [key=value …]`.
 
 Two measurements on the test set that a run recorded: whether an utterance gets the same emotion at other
-sample rates, and whether the novelty score (testing.novelty) tells the test set from what is no such speech.
+sample rates, and whether the novelty score tells the test set from what is no such speech.
 """
 
 import argparse
@@ -15,11 +15,12 @@ from scipy.signal import butter, sosfilt
 from sklearn.metrics import roc_auc_score
 
 from dataloader.audio import read_audio
-from dataloader.corpora import Utterance, read_corpus
-from dataloader.demo_corpus import make_demo_corpus
+from dataloader.corpora.demo import make_demo_corpus
+from dataloader.corpora.find import read_corpus
+from dataloader.corpora.utterance import Utterance
 from testing.evaluate import recorded_test_set
 from testing.predict import Recognizer
-from testing.recognition import Answer
+from testing.predictions import Answer
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.progress import progress_bar

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown, display
 
-from dataloader.readers import READERS
+from dataloader.corpora.readers import READERS
 from testing.collect import rows_of
 from utils.comparison import IN_LABEL, test_set_in_words, value_label
 from utils.errors import UserError
 from utils.metrics import read_json
-from utils.notebook import keep
-from utils.plots_results import plot_scores
-from utils.statistics import Comparison, compare, holm, in_words, summarise
+from utils.notebooks.display import keep
+from utils.plots.results import plot_scores
+from utils.significance import Comparison, compare, holm, in_words, summarise
 from utils.tables import NOTHING, Table, markdown_text
 
 MOST_IN_LABEL = 3  # settings
@@ -85,7 +85,7 @@ def settings_of(collected: dict) -> list[Setting]:
 
 
 def trial_values(collected: dict, score: str = "accuracy") -> dict[str, np.ndarray]:
-    """Label → the score of each run, 0 to 1, for utils.plots_results.plot_scores."""
+    """Label → the score of each run, 0 to 1, for utils.plots.results.plot_scores."""
     return {one.label: np.array(list(one.scores(score).values())) for one in settings_of(collected)}
 
 

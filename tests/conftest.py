@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.corpora import EMOVO_NAMES
+from dataloader.corpora.readers import EMOVO_NAMES
 from utils.emotions import EMOTIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -13,10 +13,11 @@ import pytest
 import soundfile
 from nbclient import NotebookClient
 
-from dataloader.corpora import DEMO_MARKER, EMOVO_NAMES
-from training import notebook
-from utils import colab
+from dataloader.corpora.readers import EMOVO_NAMES
+from dataloader.corpora.utterance import DEMO_MARKER
 from utils.errors import UserError
+from utils.notebooks import colab
+from utils.notebooks import run as notebook
 
 TINY = [
     "features.signal_length=4096",
@@ -108,7 +109,7 @@ def test_failing_notebook_says_why_in_one_line(repository, monkeypatch, capfd):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_ends_the_training_and_the_notebook_goes_on(repository, tiny_demo, tmp_path):
     overrides = [*TINY, "train.num_epochs=100000", *places(tiny_demo, tmp_path)]
-    command = [sys.executable, "-m", "training.notebook", *overrides]
+    command = [sys.executable, "-m", "utils.notebooks.run", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CKTIM_PROGRESS": "text"}
     with subprocess.Popen(
         command, cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -178,7 +179,7 @@ def test_in_colab_the_notebook_fetches_its_repository(
 def test_the_notebook_offers_to_download_the_corpus(committed, monkeypatch):
     (offer,) = (cell.source for cell in committed.cells if cell.id == "download")
     asked = []
-    monkeypatch.setattr("dataloader.download.download", asked.append)
+    monkeypatch.setattr("dataloader.corpora.download.download", asked.append)
     exec(offer, {})
     assert asked == []
     exec(offer.replace("DOWNLOAD = False", "DOWNLOAD = True"), {})

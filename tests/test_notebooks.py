@@ -12,9 +12,11 @@ import pytest
 import soundfile
 from PIL import Image
 
-from dataloader.corpora import DEMO_MARKER, EMOVO_NAMES
+from dataloader.corpora.readers import EMOVO_NAMES
+from dataloader.corpora.utterance import DEMO_MARKER
 from testing.evaluate import evaluate_others
-from training import notebook, train
+from training import train
+from utils.notebooks import run as notebook
 
 TINY = [
     "features.signal_length=4096",

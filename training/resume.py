@@ -19,9 +19,8 @@ from dataloader.splits import load_split
 from utils import runs
 from utils.config import Config
 from utils.errors import UserError
-from utils.files import expanded, write_atomically
+from utils.files import TensorsError, expanded, read_tensors, write_atomically
 from utils.metrics import History
-from utils.tensors import TensorsError, read_tensors
 
 LOCK_FILE = ".training.lock"
 

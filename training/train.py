@@ -25,6 +25,7 @@ from dataloader.loaders import (
 )
 from dataloader.splits import save_split
 from models.cktim import CkTIMNet, build_model, count_parameters
+from training import distributed
 from training.resume import (
     Progress,
     being_trained,
@@ -34,16 +35,15 @@ from training.resume import (
     prepare_resumed,
     save_state,
 )
-from utils import distributed, runs
+from utils import runs
 from utils.config import Config, load_config, save_config
-from utils.device import pick_device
+from utils.device import keep_freed_memory, pick_device, seed_everything
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_atomically, write_json
-from utils.memory import keep_freed_memory
 from utils.metrics import History, keep_whole_epochs, scores
-from utils.plots import plot_history, save_figure
+from utils.plots.style import save_figure
+from utils.plots.training import plot_history
 from utils.progress import progress_bar
-from utils.reproducibility import seed_everything
 
 WARM_UP = 0.1  # share of a one_cycle schedule in which the learning rate rises
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (batch, classes) and targets → loss

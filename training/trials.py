@@ -29,9 +29,9 @@ import torch
 from pydantic import BeforeValidator, Field, ValidationError
 from sklearn.model_selection import ParameterGrid
 
-from dataloader.corpora import find_corpus
+from dataloader.corpora.find import find_corpus
+from dataloader.features.extract import load_features
 from dataloader.loaders import prepare_data
-from dataloader.mfcc import load_features
 from testing.collect import collect
 from testing.evaluate import evaluate
 from testing.trial_results import trial_in_words, trial_tables

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support, rec
 
 from utils.errors import UserError
 from utils.files import without_checksum, write_json
+
+LEVEL = 0.95
 
 
 class MetricsError(UserError):
@@ -163,3 +166,94 @@ def _has_schema(content: object) -> bool:
         return False
     # A file of test metrics of the earlier implementation has one value a column, and no epochs.
     return all(len(values) in (len(content["loss"]), 0) for values in columns)
+
+
+def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts (num_classes, num_classes); row: the true class, column: the predicted one."""
+    cells = np.asarray(targets) * num_classes + np.asarray(predictions)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def matrix_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """The scores of utils.metrics.scores (defined there), from confusion matrices (…, classes, classes)."""
+    matrices = np.asarray(matrices, dtype=float)
+    right = np.diagonal(matrices, axis1=-2, axis2=-1)
+    true, predicted = matrices.sum(-1), matrices.sum(-2)
+    recall, precision = _ratio(right, true), _ratio(right, predicted)
+    return {
+        "accuracy": right.sum(-1) / matrices.sum((-2, -1)),
+        "uar": recall.sum(-1) / (true > 0).sum(-1),
+        "recall": recall.mean(-1),
+        "precision": precision.mean(-1),
+        "f1_score": _ratio(2 * right, true + predicted).mean(-1),
+    }
+
+
+def intervals(matrix: np.ndarray, resamples: int = 10_000, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of the scores, over samples of as many utterances drawn with replacement.
+
+    Scores depend on an utterance only through its cell in the confusion matrix, so that drawing utterances
+    is drawing cells, with the counts as their chances: one multinomial draw a sample.
+
+    Args:
+        matrix: (classes, classes) counts.
+        resamples: samples to draw.
+        seed: of the draws.
+
+    Returns:
+        score → (low, high).
+    """
+    counts = np.asarray(matrix)
+    total = counts.sum()
+    drawn = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, size=resamples)
+    bounds = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    found = matrix_scores(drawn.reshape(resamples, *counts.shape))
+    return {score: tuple(np.quantile(values, bounds).tolist()) for score, values in found.items()}
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """0 where there is nothing to divide by."""
+    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Answers in bins of equal width by their confidence, the probability of the answer given.
+
+    Attributes:
+        count: (bins,) answers in each.
+        confidence: (bins,) their mean confidence; NaN in an empty bin.
+        accuracy: (bins,) share of them that is right; NaN in an empty bin.
+    """
+
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the mean distance of confidence and accuracy over all answers.
+
+        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+        """
+        gaps = np.abs(self.confidence - self.accuracy)
+        return float(np.nansum(gaps * self.count) / self.count.sum())
+
+
+def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Reliability:
+    """Compare confidences with how often they are right.
+
+    Args:
+        probabilities: (utterances, classes).
+        targets: (utterances,) class indices.
+        bins: number of bins between 0 and 1.
+    """
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == targets
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    count = np.bincount(places, minlength=bins)
+    sums = (np.bincount(places, weights, minlength=bins) for weights in (confidence, right))
+    means = [np.divide(total, count, out=np.full(bins, np.nan), where=count > 0) for total in sums]
+    return Reliability(count, *means)

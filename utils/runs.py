@@ -81,7 +81,7 @@ def create_run_dir(config: Config, is_demo: bool) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run directory tells without its weights (for those: testing.checkpoint.load_run).
+    """What a run directory tells without its weights (for those: testing.load_run.load_run).
 
     Attributes:
         path: the directory.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.corpora import EMOVO_NAMES
+from dataloader.corpora.readers import EMOVO_NAMES
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 import torch
 
-from dataloader.corpora import find_corpus
-from dataloader.mfcc import load_features
+from dataloader.corpora.find import find_corpus
+from dataloader.features.extract import load_features
 from utils.config import Config
 from utils.emotions import EMOTIONS
 

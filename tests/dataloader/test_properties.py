@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataloader.audio import fit_length
-from dataloader.corpora import read_corpus
+from dataloader.corpora.find import read_corpus
+from dataloader.features.extract import MFCC
 from dataloader.loaders import BatchLoader
-from dataloader.mfcc import MFCC
 from dataloader.splits import SUBSETS, draw_split, load_split, save_split
 from utils.config import DataConfig, FeaturesConfig
 

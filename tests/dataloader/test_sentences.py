@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from dataloader.augment import training_pool
+from dataloader.augment.waveforms import training_pool
+from dataloader.corpora.utterance import Utterance
+from dataloader.features.functionals import of_features, utterance_statistics
+from dataloader.features.normalise import deviations
+from dataloader.features.prosody import pitch_carried_on
 from dataloader.loaders import make_training_loader, prepare_data
-from dataloader.prosody import pitch_carried_on
-from dataloader.readers import Utterance
 from dataloader.sentences import Sentences, by_sentence, distance, laid_along, speech
-from dataloader.utterance_statistics import deviations, of_features, utterance_statistics
 from utils.config import PROSODY, STATISTICS, Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.errors import UserError
 

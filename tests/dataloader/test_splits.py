@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataloader.corpora import Utterance
+from dataloader.corpora.utterance import Utterance
 from dataloader.splits import (
     SUBSETS,
     Split,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import utils.runs
-from dataloader.mfcc import load_features
+from dataloader.features.extract import load_features
 from utils.metrics import read_json
 from utils.runs import create_run_dir
 

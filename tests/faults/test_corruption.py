@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from dataloader.mfcc import load_features
+from dataloader.features.extract import load_features
 from dataloader.splits import load_split
 from testing.calibration import load_calibration
-from testing.checkpoint import load_run, read_state
+from testing.load_run import load_run, read_state
 from training.resume import Progress, save_state
 from utils.errors import UserError
+from utils.files import read_tensors
 from utils.metrics import History, read_json
 from utils.runs import list_runs, read_emotions, read_run, read_test_metrics
-from utils.tensors import read_tensors
 
 FEW, MANY = 30, 400  # cases of each kind of file, in `make test` and in `make test-slow`
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataloader.mfcc import load_features
+from dataloader.features.extract import load_features
 from testing.calibration import calibrate
-from testing.checkpoint import load_run
 from testing.evaluate import evaluate
+from testing.load_run import load_run
 from training.train import fit
 from utils.errors import UserError
 from utils.files import write_atomically

@@ -27,8 +27,8 @@ from utils.config import Config
 from utils.errors import UserError
 from utils.files import write_json
 from utils.metrics import read_json
-from utils.notebook import corpus_banner, runs_banner
-from utils.plots import save_figure
+from utils.notebooks.display import corpus_banner, runs_banner
+from utils.plots.style import save_figure
 from utils.runs import list_runs, read_run
 from utils.tables import markdown_text
 

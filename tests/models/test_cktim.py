@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dataloader.utterance_statistics import below_frames
+from dataloader.features.functionals import below_frames
 from models.cktim import all_but_a_stretch, build_model, count_parameters
 from models.dynamic_fusion import DynamicFusion
 from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock

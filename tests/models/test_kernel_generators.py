@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 
-from models.kernel_generators import GENERATORS, ConvGenerator, KANLayer, spline_basis
+from models.kan import KANLayer, spline_basis
+from models.kernel_generators import GENERATORS, ConvGenerator
 
 KNOTS = -1 + 0.4 * np.arange(-3, 9)  # of the cubic splines on 5 intervals of [-1, 1]
 

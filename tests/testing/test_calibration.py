@@ -11,15 +11,17 @@ from dataloader.loaders import prepare_data
 from dataloader.splits import load_split
 from testing.calibration import (
     Calibration,
+    at_temperature,
     calibrate,
     calibration_table,
     load_calibration,
     main,
+    negative_log_likelihood,
     reliability_figure,
 )
-from testing.checkpoint import load_run, predict
-from utils.calibration import at_temperature, negative_log_likelihood, reliability
+from testing.load_run import load_run, predict
 from utils.errors import UserError
+from utils.metrics import reliability
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix
 
-from dataloader.corpora import DEMO_MARKER, read_corpus
+from dataloader.corpora.find import read_corpus
+from dataloader.corpora.utterance import DEMO_MARKER
+from dataloader.features.extract import load_features
 from dataloader.loaders import prepare_data
-from dataloader.mfcc import load_features
 from dataloader.splits import load_split, save_split
 from models.cktim import count_parameters
-from testing.checkpoint import load_run
 from testing.evaluate import (
     Evaluation,
     emotions_table,
@@ -32,9 +32,9 @@ from testing.evaluate import (
     evaluate_others,
     main,
     misjudged_table,
-    predict,
     scores_table,
 )
+from testing.load_run import load_run, predict
 from testing.predict import Recognizer
 from training.train import fit
 from utils.config import Config

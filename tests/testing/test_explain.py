@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dataloader.audio import AudioError, fit_length, read_audio
-from dataloader.mfcc import MFCC
+from dataloader.features.extract import MFCC
 from models.cktim import CkTIMNet, build_model
 from testing import explain as module
-from testing.checkpoint import load_run
 from testing.evaluate import evaluate
 from testing.explain import explain, explain_right_and_wrong, kernels_figure, main, temporal_attention
+from testing.load_run import load_run
 from utils.config import ModelConfig
 from utils.errors import UserError
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 from dataloader.audio import condition, fit_length, read_audio
 from testing import export as module
-from testing.checkpoint import load_run
 from testing.evaluate import evaluate
 from testing.export import Recogniser, export, heard, main, traced
+from testing.load_run import load_run
 from utils.config import FeaturesConfig
 from utils.errors import UserError
 from utils.metrics import read_json

@@ -14,17 +14,16 @@ import soundfile
 import torch
 
 from dataloader.audio import AudioError, fit_length
-from dataloader.corpora import read_corpus
+from dataloader.corpora.find import read_corpus
+from dataloader.features.extract import Extractor, load_features
 from dataloader.loaders import feature_statistics
-from dataloader.mfcc import Extractor, load_features
 from models.cktim import build_model
-from testing.calibration import calibrate
-from testing.checkpoint import load_run, predict
+from testing.calibration import at_temperature, calibrate
 from testing.evaluate import evaluate
+from testing.load_run import load_run, predict
 from testing.predict import SURE, Recognizer, find_files, main, recognise_files
-from testing.recognition import SILENCE, UNSURE, Failure, Recognition
+from testing.predictions import SILENCE, UNSURE, Failure, Recognition
 from training.train import save_model
-from utils.calibration import at_temperature
 from utils.config import Config, save_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError

@@ -9,7 +9,9 @@ import soundfile
 
 import testing.evaluate
 import training.train
-from dataloader.corpora import DEMO_MARKER, EMOVO_NAMES, read_emovo
+from dataloader.corpora.find import read_emovo
+from dataloader.corpora.readers import EMOVO_NAMES
+from dataloader.corpora.utterance import DEMO_MARKER
 from dataloader.splits import load_split
 from testing import protocols
 from testing.protocols import COMMAND, finished, is_of, main, plan, protocols_tables

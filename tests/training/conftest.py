@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataloader.corpora import Corpus, Utterance
-from dataloader.demo_corpus import make_demo_corpus
+from dataloader.corpora.demo import make_demo_corpus
+from dataloader.corpora.utterance import Corpus, Utterance
+from dataloader.features.cache import Features
 from dataloader.loaders import Data
-from dataloader.mfcc import Features
 from dataloader.splits import holdout
 from utils.config import Config
 from utils.emotions import EMOTIONS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import distributed
+from training import distributed
 from utils.errors import UserError
 from utils.metrics import History
 

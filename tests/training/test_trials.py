@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dataloader.corpora import Corpus
+from dataloader.corpora.utterance import Corpus
 from testing.trial_results import load_results
 from training import trials
 from training.trials import Outcome, TrialFolder, load_trial, main, make_run, plan, run_trial

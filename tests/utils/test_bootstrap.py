@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix as sklearn_matrix
 
-from utils.bootstrap import confusion_matrix, intervals, matrix_scores
-from utils.metrics import scores
+from utils.metrics import confusion_matrix, intervals, matrix_scores, scores
 
 answers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 

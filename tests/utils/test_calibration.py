@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from utils.calibration import at_temperature, fit_temperature, negative_log_likelihood, reliability
+from testing.calibration import at_temperature, fit_temperature, negative_log_likelihood
+from utils.metrics import reliability
 
 
 def drawn(temperature: float, count: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

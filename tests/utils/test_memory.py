@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from utils.memory import keep_freed_memory, use_huge_pages
+from utils.device import keep_freed_memory, use_huge_pages
 
 
 def test_it_can_be_called_again_and_tensors_are_what_they_were():

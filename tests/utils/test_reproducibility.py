@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.reproducibility import seed_everything
+from utils.device import seed_everything
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,52 @@
+"""An utterance, a corpus of utterances, and the error that says that there is none."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import UserError
+
+DEMO_MARKER = "demo_corpus.json"  # lies in every demo corpus, so that none is taken for EMOVO
+
+HOW_TO_GET_EMOVO = (
+    "`python -m dataloader.download emovo` gets it or says how to; the README's section on corpora says "
+    "where to put it."
+)
+
+UNKNOWN = "unknown"  # speaker or sentence, where nothing tells
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording: where it lies (perhaps inside a zip, see read_audio), and its codes."""
+
+    path: Path
+    emotion: str  # a code of utils.emotions, or the user's own word
+    speaker: str
+    sentence: str
+    own_name: str = ""  # the corpus's own name for it
+
+    @property
+    def name(self) -> str:
+        """The corpus's own name for it, such as EMO-DB's 03a01Fa; else EMOTION-SPEAKER-SENTENCE, EMOVO's."""
+        return self.own_name or f"{self.emotion}-{self.speaker}-{self.sentence}"
+
+
+class CorpusError(UserError):
+    """A corpus that cannot be used; the message says where it was looked for and what to do."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The utterances of a corpus in the order of their names, and in words what is wrong with it."""
+
+    name: str  # such as "EMOVO", "demo", "EMO-DB", "folder-mine", or "EMOVO+EMO-DB"
+    root: Path | str  # text where there are several
+    utterances: tuple[Utterance, ...]
+    emotions: tuple[str, ...]  # a class index is a position in it
+    warnings: tuple[str, ...] = ()
+    signal_length: int = 0  # samples at 22 050 Hz that suit it; 0 for no advice
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is synthetic speech, from which no result may be drawn."""
+        return self.name == "demo"

@@ -1,0 +1,194 @@
+"""Rebuild the network of a run directory from nothing but the directory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dataloader.splits import Split, load_split
+from models.cktim import DIRECTIONS, CkTIMNet, build_model
+from testing import earlier_weights as published
+from utils import runs
+from utils.config import Config, ConfigError
+from utils.device import pick_device
+from utils.emotions import EMOTIONS
+from utils.errors import UserError
+from utils.files import TensorsError, read_tensors
+from utils.progress import warn
+
+# What may differ from machine to machine; all else belongs to the weights.
+FREE_KEYS = (
+    "data.root",
+    "data.cache_dir",
+    "data.demo_dir",
+    "data.storage",
+    "train.device",
+    "train.batch_size",
+    "model.conv_algorithm",
+)
+
+
+class CheckpointError(UserError):
+    """Weights that cannot be used: not there, damaged, refused, or not of this network."""
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run with its network.
+
+    Attributes:
+        path: the run directory.
+        config: its configuration, with the overrides of the call.
+        split: which utterances trained, validated and test; None where the run did not record it.
+        model: the network, in evaluation mode, on the device that the configuration names.
+        emotions: its classes, in the order of its scores.
+    """
+
+    path: Path
+    config: Config
+    split: Split | None
+    model: CkTIMNet
+    emotions: tuple[str, ...] = EMOTIONS
+
+
+def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = ()) -> LoadedRun:
+    """Load a run of ours, or one of the earlier implementation.
+
+    Args:
+        run_dir: the run directory.
+        overrides: `key=value` for FREE_KEYS, such as "data.root=EMOVO.zip".
+        fallback: `key=value` for a directory whose configuration cannot be read (runs.config_from_name says
+            which keys; `overrides` count there too). Otherwise ignored.
+
+    Raises:
+        UserError: when there is no such run, something in it is missing or damaged, an override is not free,
+            or its name, configuration, split and weights contradict each other.
+    """
+    run_dir = runs.existing_run_dir(run_dir)
+    state = read_state(run_dir / runs.MODEL_FILE)
+    is_published = published.is_published(state)
+    if is_published:
+        state = published.convert(state)
+    config = _configuration(run_dir, overrides, fallback, is_published)
+    split = load_split(run_dir / runs.SPLIT_FILE) if (run_dir / runs.SPLIT_FILE).exists() else None
+
+    by_name = runs.name_tells(run_dir.name)
+    if "demo" in run_dir.name.split("_"):
+        by_name["corpus"] = "demo"
+    sources = {
+        "its name": by_name,
+        runs.PARAMETERS_FILE: runs.flat(config),
+        runs.MODEL_FILE: weights_tell(state),
+        runs.SPLIT_FILE: {"train.seed": split.seed, "corpus": split.corpus} if split else {},
+    }
+    runs.check_agreement(run_dir, sources)
+
+    features, emotions = config.features, runs.read_emotions(run_dir)
+    model = build_model(config.model, len(emotions), features.frames, features.frame_seconds)
+    check_fit(run_dir, state, model.state_dict())
+    model.load_state_dict(state)
+    return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval(), emotions)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, x: Tensor, batch_size: int, frame_seconds: float | None = None) -> Tensor:
+    """Raw MFCCs (utterances, n_mfcc, frames) → logits (utterances, classes), both on the CPU.
+
+    Args:
+        model: the network, in evaluation mode.
+        x: the MFCCs.
+        batch_size: utterances at a time.
+        frame_seconds: seconds from one frame to the next, where it is not that of the training.
+
+    Raises:
+        UserError: when an answer is not a number, as damaged weights give it.
+    """
+    device = next(model.parameters()).device
+    answers = [model(batch.to(device), frame_seconds=frame_seconds).cpu() for batch in x.split(batch_size)]
+    logits = torch.cat(answers)
+    if not logits.isfinite().all():
+        raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
+    return logits
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict: tensors by name, and nothing else, for a pickle may hold code that runs on loading.
+
+    Raises:
+        CheckpointError: when the file is not there, is damaged, or holds anything else.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}, the network's weights. Copy it there, or train the run again."
+        )
+    try:
+        state = read_tensors(path)
+    except TensorsError as error:
+        cure = "Copy the network's weights there again (its state_dict()), or train the run again."
+        raise CheckpointError(f"{error} {cure}") from error
+    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
+        raise CheckpointError(
+            f"{path} holds {_describe(state)}, not a state dict (tensors by name). Save the network's "
+            "state_dict() there."
+        )
+    return state
+
+
+def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
+    """What the weights say of the configuration: key → value, as far as they have the expected names."""
+    told: dict[str, Any] = {}
+    if inputs := [name for name in state if name.startswith("input_conv.")]:
+        told["model.ck"] = any(".generator." in name for name in inputs)
+    if "fusion.weight" in state:
+        told["model.n_temporal_aware_block"] = state["fusion.weight"].numel()
+    if "feature_mean" in state:
+        told["model.num_features"] = state["feature_mean"].numel()
+    if "blocks.0.norms.0.weight" in state:
+        told["model.n_filter"] = state["blocks.0.norms.0.weight"].numel() // DIRECTIONS
+    return told
+
+
+def check_fit(run_dir: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Raise a CheckpointError unless both have the same names and shapes."""
+    problems = [f"{name} is missing" for name in expected if name not in state]
+    problems += [f"{name} is not known" for name in state if name not in expected]
+    problems += [
+        f"{name} has the shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if problems:
+        rest = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{run_dir / runs.MODEL_FILE} does not fit the network that its configuration describes: "
+            f"{'; '.join(problems[:3])}{rest}. The two are from different runs, or one was changed."
+        )
+
+
+def _configuration(
+    run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is_published: bool
+) -> Config:
+    path = run_dir / runs.PARAMETERS_FILE
+    try:
+        runs.read_parameters(path)
+    except ConfigError as error:
+        config = runs.config_from_name(run_dir, [*fallback, *overrides], is_published)
+        warn(f"{error}. The directory's name and the settings given with the call take its place.")
+        return config
+    bound = [override for override in overrides if override.partition("=")[0].strip() not in FREE_KEYS]
+    if bound:
+        raise UserError(
+            f"{', '.join(bound)}: the run was trained with what its {runs.PARAMETERS_FILE} says, and is "
+            f"evaluated with that. Only {', '.join(FREE_KEYS)} can be chosen."
+        )
+    return runs.read_parameters(path, overrides)
+
+
+def _describe(thing: object) -> str:
+    if isinstance(thing, dict):
+        other = next((f"{key}: {type(value).__name__}" for key, value in thing.items()), "nothing")
+        return f"a dictionary with {other}"
+    return f"a {type(thing).__name__}"

@@ -1,0 +1,196 @@
+"""What testing.predict says of recordings: the answers, and how they are shown and written down."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from utils.emotions import ENGLISH
+from utils.tables import NOTHING, Table, percent
+
+UNSURE = "unsure"
+SILENCE = "silence"
+UNLIKE = "unlike the training speech"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The emotion of a stretch of time.
+
+    Attributes:
+        start, end: in seconds.
+        label: the emotion's code; UNSURE where none is probable enough; SILENCE where nothing is heard.
+        probabilities: of each emotion, calibrated where the run is; empty in silence.
+        novelty: how unlike the training speech it is, 1 at the threshold; None in silence, and where the run
+            was not calibrated.
+    """
+
+    start: float
+    end: float
+    label: str
+    probabilities: Mapping[str, float]
+    novelty: float | None
+
+    @property
+    def emotion(self) -> str | None:
+        """The most probable emotion's code, however probable; None in silence."""
+        return max(self.probabilities, key=self.probabilities.get) if self.probabilities else None
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the speech is so far from that of the training that the probabilities mean little."""
+        return self.novelty is not None and self.novelty > 1
+
+    def __str__(self) -> str:
+        """For instance `joy 81 % (then surprise 12 %, anger 4 %)`."""
+        if not self.probabilities:
+            return self.label
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        first, *others = [f"{ENGLISH[emotion]} {100 * p:.0f} %" for emotion, p in ranked[:3]]
+        said = f"{self.label}, {first}" if self.label == UNSURE else first
+        then = f" (then {', '.join(others)})" if others else ""
+        return said + then + (f"; {UNLIKE} (novelty {self.novelty:.1f})" if self.unlike else "")
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was heard in a recording.
+
+    Attributes:
+        name: the file, as it was named.
+        answer: about the whole of it.
+        timeline: about its parts, one after the other without gaps; empty where one look covers it all.
+    """
+
+    name: str
+    answer: Answer
+    timeline: tuple[Answer, ...] = ()
+
+    def segments(self) -> list[tuple[float, float, str, float]]:
+        """The timeline with equal neighbours joined: start, end, label, mean probability of the answer."""
+        joined = []
+        for label, group in groupby(self.timeline, key=lambda part: part.label):
+            parts = list(group)
+            sure = [max(part.probabilities.values(), default=np.nan) for part in parts]
+            joined.append((parts[0].start, parts[-1].end, label, float(np.mean(sure))))
+        return joined
+
+    def to_dict(self) -> dict:
+        """For JSON; label, probabilities and novelty of the whole, then of each part."""
+
+        def of(answer: Answer) -> dict:
+            values = {"start": round(answer.start, 3), "end": round(answer.end, 3), "label": answer.label}
+            values["probabilities"] = {e: round(p, 6) for e, p in answer.probabilities.items()}
+            values["novelty"] = None if answer.novelty is None else round(answer.novelty, 3)
+            return values
+
+        return {"file": self.name, **of(self.answer), "timeline": [of(part) for part in self.timeline]}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that got no answer, and why."""
+
+    name: str
+    reason: str
+
+    @property
+    def why(self) -> str:
+        """The reason without the name."""
+        return self.reason.removeprefix(self.name).strip()
+
+    def to_dict(self) -> dict:
+        """For JSON."""
+        return {"file": self.name, "error": self.reason}
+
+
+Outcome = Recognition | Failure
+
+
+def to_json(outcomes: Sequence[Outcome]) -> str:
+    """A list with an object for each file; see Recognition.to_dict."""
+    return json.dumps([outcome.to_dict() for outcome in outcomes], indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
+    """A line for each file (part: whole), followed by a line for each part of its timeline (1, 2, …)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "part", "start", "end", "label", "novelty", *emotions, "error"])
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            writer.writerow([outcome.name, "", "", "", "", "", *[""] * len(emotions), outcome.reason])
+            continue
+        for part, answer in enumerate((outcome.answer, *outcome.timeline)):
+            novelty = "" if answer.novelty is None else f"{answer.novelty:.3f}"
+            start, end = f"{answer.start:.3f}", f"{answer.end:.3f}"
+            shares = [f"{answer.probabilities[e]:.6f}" if answer.probabilities else "" for e in emotions]
+            writer.writerow([outcome.name, part or "whole", start, end, answer.label, novelty, *shares, ""])
+    return text.getvalue()
+
+
+def timeline_table(recognition: Recognition) -> Table:
+    """What was heard from when to when."""
+    rows = [
+        {
+            "from": clock(start),
+            "to": clock(end),
+            "heard": ENGLISH[label],
+            "probability": NOTHING if np.isnan(probability) else percent(probability),
+        }
+        for start, end, label, probability in recognition.segments()
+    ]
+    return Table(rows, f"{recognition.name}, over time")
+
+
+def summary_table(outcomes: Sequence[Outcome]) -> Table:
+    """One line a file, and below it how often what was heard."""
+    rows, heard = [], Counter()
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            heard["no answer"] += 1
+            rows.append(_row(outcome.name, NOTHING, "no answer", NOTHING, NOTHING, outcome.why))
+            continue
+        answer = outcome.answer
+        label = ENGLISH[answer.label]
+        heard[label] += 1
+        novelty = NOTHING if answer.novelty is None else f"{answer.novelty:.2f}"
+        probability = percent(max(answer.probabilities.values())) if answer.probabilities else NOTHING
+        remarks = [f"{ENGLISH[answer.emotion]}?"] if answer.label == UNSURE else []
+        remarks += [UNLIKE] if answer.unlike else []
+        length = clock(answer.end)
+        rows.append(_row(outcome.name, length, label, probability, novelty, ", ".join(remarks)))
+    counts = ", ".join(f"{count} {label}" for label, count in heard.most_common())
+    return Table(rows, f"{len(outcomes)} files: {counts}")
+
+
+def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
+    """Probabilities, answers and novelty over the time of a recording."""
+    from utils.plots.predictions import plot_timeline
+
+    parts = recognition.timeline or (recognition.answer,)
+    nothing = dict.fromkeys(emotions, np.nan)
+    probabilities = np.array([[(part.probabilities or nothing)[e] for e in emotions] for part in parts])
+    novelty = [np.nan if part.novelty is None else part.novelty for part in parts]
+    edges = [part.start for part in parts] + [parts[-1].end]
+    labels = [part.label for part in parts]
+    known = None if np.isnan(novelty).all() else novelty
+    return plot_timeline(edges, probabilities, labels, emotions, known, recognition.name)
+
+
+def clock(seconds: float) -> str:
+    """3723.4 → `1:02:03.4`, 63.4 → `1:03.4`."""
+    tenths = round(10 * seconds)
+    hours, rest = divmod(tenths, 36_000)
+    minutes, rest = divmod(rest, 600)
+    text = f"{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+    return f"{hours}:{text}" if hours else text
+
+
+def _row(*cells: str) -> dict[str, str]:
+    return dict(zip(("file", "length", "heard", "probability", "novelty", "remark"), cells, strict=True))

@@ -1,0 +1,123 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from utils.emotions import EMOTIONS, ENGLISH
+from utils.plots.explain import ANSWER, PADDING, RIGHT, WRONG, Explanation, plot_explanation
+from utils.plots.style import save_figure
+
+pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
+
+RATE, HOP, FRAMES = 8_000, 500, 33  # two seconds
+
+
+def explanation(blocks: int = 3, **changes) -> Explanation:
+    rng = np.random.default_rng(0)
+    waveform = np.zeros(16_000, np.float32)
+    waveform[4_000:12_000] = rng.normal(0, 0.1, 8_000)
+    probabilities = np.array([0.05, 0.6, 0.1, 0.05, 0.1, 0.05, 0.05])
+    made = Explanation(
+        name="some.wav",
+        network="CkTIM_TAB3",
+        waveform=waveform,
+        sample_rate=RATE,
+        recorded=(0.5, 1.5),
+        seconds=1.0,
+        mfcc=rng.normal(0, 50, (13, FRAMES)),
+        frame_seconds=HOP / RATE,
+        attention=rng.uniform(0.5, 0.8, (blocks, 2, FRAMES)),
+        fusion=np.linspace(-0.2, 0.6, blocks),
+        probabilities=probabilities,
+        emotions=EMOTIONS,
+    )
+    return replace(made, **changes)
+
+
+def panel(figure: Figure, title: str):
+    (axes,) = (axes for axes in figure.axes if axes.get_title(loc="left").startswith(title))
+    return axes
+
+
+def ticks(axes) -> list[str]:
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def labelled(figure: Figure, label: str):
+    (axes,) = (axes for axes in figure.axes if axes.get_ylabel() == label)
+    return axes
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 6])
+def test_every_block_has_its_attention_in_both_directions_over_time(blocks, tmp_path):
+    made = explanation(blocks)
+    figure = plot_explanation(made)
+    save_figure(figure, tmp_path / "explained.png", pdf=True)
+    assert figure.get_figwidth() <= 9 and not pyplot.get_fignums()
+    limits = set()
+    for block in range(blocks):
+        axes = labelled(figure, f"TAB {block + 1}")
+        forwards, backwards = axes.lines
+        np.testing.assert_allclose(forwards.get_xdata(), np.arange(FRAMES) * HOP / RATE)
+        np.testing.assert_array_equal(forwards.get_ydata(), made.attention[block, 0])
+        np.testing.assert_array_equal(backwards.get_ydata(), made.attention[block, 1])
+        limits.add(axes.get_ylim())
+    assert len(limits) == 1  # one scale for all blocks
+    texts = [text.get_text() for text in panel(figure, "Attention").get_legend().get_texts()]
+    assert texts == ["forwards →", "← backwards"]
+
+
+def test_waveform_features_and_attention_share_their_time():
+    figure = plot_explanation(explanation())
+    waves, mfcc, attention = (panel(figure, title) for title in ("Waveform", "MFCCs", "Attention"))
+    assert waves.get_xlim() == mfcc.get_xlim() == attention.get_xlim()
+    (image,) = mfcc.images
+    assert image.get_extent()[:2] == pytest.approx((-0.5 * HOP / RATE, (FRAMES - 0.5) * HOP / RATE))
+    assert waves.lines[0].get_xdata()[-1] == pytest.approx(2, abs=1e-3)
+
+
+def test_padding_is_grey_and_what_was_cut_off_is_said():
+    def shaded(figure):
+        grey = [p for p in panel(figure, "Waveform").patches if p.get_facecolor()[:3] == to_rgb(PADDING)]
+        return [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in grey]
+
+    figure = plot_explanation(explanation())
+    assert shaded(figure) == [(-2, 0.5), (1.5, 4)]
+    assert panel(figure, "Waveform: 1.0 s, padded with zeros")
+    figure = plot_explanation(explanation(recorded=(0.0, 2.0), seconds=5.0))
+    assert shaded(figure) == []
+    assert panel(figure, "Waveform: 5.0 s, of which the network hears the middle 2.0 s")
+
+
+@pytest.mark.parametrize(
+    ("truth", "colour", "words"),
+    [
+        (None, ANSWER, "joy (60 %)"),
+        ("gio", RIGHT, "joy (60 %), rightly"),
+        ("rab", WRONG, "joy (60 %), in truth anger"),
+    ],
+)
+def test_the_answer_stands_out_and_the_truth_is_marked(truth, colour, words):
+    made = explanation(truth=truth)
+    figure = plot_explanation(made)
+    axes = panel(figure, "Answer")
+    assert ticks(axes) == [ENGLISH[emotion] for emotion in EMOTIONS]
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], 100 * made.probabilities)
+    assert [i for i, bar in enumerate(axes.patches) if bar.get_facecolor()[:3] == to_rgb(colour)] == [1]
+    marked = [index for index, text in enumerate(axes.texts) if "(true)" in text.get_text()]
+    assert marked == ([] if truth is None else [EMOTIONS.index(truth)])
+    assert made.in_words == words and words in figure.get_suptitle()
+
+
+def test_fusion_weights_stand_beside_their_blocks():
+    figure = plot_explanation(explanation(3))
+    figure.draw_without_rendering()
+    assert ticks(panel(figure, "Dynamic fusion")) == ["TAB 1"]
+    for number, weight in enumerate([-0.2, 0.2, 0.6], start=1):
+        (axes,) = (axes for axes in figure.axes if ticks(axes) == [f"TAB {number}"])
+        assert axes.patches[0].get_width() == pytest.approx(weight)
+        left = labelled(figure, f"TAB {number}").get_position()
+        assert axes.get_position().y0 == pytest.approx(left.y0, abs=0.01)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_rgb
+
+from utils.emotions import EMOTIONS
+from utils.metrics import reliability
+from utils.plots.predictions import plot_reliability, plot_timeline
+from utils.plots.style import COLOURS, save_figure
+
+pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
+
+
+def test_reliability_shows_each_bin_and_the_error(tmp_path):
+    probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.35, 0.65]])
+    bins = reliability(probabilities, np.array([0, 1, 1]))
+    figure = plot_reliability({"before": bins, "after": bins, "third": bins}, "title")
+    save_figure(figure, tmp_path / "reliability.png")
+    assert figure.get_suptitle() == "title" and figure.get_figwidth() <= 9
+    assert [axes.get_visible() for axes in figure.axes] == [True, True, True, False]
+    axes = figure.axes[0]
+    assert axes.get_title() == f"before\nexpected calibration error {100 * bins.error:.1f} %"
+    points = next(line for line in axes.lines if line.get_label() == "answers that are right")
+    np.testing.assert_allclose(points.get_xydata(), [[65, 100], [95, 50]])
+    assert [round(bar.get_height(), 1) for bar in axes.patches if bar.get_height()] == [33.3, 66.7]
+    assert not pyplot.get_fignums()
+
+
+def test_a_timeline_shows_answers_probabilities_and_novelty(tmp_path):
+    probabilities = np.array([[0.7, *[0.05] * 6], [np.nan] * 7, [1 / 7] * 7])
+    labels, novelty = ["dis", "silence", "unsure"], [0.8, np.nan, 2.5]
+    figure = plot_timeline([0, 2, 3, 5], probabilities, labels, EMOTIONS, novelty, "title")
+    save_figure(figure, tmp_path / "timeline.png")
+    band, areas, below = figure.axes
+    faces = [patch.get_facecolor()[:3] for patch in band.patches]
+    assert faces == [to_rgb(COLOURS[0]), to_rgb("0.95"), to_rgb("0.75")]
+    assert [(patch.get_x(), patch.get_width()) for patch in band.patches] == [(0, 2), (2, 1), (3, 2)]
+    assert len(areas.patches) == 7 and areas.get_xlim() == (0, 5)
+    values = areas.patches[0].get_data().values
+    assert values[[0, 2]] == pytest.approx([70, 100 / 7]) and np.isnan(values[1])
+    assert below.get_ylim()[1] > 2.5 and below.get_xlabel() == "time (s)"
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[0] == "disgust" and texts[-2:] == ["unsure", "silence"]
+    assert not pyplot.get_fignums()
+
+
+def test_a_long_timeline_is_in_minutes_and_may_lack_novelty(tmp_path):
+    figure = plot_timeline([0, 300, 600], np.full((2, 7), 1 / 7), ["dis", "gio"], EMOTIONS, None, "title")
+    save_figure(figure, tmp_path / "timeline.png")
+    assert len(figure.axes) == 2
+    assert figure.axes[-1].get_xlabel() == "time (min)" and figure.axes[-1].get_xlim() == (0, 10)

@@ -1,0 +1,92 @@
+"""Every figure of the project but the architecture's (utils/architecture.py), in one look.
+
+Each function returns a matplotlib Figure that pyplot knows nothing of: a notebook shows it once, as the value
+of a cell, and no figure stays open. Colours are told apart by the colour-blind, and in grey print.
+"""
+
+import io
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+import matplotlib
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from utils.files import write_atomically
+
+WIDTH = 9.0  # inches: a notebook's column, or a page's width
+COLOURS = seaborn.color_palette("colorblind")
+TRAINING, VALIDATION, TEST = COLOURS[0], COLOURS[1], "0.25"  # middle, light and dark in grey print
+FORMULA = "formula"  # the gid of a text in which matplotlib is to find formulas
+LOOK = {
+    **seaborn.axes_style("ticks"),
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "axes.edgecolor": "0.3",
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+
+
+def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorate a plotting function: it draws in our look, and leaves matplotlib's settings as they were.
+
+    Texts are shown letter by letter, dollar signs included, but for those whose gid is FORMULA.
+    """
+
+    @wraps(plot)
+    def wrapper(*args, **kwargs) -> Figure:
+        with matplotlib.rc_context(LOOK):
+            figure = plot(*args, **kwargs)
+            _show_names_as_they_are(figure)
+            return figure
+
+    return wrapper
+
+
+def _show_names_as_they_are(figure: Figure) -> None:
+    """A text is no formula, for the name of a file may look like one; the powers of ten on log axes are."""
+    powers = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = axis.get_ticklabels(which="both")  # makes the ticks, too
+        powers.update(labels if axis.get_scale() == "log" else [])
+    for text in figure.findobj(Text):
+        if text not in powers and text.get_gid() != FORMULA:
+            text.set_parse_math(False)
+
+
+def save_figure(figure: Figure, path: str | Path, pdf: bool = False) -> None:
+    """Write the figure as PNG (150 dots per inch), and with `pdf` as PDF beside it."""
+    for kind in ("png", "pdf") if pdf else ("png",):
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, dpi=150, bbox_inches="tight")
+        write_atomically(Path(path).with_suffix(f".{kind}"), content.getvalue())
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
