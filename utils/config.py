@@ -132,7 +132,7 @@ class FeaturesConfig(Section):
     @model_validator(mode="after")
     def _features_fit_together(self) -> "FeaturesConfig":
         if self.f_max is not None and self.f_max > self.sample_rate / 2:
-            problem = "features.f_max = {f_max:g}: must be at most half of features.sample_rate, {sample_rate}"
+            problem = "features.f_max = {f_max:g}: must be at most half of sample_rate, {sample_rate}"
             keys = ["features.f_max", "features.sample_rate"]
         elif self.n_mfcc > self.n_mels:
             problem = "features.n_mfcc = {n_mfcc}: must be at most features.n_mels = {n_mels}"
@@ -144,7 +144,7 @@ class FeaturesConfig(Section):
             problem = "features.functionals: needs features.normalise = speaker, for they are deviations"
             keys = ["features.functionals", "features.normalise"]
         elif self.signal_length < self.hop_length:
-            problem = "features.signal_length = {signal_length}: must be at least features.hop_length, {hop_length}"
+            problem = "features.signal_length = {signal_length}: must be at least hop_length, {hop_length}"
             keys = ["features.signal_length", "features.hop_length"]
         else:
             return self
