@@ -12,7 +12,7 @@ import pytest
 
 from dataloader.audio import AudioError, audio_seconds, read_audio, stream_audio
 from dataloader.corpora import archives
-from dataloader.corpora.archives import lies_outside, read_member
+from dataloader.corpora.archives import members, read_member
 from dataloader.corpora.find import read_corpus
 from dataloader.corpora.utterance import CorpusError
 
@@ -99,20 +99,12 @@ def test_other_ways_of_packing_are_refused(tmp_path, method):
 
 @pytest.mark.parametrize("folder", ["/", "../", "f1/../../", "..\\", "C:\\", "c:"])
 def test_a_zip_with_members_outside_is_refused(tmp_path, folder):
-    assert lies_outside(f"{folder}dis-f1-b1.wav")
     path = pack(tmp_path / "a.zip", {"f1/dis-f1-b2.wav": b"", f"{folder}dis-f1-b1.wav": b""})
-    with pytest.raises(CorpusError, match=r"a\.zip is refused: .*outside"):
+    with pytest.raises(CorpusError, match=r"a\.zip .*refused: .*outside"):
         read_corpus("emovo", path)
 
 
-def test_a_zip_does_not_make_files_elsewhere_its_own(tmp_path):
-    """Joined to a path, an absolute name takes its place."""
-    (tmp_path / "dis-f1-b1.wav").write_bytes(b"somebody's")
-    path = pack(tmp_path / "a.zip", {f"{tmp_path.as_posix()}/dis-f1-b1.wav": b""})
-    with pytest.raises(CorpusError, match="refused"):
-        read_corpus("emovo", path)
-
-
-@pytest.mark.parametrize("name", ["f1/dis..wav", "a..b/x.wav", "..a/x", ".hidden", "f1/"])
-def test_ordinary_names_are_not(name):
-    assert not lies_outside(name)
+def test_ordinary_names_are_not(tmp_path):
+    names = ["f1/dis..wav", "a..b/x.wav", "..a/x", ".hidden", "f1/"]
+    with zipfile.ZipFile(pack(tmp_path / "a.zip", dict.fromkeys(names, b""))) as archive:
+        assert [member.filename for member in members(archive)] == names

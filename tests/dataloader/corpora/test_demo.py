@@ -11,7 +11,7 @@ import soundfile
 import dataloader.corpora.demo as demo_corpus
 from dataloader.audio import read_audio
 from dataloader.corpora.demo import TEXTS, VOICES, make_demo_corpus, plan_utterances
-from dataloader.corpora.find import find_corpus, read_emovo
+from dataloader.corpora.find import find_corpus, read_corpus
 from dataloader.corpora.readers import EMOVO_NAMES, SPEAKERS
 from dataloader.corpora.utterance import DEMO_MARKER, CorpusError
 from utils.config import DataConfig
@@ -27,7 +27,7 @@ def demo(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def waveforms(demo) -> dict[str, np.ndarray]:
-    return {u.name: read_audio(u.path) for u in read_emovo(demo).utterances}
+    return {u.name: read_audio(u.path) for u in read_corpus("emovo", demo).utterances}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def short_plan(monkeypatch):
 
 
 def test_it_has_emovos_layout_and_says_what_it_is(demo):
-    corpus = read_emovo(demo)
+    corpus = read_corpus("emovo", demo)
     assert corpus.name == "demo" and corpus.is_demo and corpus.warnings == ()
     assert [u.name for u in corpus.utterances] == list(EMOVO_NAMES)
     assert "synthetic" in (demo / "README.txt").read_text(encoding="utf-8")
@@ -185,7 +185,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, short_plan):
 def test_a_wheel_that_does_not_load_is_an_error_that_helps(tmp_path, monkeypatch, wheel, reason):
     (tmp_path / "espeakng_loader.py").write_text(wheel)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(CorpusError, match=f"(?s){reason}.*pip install.*README"):
+    with pytest.raises(CorpusError, match=f"(?s){reason}.*pip install.*download emovo"):
         make_demo_corpus(tmp_path / "demo", progress=False)
     assert not (tmp_path / "demo").exists()
 
