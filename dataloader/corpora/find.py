@@ -172,8 +172,8 @@ def _list_files(root: Path, name: str) -> list[Path]:
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(
-            f"{root} is neither a folder nor a zip that can be used ({reason}). Name the corpus's folder, or an "
-            f"intact zip of it, in {place}. {how_to_get(name)}"
+            f"{root} is neither a folder nor a zip that can be used ({reason}). Name the corpus's folder, or "
+            f"an intact zip of it, in {place}. {how_to_get(name)}"
         ) from error
     return sorted(f for f in files if not f.name.startswith("._") and "__MACOSX" not in f.parts)
 

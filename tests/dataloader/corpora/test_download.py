@@ -167,44 +167,17 @@ def test_a_connection_that_breaks_is_continued(get, server, claim):
     assert server.requests == [None, *(f"bytes={n}-" for n in range(700_000, len(emovo()), 700_000))]
 
 
-def test_a_download_is_continued_by_the_next_call(get, server, tmp_path):
-    whole, server.cut = server.content, 1_000_000
-    server.content = whole[:1_000_000]  # nothing more comes, though more is promised
-    server.claim = len(whole) - 1_000_000
-    with pytest.raises(
-        DownloadError, match=r"1,000,000 of .* 4 times in a row\. The 1,000,000 bytes .* kept"
-    ):
-        server_says_no_more(server, get)
-    assert left_over(tmp_path) == [".EMOVO.zip.part"]
-    server.content, server.cut, server.claim = whole, None, 0
-    server.requests.clear()
-    assert len(get().utterances) == 588
-    assert server.requests == ["bytes=1000000-"] and left_over(tmp_path) == ["EMOVO"]
-
-
-def server_says_no_more(server, get):
-    """Download from a server that begins anew each time."""
-    server.ranges = "no"
-    try:
+@pytest.mark.parametrize("ranges", ["yes", "no", "wrong"])
+def test_a_download_is_continued_by_the_next_call(get, server, tmp_path, ranges):
+    server.cut, server.ranges = 1_000_000, "no"  # it begins anew each time, and never comes further
+    reason = r"1,000,000 of .* 4 times in a row\. The 1,000,000 bytes .* kept"
+    with pytest.raises(DownloadError, match=reason):
         get()
-    finally:
-        server.ranges = "yes"
-
-
-@pytest.mark.parametrize("ranges", ["no", "wrong"])
-def test_a_server_that_does_not_continue_is_asked_from_the_start(get, server, tmp_path, ranges):
-    server.cut = 1_000_000
-    with pytest.raises(DownloadError):
-        server_says_no_more(server, get)
+    assert left_over(tmp_path) == [".EMOVO.zip.part"] and len(server.requests) == 5
     server.cut, server.ranges = None, ranges
+    server.requests.clear()
     assert len(get().utterances) == 588 and left_over(tmp_path) == ["EMOVO"]
-
-
-def test_a_server_that_always_breaks_at_the_same_place_is_given_up(get, server):
-    server.cut, server.ranges = 1_000_000, "no"
-    with pytest.raises(DownloadError, match="1,000,000 of"):
-        get()
-    assert len(server.requests) == 5
+    assert server.requests == ["bytes=1000000-"] + [None] * (ranges == "wrong")
 
 
 @pytest.mark.parametrize("ranges", ["yes", "no"])
@@ -264,15 +237,8 @@ BAD = {
     "corrupt": (bytes(CORRUPT), r"no intact zip \(Bad CRC-32"),
     "encrypted": (bytes(ENCRYPTED), "no intact zip.*encrypted"),
     "above": (a_zip({"f1/dis-f1-b1.wav": sound(), "../evil.wav": b"x"}), "outside"),
-    "far above": (a_zip({"a/b/../../../evil.wav": b"x"}), "outside"),
-    "absolute": (a_zip({"/evil.wav": b"x"}), "outside"),
-    "Windows": (a_zip({"..\\evil.wav": b"x"}), "outside"),
-    "a drive": (a_zip({"C:\\evil.wav": b"x"}), "outside"),
     "a link": (a_zip({link(): b"/etc/passwd"}), "link"),
-    "a bomb": (
-        a_zip({"f1/dis-f1-b1.wav": bytes(110 * 2**20)}, zipfile.ZIP_DEFLATED),
-        "would become 115,343,360",
-    ),
+    "a bomb": (a_zip({"x": bytes(110 * 2**20)}, zipfile.ZIP_DEFLATED), "would become 115,343,360"),
     "another corpus": (a_zip({"wav/03a01Fa.wav": sound()}), "holds no recording of EMOVO"),
 }
 
@@ -347,20 +313,15 @@ def test_the_readme_s_table_is_that_of_the_readers(repository):
         assert [int(number) for number in numbers] == [reader.speakers, reader.count, reader.signal_length]
 
 
-@pytest.mark.parametrize("name", ["savee", "casia", "iemocap"])
-def test_corpora_behind_a_form_say_how_to_get_them(tmp_path, name):
-    with pytest.raises(DownloadError) as caught:
-        download(name, tmp_path / "it")
-    assert READERS[name].home in str(caught.value) and READERS[name].by_hand in str(caught.value)
-
-
-def test_without_kagglehub_it_says_what_to_install(tmp_path, monkeypatch):
+def test_corpora_that_need_a_form_or_a_package_say_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    for name in ("emovo", "cremad"):  # no other address is known
-        with pytest.raises(DownloadError, match="pip install kagglehub"):
+    for name in ("savee", "casia", "iemocap"):
+        with pytest.raises(DownloadError) as caught:
             download(name, tmp_path / "it")
-    with pytest.raises(DownloadError, match="pip install kagglehub"):
-        download("ravdess", tmp_path / "it", kaggle=True)
+        assert READERS[name].home in str(caught.value) and READERS[name].by_hand in str(caught.value)
+    for name in ("emovo", "cremad", "ravdess"):
+        with pytest.raises(DownloadError, match="pip install kagglehub"):
+            download(name, tmp_path / "it", kaggle=name == "ravdess")  # of the others, no address is known
     assert list(tmp_path.iterdir()) == []
 
 
