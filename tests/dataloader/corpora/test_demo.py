@@ -148,7 +148,7 @@ def test_an_empty_folder_is_used_and_anything_else_left_alone(tmp_path, short_pl
         make_demo_corpus(tmp_path / "file/demo", progress=False)
 
 
-@pytest.mark.parametrize("wheel", ["raise ImportError('gone.so')", "def get_library_path(): return 'gone.so'"])
+@pytest.mark.parametrize("wheel", ["raise ImportError('gone.so')", "get_library_path = lambda: 'gone.so'"])
 def test_a_wheel_that_does_not_load_is_an_error_that_helps(tmp_path, monkeypatch, wheel):
     (tmp_path / "espeakng_loader.py").write_text(wheel)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
