@@ -1,6 +1,5 @@
 """Getting a corpus from a local server, which cuts connections and lies."""
 
-import functools
 import io
 import re
 import stat
@@ -13,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 
 from dataloader.corpora import archives
 from dataloader.corpora import download as module
@@ -31,17 +29,8 @@ def a_zip(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> b
     return buffer.getvalue()
 
 
-@functools.cache
-def sound() -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.random.default_rng(0).uniform(-0.5, 0.5, 2_000), 16_000, format="WAV")
-    return buffer.getvalue()
-
-
-@functools.cache
-def emovo() -> bytes:
-    """A zip of EMOVO, 2.4 MB of noise."""
-    return a_zip({f"EMOVO/{name.split('-')[1]}/{name}.wav": sound() for name in EMOVO_NAMES})
+SOUND = np.random.default_rng(0).bytes(4_000)  # nobody listens
+EMOVO = a_zip({f"EMOVO/{name.split('-')[1]}/{name}.wav": SOUND for name in EMOVO_NAMES})  # 2.4 MB
 
 
 class Server:
@@ -94,21 +83,17 @@ class Server:
 def server(monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server(emovo())
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-    thread.join()
+    server = Server(EMOVO)
+    with server.http:
+        threading.Thread(target=server.http.serve_forever, args=(0.01,)).start()
+        yield server
+        server.http.shutdown()
 
 
 @pytest.fixture
 def get(server, tmp_path):
     """Download EMOVO from the server into a folder."""
-    return lambda name="emovo", **more: download(
-        name, tmp_path / "dataset/EMOVO", server.url, progress=False, **more
-    )
+    return lambda: download("emovo", tmp_path / "dataset/EMOVO", server.url, progress=False)
 
 
 def left_over(tmp_path: Path) -> list[str]:
@@ -119,7 +104,7 @@ def left_over(tmp_path: Path) -> list[str]:
 def test_a_corpus_is_downloaded_unpacked_and_found(get, server, tmp_path, capsys, monkeypatch):
     corpus = get()
     assert corpus.name == "EMOVO" and len(corpus.utterances) == 588 and corpus.warnings == ()
-    assert corpus.utterances[0].path.read_bytes() == sound()
+    assert corpus.utterances[0].path.read_bytes() == SOUND
     assert left_over(tmp_path) == ["EMOVO"] and server.requests == [None]
     assert "EMOVO: 588 utterances" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
@@ -131,7 +116,7 @@ def test_a_corpus_is_downloaded_unpacked_and_found(get, server, tmp_path, capsys
 
 
 def test_what_is_missing_is_said(get, server, capsys):
-    server.content = a_zip({f"{name}.wav": sound() for name in EMOVO_NAMES[:-7]})
+    server.content = a_zip({f"{name}.wav": SOUND for name in EMOVO_NAMES[:-7]})
     assert len(get().utterances) == 581
     assert "7 of EMOVO's 588 utterances are missing" in capsys.readouterr().err
 
@@ -150,7 +135,7 @@ def test_a_connection_that_breaks_is_continued(get, server, claim):
             get()
         return
     assert len(get().utterances) == 588
-    assert server.requests == [None, *(f"bytes={n}-" for n in range(700_000, len(emovo()), 700_000))]
+    assert server.requests == [None, *(f"bytes={n}-" for n in range(700_000, len(EMOVO), 700_000))]
 
 
 @pytest.mark.parametrize("ranges", ["yes", "no", "wrong"])
@@ -187,7 +172,7 @@ def test_a_server_in_trouble_is_asked_again_and_one_without_the_file_is_not(get,
 
 def test_addresses_that_are_none(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0)
-    (tmp_path / "corpus.zip").write_bytes(emovo())
+    (tmp_path / "corpus.zip").write_bytes(EMOVO)
     for url in ((tmp_path / "corpus.zip").as_uri(), "ftp://localhost/x.zip", "corpus.zip"):
         with pytest.raises(DownloadError, match="begins with http"):
             fetch(url, tmp_path / "a.zip")
@@ -198,12 +183,8 @@ def test_addresses_that_are_none(tmp_path, monkeypatch):
 # --- what comes may be anything ---
 
 
-def link() -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo("f1/dis-f1-b1.wav")
-    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-    return info
-
-
+LINK = zipfile.ZipInfo("f1/dis-f1-b1.wav")
+LINK.create_system, LINK.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
 CORRUPT = bytearray(a_zip({"f1/dis-f1-b1.wav": b"x" * 5_000, "f1/dis-f1-b2.wav": b"y" * 5_000}))
 CORRUPT[2_000] ^= 1
 ENCRYPTED = bytearray(a_zip({"f1/dis-f1-b1.wav": b"x"}))
@@ -214,10 +195,10 @@ BAD = {
     "nothing": (b"", "no intact zip"),
     "corrupt": (bytes(CORRUPT), r"no intact zip \(Bad CRC-32"),
     "encrypted": (bytes(ENCRYPTED), "no intact zip.*encrypted"),
-    "above": (a_zip({"f1/dis-f1-b1.wav": sound(), "../evil.wav": b"x"}), "outside"),
-    "a link": (a_zip({link(): b"/etc/passwd"}), "link"),
+    "above": (a_zip({"f1/dis-f1-b1.wav": SOUND, "../evil.wav": b"x"}), "outside"),
+    "a link": (a_zip({LINK: b"/etc/passwd"}), "link"),
     "a bomb": (a_zip({"x": bytes(110 * 2**20)}, zipfile.ZIP_DEFLATED), "would become 115,343,360"),
-    "another corpus": (a_zip({"wav/03a01Fa.wav": sound()}), "holds no recording of EMOVO"),
+    "another corpus": (a_zip({"wav/03a01Fa.wav": SOUND}), "holds no recording of EMOVO"),
 }
 
 
@@ -237,7 +218,7 @@ def test_what_is_too_large_is_refused(get, server, tmp_path, monkeypatch):
     for server.claim in (0, None):
         with pytest.raises(DownloadError, match="refused"):
             get()
-    (tmp_path / "a.zip").write_bytes(emovo())
+    (tmp_path / "a.zip").write_bytes(EMOVO)
     for limit, reason in (("LARGEST", "would become 2,"), ("MOST_FILES", "it holds 588 files")):
         with monkeypatch.context() as patch, pytest.raises(zipfile.BadZipFile, match=reason):
             patch.setattr(archives, limit, 587)
@@ -301,10 +282,8 @@ def test_corpora_that_need_a_form_or_a_package_say_so(tmp_path, monkeypatch):
 
 
 def test_kaggle_s_copy(tmp_path, monkeypatch):
-    unpack_to = tmp_path / "cache"
-    (tmp_path / "a.zip").write_bytes(emovo())
-    unpack(tmp_path / "a.zip", unpack_to, progress=False)
-    asked = []
+    unpack_to, asked = tmp_path / "cache", []
+    zipfile.ZipFile(io.BytesIO(EMOVO)).extractall(unpack_to)
     stand_in = SimpleNamespace(dataset_download=lambda handle: asked.append(handle) or str(unpack_to))
     monkeypatch.setitem(sys.modules, "kagglehub", stand_in)
     corpus = download("emovo", tmp_path / "EMOVO", progress=False)
