@@ -477,8 +477,8 @@ def _show(value: Any) -> str:
 
 def reference() -> str:
     """docs/configuration.md: the keys with default, allowed values and meaning, then the earlier ones."""
-    lines = ["# Configuration\n", "Any key can stand in [config.yaml](../conf/config.yaml), or on the"]
-    lines += ["command line as `section.key=value`. Made by `python -m utils.config > docs/configuration.md`"]
+    lines = ["# Configuration\n", "Any key can stand in [config.yaml](../conf/config.yaml), or be given as"]
+    lines += ["`section.key=value`. Made by `python -m utils.config > docs/configuration.md`."]
     for section, model in SECTIONS.items():
         lines += [f"\n## {section}\n", inspect.cleandoc(model.__doc__ or "")]
         lines += ["\n| key | default | allowed | meaning |\n|---|---|---|---|"]

@@ -9,29 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from utils.config import (
-    KEYS,
-    REMOVED,
-    RENAMED,
-    SECTIONS,
-    Config,
-    ConfigError,
-    FeaturesConfig,
-    ModelConfig,
-    load_config,
-    migrate,
-    reference,
-    save_config,
-)
+from utils.config import (  # isort: skip
+    KEYS, REMOVED, RENAMED, SECTIONS, Config, ConfigError, FeaturesConfig, ModelConfig,
+    load_config, migrate, reference, save_config,
+)  # fmt: skip
 from utils.errors import UserError
 from utils.strict_yaml import parse_yaml
 
-# Configurations of the earlier implementation (as in the published parameters.txt), of the first version of this
-# one, and of the last version in which functionals and speaker normalisation had other names.
+# Configurations of the earlier implementation, of this one's first version, and of its last with old names.
 EARLIER = """
 train: {'num_epochs': 100, 'batch_size': 64, 'learning_rate': 0.01, 'early_stopping': True}
-model: {'dropout_rate': 0.1, 'n_temporal_aware_block': 3, 'n_filter': 39, 'num_features': 39, 'ck': False,
-  'generator_type': 'convKan', 'kernel_size': 2, 'omega_0': 26, 'af_type': 'KAFsin', 'aug': True}
+model: {'num_features': 39, 'ck': False, 'omega_0': 26, 'af_type': 'KAFsin', 'aug': True}
 """
 FIRST = """
 data: {corpus: emovo, root: null, storage: disk, validation_fraction: 0.1, test_fraction: 0.2}
@@ -42,9 +30,9 @@ LAST = """
 data: {storage: auto}
 features: {prosody: true, by_speaker: true, by_sentence: false}
 augment: {voices: [0.9, 1.1]}
-model: {num_features: 21, statistics: true, late_fusion: false, statistics_width: 32, statistics_dropout: 0.2}
+model: {num_features: 21, statistics: true, statistics_width: 32, statistics_dropout: 0.2}
 """
-# The values in conf/published.yaml when it listed every key, but paths, the device and keys without effect there.
+# The values of conf/published.yaml when it listed every key; without paths and keys without effect.
 PUBLISHED = """
 data: {corpus: emovo, protocol: holdout, fold: 0, validation_fraction: 0.1, test_fraction: 0.2}
 features: {sample_rate: 22050, n_fft: 2048, hop_length: 512, n_mfcc: 39, n_mels: 128, f_max: null,
@@ -55,9 +43,9 @@ train: {seed: 0, num_epochs: 100, batch_size: 64, learning_rate: 0.01, optimizer
   schedule: plateau, lr_scheduler: 0.25, patience: 5, keep: best, label_smoothing: 0.1, early_stopping: false,
   gradient_clipping: 0}
 model: {dropout_rate: 0.1, input_dropout: 0, pooling: mean, pooling_dropout: 0, n_temporal_aware_block: 6,
-  n_filter: 39, ck: true, generator_type: conv, kernel_size: 2, omega_0: 25, input_omega_0: 1, hidden_scale: 1,
-  af_type: sin, generator_norm: batch, kernel_dropout: 0.1, kernel_init: siren, kernel_bias: false,
-  kernel_window: 0, aug: false}
+  n_filter: 39, ck: true, generator_type: conv, kernel_size: 2, omega_0: 25, input_omega_0: 1,
+  hidden_scale: 1, af_type: sin, generator_norm: batch, kernel_dropout: 0.1, kernel_init: siren,
+  kernel_bias: false, kernel_window: 0, aug: false}
 """
 
 
@@ -85,7 +73,7 @@ def complaint(load, tmp_path):
     return complaint
 
 
-# ------------------------------------------------------------------------------------------ the files of conf/
+# ----------------------------------------------------------------------------------------- the files of conf/
 
 
 def test_config_yaml_holds_the_defaults_in_a_line_each(repository):
@@ -100,18 +88,15 @@ def test_config_yaml_holds_the_defaults_in_a_line_each(repository):
             line = re.search(rf"^  {key}: .*", text, re.MULTILINE)[0]
             assert "  # " in line and len(line) <= 120
             for choice in KEYS[f"{section}.{key}"].get("enum", []):
-                assert re.search(rf"(?<![\w.]){choice}(?!\w)", line), f"{choice} is not in the comment of {key}"
+                assert re.search(rf"(?<![\w.]){choice}(?!\w)", line), f"{choice} is missing at {key}"
 
 
-def test_published_yaml_stays_as_it_is_when_defaults_change(repository):
+def test_the_other_files_stay_as_they_are_when_defaults_change(repository):
     path = repository / "conf/published.yaml"
     found = load_config(path).model_dump()
     for section, values in yaml.safe_load(PUBLISHED).items():
         assert {key: found[section][key] for key in values} == values
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
-
-
-def test_speaker_independent_settings(repository):
     features = load_config(repository / "conf/speaker_independent.yaml").features
     assert (features.num_features, features.num_functionals, features.normalise) == (21, 195, "speaker")
 
@@ -125,16 +110,15 @@ def test_the_page_of_all_keys_is_up_to_date(repository):
 # --------------------------------------------------------------------------------------------- what is read
 
 
-def test_frames():
+def test_a_configuration_is_frozen_and_has_a_name_and_frames():
     assert FeaturesConfig().frames == 188
     assert FeaturesConfig(signal_length=512).frames == 2
     assert FeaturesConfig(signal_length=512, n_fft=2047).frames == 1
-
-
-def test_names_of_the_network():
     assert ModelConfig().name == "CkTIM"
     assert ModelConfig(generator_type="convKan").name == "CkkTIM"
     assert ModelConfig(ck=False, generator_type="convKan").name == "TIM"
+    with pytest.raises(ValidationError):
+        Config().train.seed = 1
 
 
 def test_old_files_load(load):
@@ -154,31 +138,20 @@ def test_parameters_of_every_run_load(load, repository):
     for file in sorted((repository / "training/results").glob("*/parameters.txt")):
         assert file.parent.name.startswith(load_config(file).model.name)
     for file in sorted((repository / "../shared/published").glob("*/parameters.txt")):
-        config = load("\n".join(file.read_text(encoding="utf-8").splitlines()[2:]))  # below a title and a rule
+        config = load("\n".join(file.read_text(encoding="utf-8").splitlines()[2:]))
         assert config.train.learning_rate == 0.01
         assert file.parent.name.startswith(config.model.name)
         assert config.model.aug == ("aug" in file.parent.name)
 
 
-def test_old_keys_on_the_command_line(load):
-    config = load("features: {prosody: true}", "model.num_features=21", "features.by_speaker=true")
-    assert config.features == FeaturesConfig(n_mfcc=13, prosody=True, normalise="speaker")
-    assert load("data: {}", "data.storage=disk", "model.gate=sigmoid") == Config()
-    assert load("data: {}", "model.num_features=20").features.n_mfcc == 20
-
-
-def test_todays_name_wins_over_the_earlier_one(load):
-    assert load("features: {n_mfcc: 20}\nmodel: {num_features: 39}").features.n_mfcc == 20
-    assert load("model: {num_features: 20}", "features.n_mfcc=30").features.n_mfcc == 30
-
-
 def test_a_removed_key_that_mattered_is_an_error(complaint):
     removed = "this key was removed; see docs/results.md"
     assert complaint("features: {by_sentence: true}\nmodel: {late_fusion: true, gate: sigmoid}") == (
-        f"config.yaml: features.by_sentence = true: {removed}\nconfig.yaml: model.late_fusion = true: {removed}"
+        f"config.yaml: features.by_sentence = true: {removed}\n"
+        f"config.yaml: model.late_fusion = true: {removed}"
     )
     assert complaint("train:", "model.gate=residual") == f'override: model.gate = "residual": {removed}'
-    assert complaint("model: {num_features: many}").startswith('config.yaml: features.n_mfcc = "many": must be')
+    assert complaint("model: {num_features: x}").startswith('config.yaml: features.n_mfcc = "x": must be')
     assert complaint("train:", "model.num_features=0").startswith("override model.num_features=0: must be")
 
 
@@ -187,94 +160,63 @@ def test_renamed_and_removed_keys_are_no_keys_any_more():
     assert migrate({"x.y": 1, "model.gate": "sigmoid"}) == {"x.y": 1}
 
 
-def test_an_empty_section_takes_the_defaults(load):
-    assert load("train:\nmodel: {}\n") == Config()
-
-
-def test_numbers_in_scientific_notation(load):
-    assert load("train: {learning_rate: 1e-3}").train.learning_rate == 0.001
-    assert load("train: {learning_rate: .5E-3}").train.learning_rate == 0.0005
-    assert load("train: {}", "train.learning_rate=2.5e-2").train.learning_rate == 0.025
-
-
-def test_a_whole_number_is_a_number(load):
-    assert load("model: {omega_0: 25}").model.omega_0 == 25.0
-
-
-def test_overrides(load):
-    config = load(
-        "train: {num_epochs: 7, batch_size: 8}",
-        "train.num_epochs=5",
-        "train.num_epochs = 6",
-        "model.ck=false",
-        "data.root=a folder/EMOVO=1.zip",
-        "train.optimizer=adamw",
-    )
-    assert config.train.num_epochs == 6  # the last one wins
-    assert config.train.batch_size == 8
-    assert config.model.ck is False
-    assert config.data.root == Path("a folder/EMOVO=1.zip")
-    assert config.train.optimizer == "adamw"
-
-
-def test_a_path_may_hold_what_is_a_comment_to_yaml(load):
-    assert load("data: {}", "data.root=my corpus #2").data.root == Path("my corpus #2")
-    assert load("data: {}", "data.root='quoted #3' # and a comment").data.root == Path("quoted #3")
-
-
-def test_an_override_of_nothing_is_null(load):
-    assert load("data: {root: somewhere}", "data.root=").data.root is None
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_key(load):
-    assert load("\ufefftrain: {seed: 3}").train.seed == 3
-
-
-def test_nothing_changes_after_loading():
-    with pytest.raises(ValidationError):
-        Config().train.seed = 1
+@pytest.mark.parametrize(
+    ("text", "overrides", "key", "value"),
+    [
+        ("train: {learning_rate: 1e-3}", [], "train.learning_rate", 0.001),
+        ("train:", ["train.learning_rate=2.5e-2"], "train.learning_rate", 0.025),
+        ("model: {omega_0: 25}", [], "model.omega_0", 25.0),
+        ("\ufefftrain: {seed: 3}", [], "train.seed", 3),  # a byte order mark
+        ("train: {num_epochs: 7}", ["train.num_epochs=5", "train.num_epochs = 6"], "train.num_epochs", 6),
+        ("data:", ["data.root=a folder/EMOVO=1.zip"], "data.root", Path("a folder/EMOVO=1.zip")),
+        ("data:", ["data.root=my corpus #2"], "data.root", Path("my corpus #2")),  # to YAML a comment
+        ("data:", ["data.root='quoted #3' # and a comment"], "data.root", Path("quoted #3")),
+        ("data: {root: somewhere}", ["data.root="], "data.root", None),
+        ("data: {root: {emodb: ~/b.zip}}", [], "data.root", {"emodb": Path("~/b.zip")}),
+        ("augment: {noise_snr: [5, 20]}", [], "augment.noise_snr", (5, 20)),
+        ("augment: {speed_perturbation: [0.9]}", [], "augment.speed_perturbation", (0.9,)),
+        ("augment: {voices: [0.9]}", ["augment.speed_perturbation=[]"], "augment.speed_perturbation", ()),
+        ("features: {n_mfcc: 20}\nmodel: {num_features: 39}", [], "features.n_mfcc", 20),
+        ("model: {num_features: 20}", ["features.n_mfcc=30"], "features.n_mfcc", 30),
+        ("features: {prosody: true}", ["model.num_features=21"], "features.n_mfcc", 13),
+        ("features: {prosody: true}", ["features.by_speaker=true"], "features.normalise", "speaker"),
+        ("train:\nmodel: {}", ["data.storage=disk", "model.gate=sigmoid"], "model.ck", True),
+    ],
+)
+def test_what_is_read(load, text, overrides, key, value):
+    section, _, leaf = key.partition(".")
+    assert getattr(getattr(load(text, *overrides), section), leaf) == value
 
 
 # ------------------------------------------------------------------------------------------ what is refused
 
 
-def test_value_out_of_range(complaint):
-    assert complaint("model: {dropout_rate: 1.5}") == (
-        "config.yaml: model.dropout_rate = 1.5: must be a number, at least 0 and less than 1"
-    )
-    assert complaint("train: {num_epochs: 0}") == (
-        "config.yaml: train.num_epochs = 0: must be a whole number, at least 1"
-    )
-    assert complaint("train: {lr_scheduler: 1.0}") == (
-        "config.yaml: train.lr_scheduler = 1.0: must be a number, more than 0 and less than 1"
-    )
-
-
 @pytest.mark.parametrize("key", [key for key in KEYS if "type" in KEYS[key]])
 def test_every_bound_is_enforced_and_named(complaint, key):
-    schema = KEYS[key]
+    section, leaf = key.split(".")
     for name, step in (("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)):
-        if name in schema:
-            section, leaf = key.split(".")
-            message = complaint(f"{section}: {{{leaf}: {schema[name] + step}}}")
-            assert message.startswith(f"config.yaml: {key} = {schema[name] + step}: must be")
-            assert str(schema[name]) in message.rpartition("must be")[2]
+        if name in KEYS[key]:
+            message = complaint(f"{section}: {{{leaf}: {KEYS[key][name] + step}}}")
+            assert message.startswith(f"config.yaml: {key} = {KEYS[key][name] + step}: must be")
+            assert str(KEYS[key][name]) in message.rpartition("must be")[2]
 
 
 CORPUS = "one of emovo, emodb, ravdess, savee, casia, tess, cremad, iemocap, folder or a list of these"
 ROOT = "text or a mapping of corpora to such text or null"
+FRACTIONS = "data.validation_fraction + data.test_fraction"
+REST = "the training set"
+SECTIONS_OF_KEYS = "must hold sections of keys (data, features, model, train, augment)"
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("model: {dropout_rate: 2}", "model.dropout_rate = 2: must be a number, at least 0 and less than 1"),
+        ("train: {lr_scheduler: 1}", "train.lr_scheduler = 1: must be a number, more than 0 and less than 1"),
         ("train: {batch_size: true}", "train.batch_size = true: must be a whole number, at least 1"),
         ("train: {num_epochs: 5.0}", "train.num_epochs = 5.0: must be a whole number, at least 1"),
-        ("train: {num_epochs: '5'}", 'train.num_epochs = "5": must be a whole number, at least 1'),
         ("train: {num_epochs:}", "train.num_epochs = null: must be a whole number, at least 1"),
-        ("model: {omega_0: true}", "model.omega_0 = true: must be a number, more than 0"),
         ("model: {omega_0: .nan}", "model.omega_0 = NaN: must be a number, more than 0"),
-        ("model: {omega_0: .inf}", "model.omega_0 = Infinity: must be a number, more than 0"),
         ("model: {ck: 1}", "model.ck = 1: must be true or false"),
         ("train: {optimizer: sgd}", 'train.optimizer = "sgd": must be one of adam, adamw'),
         ("model: {af_type: relu}", 'model.af_type = "relu": must be one of sin, KAF, KAFsin, ReLu'),
@@ -288,28 +230,35 @@ ROOT = "text or a mapping of corpora to such text or null"
         (r'data: {cache_dir: "\ud800"}', 'data.cache_dir = "\ud800": must be text'),
         ("train: {patience: {a: 1}}", "train.patience = a mapping: must be a whole number, at least 0"),
         ("train: 5", "train = 5: must be a section of keys"),
-        ("train: [1]", "train = [1]: must be a section of keys"),
         ("model: {ck: " + "x" * 100 + "}", 'model.ck = "' + "x" * 56 + "…: must be true or false"),
-    ],
-)
-def test_wrong_type(complaint, text, expected):
-    assert complaint(text) == f"config.yaml: {expected}"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
         ("train: {num_epoch: 5}", "unknown key train.num_epoch; did you mean train.num_epochs?"),
         ("model: {learning_rate: 1}", "unknown key model.learning_rate; did you mean train.learning_rate?"),
         ("num_epochs: 5", "unknown key num_epochs; did you mean train.num_epochs?"),
         ("trian: {seed: 1}", "unknown key trian; did you mean train?"),
         ("omega: 1", "unknown key omega; did you mean model.omega_0?"),
         ("zzzz: 1", "unknown key zzzz; the sections are data, features, model, train, augment"),
-        ("7: 1", "unknown key 7; the sections are data, features, model, train, augment"),
+        ("data: {test_fraction: 0.9}", f"{FRACTIONS} = 1: must be less than 1, for the rest is {REST}"),
+        ("", f"is empty: {SECTIONS_OF_KEYS}"),
+        ("- train", f"holds a list: {SECTIONS_OF_KEYS}"),
+        ("train", f'holds "train": {SECTIONS_OF_KEYS}'),
     ],
 )
-def test_unknown_key(complaint, text, expected):
+def test_what_is_refused(complaint, text, expected):
     assert complaint(text) == f"config.yaml: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ("f_max: 1e5", "f_max = 100000: must be at most sample_rate / 2 (features.sample_rate = 22050)"),
+        ("n_mels: 38", "n_mfcc = 39: must be at most n_mels (features.n_mels = 38)"),
+        ("normalise: speaker", "normalise = speaker: needs prosody, which finds the speech (features"),
+        ("functionals: true", 'functionals = true: needs normalise = speaker (features.normalise = "none")'),
+        ("signal_length: 511", "signal_length = 511: must be hop_length or more (features.hop_length = 512)"),
+    ],
+)
+def test_features_that_do_not_fit_together(complaint, features, expected):
+    assert complaint(f"features: {{{features}}}").startswith(f"config.yaml: features.{expected}")
 
 
 def test_every_error_has_its_line(complaint):
@@ -327,78 +276,37 @@ def test_every_error_has_its_line(complaint):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("train.num_epoch=5", "unknown key train.num_epoch; did you mean train.num_epochs?"),
-        ("num_epochs=5", "unknown key num_epochs; did you mean train.num_epochs?"),
-        ("train.seed.x=5", "unknown key train.seed.x; did you mean train.seed?"),
         ("train=5", "train is a section; name one of its keys, such as train.seed"),
+        ("train.num_epoch=5", "unknown key train.num_epoch; did you mean train.num_epochs?"),
+        ("train.seed.x=5", "unknown key train.seed.x; did you mean train.seed?"),
         ("train.num_epochs", "must be key=value, such as train.num_epochs=5"),
         ("train.num_epochs=0", "must be a whole number, at least 1"),
-        ("train.num_epochs=[1, 2]", "must be a whole number, at least 1"),
-        (
-            "train.num_epochs=[1",
-            "not valid YAML: line 1, column 3: while parsing a flow sequence, expected ',' or ']', "
-            "but got '<stream end>'",
-        ),
+        ("train.num_epochs=[1", "not valid YAML: line 1, column 3: while parsing a flow sequence"),
         ("=5", "unknown key ; the sections are data, features, model, train, augment"),
     ],
 )
 def test_wrong_override(complaint, override, expected):
-    assert complaint("train:", override) == f"override {override}: {expected}"
-
-
-def test_an_override_of_a_section_that_is_none(complaint):
-    assert complaint("train: 5", "train.seed=1") == "config.yaml: train = 5: must be a section of keys"
-
-
-def test_fractions_must_leave_a_training_set(complaint):
-    expected = ": must be less than 1, for the rest is the training set"
-    fractions = "data.validation_fraction + data.test_fraction"
-    assert complaint("data: {validation_fraction: 0.8}") == f"config.yaml: {fractions} = 1{expected}"
-    override = "data.test_fraction=0.95"
-    assert complaint("train:", override) == f"override {override}: {fractions} = 1.05{expected}"
-
-
-@pytest.mark.parametrize("value", ["[1]", "[30, 10]", "[1, true]", "7", "[1, 1000]", "[a, 1]", "[1, 2, 3]"])
-def test_a_range_is_two_numbers_in_order(load, complaint, value):
-    allowed = "must be two numbers [lowest, highest], each at least -20 and at most 100"
-    assert complaint("augment:", f"augment.noise_snr={value}").endswith(f"={value}: {allowed}")
-    assert load("augment: {noise_snr: [5, 20]}").augment.noise_snr == (5, 20)
-
-
-@pytest.mark.parametrize("value", ["0.9", "[0.4]", "[1, true]", "[a]", f"{[1.0] * 17}"])
-def test_speeds_are_a_list_of_numbers(load, complaint, value):
-    allowed = "must be a list of up to 16 numbers, each at least 0.5 and at most 2"
-    assert complaint("augment:", f"augment.speed_perturbation={value}").endswith(allowed)
-    loaded = load("augment: {speed_perturbation: [0.9, 1.1]}")
-    assert loaded.augment.speed_perturbation == (0.9, 1.1)
-    assert load("augment: {voices: [0.9]}", "augment.speed_perturbation=[]").augment.speed_perturbation == ()
-
-
-def test_several_corpora_each_in_its_place(load):
-    data = load("data: {corpus: [emovo, emodb], root: {emodb: ~/b.zip}}").data
-    assert data.corpus == ["emovo", "emodb"] and data.root == {"emodb": Path("~/b.zip")}
-    assert load("data: {}", "data.root={emodb: here}").data.root == {"emodb": Path("here")}
-    assert load("data: {}", "data.root=here").data.root == Path("here")
-
-
-@pytest.mark.parametrize(
-    ("features", "expected"),
-    [
-        ("f_max: 1e5", "f_max = 100000: must be at most sample_rate / 2 (features.sample_rate = 22050)"),
-        ("n_mels: 38", "n_mfcc = 39: must be at most n_mels (features.n_mels = 38)"),
-        ("normalise: speaker", "normalise = speaker: needs prosody, which finds the speech (features.prosody = false)"),
-        ("functionals: true", 'functionals = true: needs normalise = speaker (features.normalise = "none")'),
-        ("signal_length: 511", "signal_length = 511: must be hop_length or more (features.hop_length = 512)"),
-    ],
-)
-def test_features_that_do_not_fit_together(complaint, features, expected):
-    assert complaint(f"features: {{{features}}}") == f"config.yaml: features.{expected}"
+    assert complaint("train:", override).startswith(f"override {override}: {expected}")
 
 
 def test_a_conflict_names_the_override(complaint, load):
     message = complaint("features: {f_max: 8001}", "features.sample_rate=16000")
     assert message.startswith("override features.sample_rate=16000: features.f_max = 8001")
     assert load("features: {f_max: 8000, sample_rate: 16000, n_mels: 39}").features.f_max == 8000
+    override = "data.test_fraction=0.95"
+    assert complaint("train:", override).startswith(f"override {override}: {FRACTIONS} = 1.05: must be")
+
+
+@pytest.mark.parametrize("value", ["[1]", "[30, 10]", "[1, true]", "7", "[1, 1000]", "[a, 1]", "[1, 2, 3]"])
+def test_a_range_is_two_numbers_in_order(complaint, value):
+    allowed = "must be two numbers [lowest, highest], each at least -20 and at most 100"
+    assert complaint("augment:", f"augment.noise_snr={value}").endswith(f"={value}: {allowed}")
+
+
+@pytest.mark.parametrize("value", ["0.9", "[0.4]", "[1, true]", "[a]", f"{[1.0] * 17}"])
+def test_speeds_are_a_list_of_numbers(complaint, value):
+    allowed = "must be a list of up to 16 numbers, each at least 0.5 and at most 2"
+    assert complaint("augment:", f"augment.speed_perturbation={value}").endswith(allowed)
 
 
 UNSUPPORTED = "anchors (&), aliases (*) and tags (!) are not supported"
@@ -435,27 +343,13 @@ def test_aliases_of_aliases_do_not_fill_the_memory(complaint):
     assert parse_yaml("{<<: {x: 1, y: 2}, y: 3}") == {"x": 1, "y": 3}
 
 
-def test_a_file_of_something_else(complaint):
-    expected = "must hold sections of keys (data, features, model, train, augment)"
-    assert complaint("") == f"config.yaml: is empty: {expected}"
-    assert complaint("# nothing yet\n") == f"config.yaml: is empty: {expected}"
-    assert complaint("- train") == f"config.yaml: holds a list: {expected}"
-    assert complaint("train") == f'config.yaml: holds "train": {expected}'
-
-
-def test_no_such_file(tmp_path):
+def test_files_that_cannot_be_read(tmp_path):
+    path = tmp_path / "config.yaml"
     with pytest.raises(ConfigError) as error:
-        load_config(tmp_path / "none.yaml")
-    assert str(error.value) == f"{tmp_path / 'none.yaml'}: there is no such file in {tmp_path.resolve()}"
-
-
-def test_a_folder_is_no_file(tmp_path):
+        load_config(path)
+    assert str(error.value) == f"{path}: there is no such file in {tmp_path.resolve()}"
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)
-
-
-def test_not_utf8(tmp_path):
-    path = tmp_path / "config.yaml"
     path.write_bytes(b"train: {}\n# caf\xe9\n")
     with pytest.raises(ConfigError, match=r"config\.yaml: is not UTF-8 text \(byte 16\)"):
         load_config(path)
@@ -467,70 +361,30 @@ def test_not_utf8(tmp_path):
 TEXTS = ["1e3", "null", "~", "yes", "12", "2024-01-01", "a: b", "# c", " d ", "é/ù", "\x85", "lo  ng " * 30]
 
 
-def values_of(schema: dict) -> st.SearchStrategy:
-    """Values that a key takes, by its JSON schema."""
-    if "anyOf" in schema:
-        return st.one_of([values_of(choice) for choice in schema["anyOf"]])
-    if "const" in schema or "enum" in schema:
-        return st.sampled_from(schema.get("enum") or [schema["const"]])
-    if "prefixItems" in schema:
-        return st.tuples(*map(values_of, schema["prefixItems"])).map(sorted)
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if schema["type"] == "integer":
-        return st.integers(low, high)
-    if schema["type"] == "number":
-        return st.floats(
-            low,
-            high,
-            exclude_min="exclusiveMinimum" in schema,
-            exclude_max="exclusiveMaximum" in schema,
-            allow_infinity=False,
-        )
-    if schema["type"] == "string":
-        letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
-        return st.sampled_from(TEXTS) | st.text(letters, max_size=20)
-    if schema["type"] == "array":
-        return st.lists(values_of(schema["items"]), min_size=schema.get("minItems", 0), max_size=3)
-    if schema["type"] == "object":
-        return st.dictionaries(
-            values_of(schema["propertyNames"]), values_of(schema["additionalProperties"]), max_size=3
-        )
-    return {"boolean": st.booleans(), "null": st.none()}[schema["type"]]
+letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
 
-def mend(values: dict) -> dict:
-    """Bring together what the keys allow one by one."""
-    data, features = values["data"], values["features"]
-    if data["validation_fraction"] + data["test_fraction"] >= 1:
-        data["validation_fraction"] /= 2
-        data["test_fraction"] /= 2
-    features["prosody"] |= features["normalise"] == "speaker"
-    features["functionals"] &= features["normalise"] == "speaker"
-    features["n_mfcc"] = min(features["n_mfcc"], features["n_mels"])
-    features["signal_length"] = max(features["signal_length"], features["hop_length"])
-    if features["f_max"] is not None:
-        features["f_max"] = min(features["f_max"], features["sample_rate"] / 2)
-    return values
-
-
-configs = st.fixed_dictionaries(
-    {
-        section: st.fixed_dictionaries(
-            {key.split(".")[1]: values_of(KEYS[key]) for key in KEYS if key.startswith(f"{section}.")}
-        )
-        for section in SECTIONS
-    }
+@settings(deadline=None, max_examples=100)
+@given(
+    path=st.sampled_from(TEXTS) | st.text(letters, max_size=20),
+    speeds=st.lists(st.floats(0.5, 2), max_size=3),
+    snr=st.tuples(st.floats(-20, 100), st.floats(-20, 100)).map(sorted),
+    rate=shares,
+    seed=st.integers(0, 2**32 - 1),
+    f_max=st.none() | st.floats(0, 8_000, exclude_min=True),
 )
-
-
-@settings(deadline=None, max_examples=50)
-@given(values=configs.map(mend))
-def test_a_saved_config_loads_as_it_was(tmp_path_factory, values):
+def test_a_saved_config_loads_as_it_was(tmp_path_factory, path, speeds, snr, rate, seed, f_max):
+    values = {
+        "data": {"corpus": ["emodb"], "root": {"emodb": path}, "cache_dir": path},
+        "features": {"f_max": f_max, "trim_silence": seed % 2 == 0},
+        "train": {"learning_rate": rate, "seed": seed, "keep": "best"},
+        "augment": {"speed_perturbation": speeds, "noise_snr": snr},
+    }
     config = Config.model_validate(values)
-    path = tmp_path_factory.getbasetemp() / "saved.yaml"
-    save_config(config, path)
-    assert load_config(path) == config
+    file = tmp_path_factory.getbasetemp() / "saved.yaml"
+    save_config(config, file)
+    assert load_config(file) == config
 
 
 # What is special to YAML, to this configuration, or to both.
@@ -572,8 +426,5 @@ def test_a_saved_config_is_plain_yaml_in_the_order_of_config_yaml(tmp_path):
     save_config(Config(), tmp_path / "parameters.txt")
     saved = yaml.safe_load((tmp_path / "parameters.txt").read_text(encoding="utf-8"))
     assert [f"{section}.{key}" for section, keys in saved.items() for key in keys] == list(KEYS)
-
-
-def test_saving_where_nothing_can_be_written(tmp_path):
     with pytest.raises(UserError, match="cannot write"):
         save_config(Config(), tmp_path / "no such folder" / "parameters.txt")
