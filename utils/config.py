@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
 from pydantic.functional_serializers import PlainSerializer
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -37,10 +37,11 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-def _range(least: float, most: float) -> Any:
-    """The type of a key that holds two numbers [lowest, highest], both between `least` and `most`."""
+def _range(least: float, most: float) -> GetPydanticSchema:
+    """Makes a pair two numbers [lowest, highest], both between `least` and `most`."""
     number = Annotated[float, Field(ge=least, le=most)]
-    return Annotated[tuple[number, number], Field(strict=False), AfterValidator(_in_order)]
+    pair = Annotated[tuple[number, number], Field(strict=False), AfterValidator(_in_order)]
+    return GetPydanticSchema(lambda _source, handler: handler(pair))
 
 
 def key(default: Any, meaning: str, **bounds: Any) -> Any:
@@ -63,6 +64,7 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Pair = tuple[float, float]
 Speed = Annotated[float, Field(ge=0.5, le=2)]
 
 # The features that features.prosody puts beside the MFCCs of a frame (dataloader/features/prosody.py).
@@ -259,25 +261,25 @@ class AugmentConfig(Section):
     """Speeds of playback, each a further variant with pitch and formants as much higher, such as [0.9, 1.1].
     Helps with unknown voices. With normalise: speaker each speed makes a speaker of its own."""
     noise: Probability = key(0.3, "Probability of white noise.")
-    noise_snr: _range(-20, 100) = key((10.0, 30.0), "Its signal-to-noise ratio in dB; 0 hides the speech.")
+    noise_snr: Annotated[Pair, _range(-20, 100)] = key((10.0, 30.0), "Signal-to-noise ratio in dB.")
     shift: Probability = key(0.0, "Probability of a shift in time, filled with zeros.")
-    shift_range: _range(0, 0.9) = key((0.05, 0.3), "The shift, as a share of the recording.")
+    shift_range: Annotated[Pair, _range(0, 0.9)] = key((0.05, 0.3), "The shift, as a share of the recording.")
     stretch: Probability = key(0.5, "Probability of another speed at the same pitch.")
-    stretch_range: _range(0.1, 10) = key((0.9, 1.1), "The speed. Beyond 0.8 to 1.25 speech sounds processed.")
+    stretch_range: Annotated[Pair, _range(0.1, 10)] = key((0.9, 1.1), "The speed; 2 is twice as fast.")
     reverse: Probability = key(0.0, "Probability of reversal in time.")
     pitch: Probability = key(0.3, "Probability of another pitch at the same speed.")
-    pitch_range: _range(-24, 24) = key((-2.0, 2.0), "The change in semitones; pitch carries emotion.")
+    pitch_range: Annotated[Pair, _range(-24, 24)] = key((-2.0, 2.0), "Semitones; keep the change small.")
     reverb: Probability = key(0.2, "Probability of the sound of a room.")
-    reverb_range: _range(0.01, 10) = key((0.1, 0.5), "Reverberation time in s: 0.3 living room, 2 church.")
+    reverb_range: Annotated[Pair, _range(0.01, 10)] = key((0.1, 0.5), "Reverberation time in seconds.")
     gain: Probability = key(0.5, "Probability of another loudness.")
-    gain_range: _range(-60, 60) = key((-6.0, 6.0), "Change of loudness in dB.")
+    gain_range: Annotated[Pair, _range(-60, 60)] = key((-6.0, 6.0), "Change of loudness in dB.")
     frame_shift: Probability = key(1.0, "Probability of a shift by whole frames, filled with silence.")
-    frame_shift_range: _range(0, 0.9) = key((0.0, 0.1), "The shift, as a share of the frames.")
+    frame_shift_range: Annotated[Pair, _range(0, 0.9)] = key((0.0, 0.1), "The shift: share of the frames.")
     masks: int = key(2, "SpecAugment's masks over frames, and as many over coefficients.", ge=0, le=16)
     time_mask: Probability = key(0.5, "Probability of each mask over frames.")
-    time_mask_range: _range(0, 1) = key((0.0, 0.1), "Its width, as a share of the frames.")
+    time_mask_range: Annotated[Pair, _range(0, 1)] = key((0.0, 0.1), "Its width: share of the frames.")
     coefficient_mask: Probability = key(0.5, "Probability of each mask over coefficients.")
-    coefficient_mask_range: _range(0, 1) = key((0.0, 0.1), "Its width, as a share of the coefficients.")
+    coefficient_mask_range: Annotated[Pair, _range(0, 1)] = key((0.0, 0.1), "Its width: share of them.")
     mixup: Probability = key(0.0, "Probability of averaging an utterance and its label with another's.")
     mixup_alpha: float = key(0.2, "The average's weight is drawn from Beta(α, α) with this α.", gt=0, le=100)
 
@@ -292,7 +294,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     augment: AugmentConfig = AugmentConfig()
 
 
-SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}
+SECTIONS: dict[str, type[Section]] = {name: type(section) for name, section in Config()}
 # Every key with its JSON schema, from which messages and docs/configuration.md take types and ranges.
 KEYS = {
     f"{section}.{key}": schema
@@ -344,14 +346,11 @@ def migrate(settings: Mapping[str, Any], prosody: bool = False) -> dict[str, Any
 
 
 def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration file and put overrides on top.
+    """Read a configuration file and put overrides on top; a ConfigError has one line for each problem.
 
     Args:
         path: a YAML file. Keys that it leaves out take the defaults; keys of earlier versions are translated.
         overrides: texts such as "train.num_epochs=5", the value written as in YAML. The last one wins.
-
-    Raises:
-        ConfigError: one line for each problem, with the key, the value and the allowed values.
     """
     path = Path(path)
     sections = _read(path)

@@ -15,7 +15,7 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        problem = f"line {mark.line + 1}, column {mark.column + 1}: {reason}"
+        problem = f"line {mark.line + 1}, column {mark.column + 1}: {reason}" if mark else reason
     except RecursionError:
         problem = "nested too deeply"
     except (yaml.YAMLError, ValueError) as error:  # a ValueError for a date that is none, say
@@ -31,14 +31,14 @@ def to_yaml(value: Any) -> str:
 class _Loader(yaml.SafeLoader):
     """A repeated key is an error, and so are aliases: a few lines of those stand for more than the memory."""
 
-    def compose_node(self, parent: yaml.Node, index: Any) -> yaml.Node:
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if event.anchor or getattr(event, "tag", None):
             problem = "anchors (&), aliases (*) and tags (!) are not supported"
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
