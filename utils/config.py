@@ -85,7 +85,7 @@ class DataConfig(Section):
 
     corpus: CorpusName | Annotated[list[CorpusName], Field(min_length=1)] = "emovo"
     """The corpus, or several to train on together: [emovo, emodb]. folder: your own, EMOTION/*.wav or
-    SPEAKER/EMOTION/*.wav. Most others than EMOVO need a longer features.signal_length; a warning says it."""
+    SPEAKER/EMOTION/*.wav. Most need another features.signal_length than EMOVO; a warning says which."""
     root: PathText | dict[CorpusName, PathText] | None = None
     """Its folder or zip (~ is your home); of several corpora {emovo: PATH, emodb: PATH}. null looks at
     EMOVO_ROOT (EMODB_ROOT, …) in the environment, then in dataset; without EMOVO the demo corpus is made."""
