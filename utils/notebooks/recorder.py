@@ -63,7 +63,7 @@ MICROPHONE = """
 
 
 def ask_for_recording(show: Callable[[Path], object]) -> Any:
-    """An upload button for a sound file, in Colab also one that records; the notebook runs on without a click.
+    """An upload button for a sound file, in Colab also one that records; cells go on without a click.
 
     Args:
         show: the recording's file, which is deleted afterwards → a figure, say, to be displayed below; the
