@@ -19,7 +19,7 @@ SMALL = [
     "train.num_epochs=1",
     "train.batch_size=16",
     "train.device=cpu",
-    "model.num_features=13",
+    "features.n_mfcc=13",
     "model.n_filter=4",
     "model.hidden_scale=0.25",
 ]
