@@ -21,7 +21,7 @@ test: .venv/.installed-dev  ## run the linters and the tests
 	$(VENV) -m ruff check .
 	$(LINT_IMPORTS)
 	$(VENV) -m mypy
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile  # a file's fixtures are made once
 
 test-slow: .venv/.installed-dev  ## run the tests that take minutes: faults, fuzzing, memory
 	$(VENV) -m pytest -m slow

@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from training import cli
+from utils.runs import SHIPPED_RUN
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -43,10 +44,10 @@ def test_an_installed_package_has_its_code_configurations_and_network(repository
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
     folders = ["conf", *project["tool"]["coverage"]["run"]["source"]]
     files = [path for folder in folders for path in (repository / folder).rglob("*.*")]
-    wanted = {str(path.relative_to(repository)) for path in files if path.suffix in (".py", ".yaml")}
+    wanted = {path.relative_to(repository).as_posix() for path in files if path.suffix in (".py", ".yaml")}
     assert wanted <= held
-    (run,) = {name.rpartition("/")[0] for name in held if name.endswith("/model.pt")}
-    assert {f"{run}/{name}" for name in ("parameters.txt", "split.json", "standardisation.json")} <= held
+    shipped = {path.relative_to(repository).as_posix() for path in SHIPPED_RUN.iterdir()}
+    assert {name for name in held if name.startswith("training/results/")} == shipped
     subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, tmp_path / "there"], check=True)
     command = [sys.executable, "-m", "training.cli", "predict", "--help"]
     shown = subprocess.run(command, cwd=tmp_path / "there", capture_output=True, text=True, check=True)
