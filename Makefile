@@ -17,11 +17,12 @@ help:  ## show this list
 train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO or else on the demo corpus
 	$(VENV) -m utils.notebooks.run $(OVERRIDES)
 
+# Two processes with a thread each; --dist loadfile: the tests of a file share its fixtures.
 test: .venv/.installed-dev  ## run the linters and the tests
 	$(VENV) -m ruff check .
 	$(LINT_IMPORTS)
 	$(VENV) -m mypy
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile  # a file's fixtures are made once
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/.installed-dev  ## run the tests that take minutes: faults, fuzzing, memory
 	$(VENV) -m pytest -m slow
