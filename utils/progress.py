@@ -1,28 +1,28 @@
-"""Progress bars, and warnings that are printed between them."""
+"""What one sees while waiting: progress bars, and warnings between them."""
 
 import os
 import sys
-from typing import Any
 
 
-def progress_bar(iterable: Any = None, **options: Any) -> Any:
-    """A tqdm bar: a widget in a notebook, text in a terminal, and text everywhere with CKTIM_PROGRESS=text.
+def progress_bar(iterable=None, **kwargs):
+    """A tqdm bar: a widget in a notebook and text in a terminal, or text in both with CKTIM_PROGRESS=text.
 
     The environment variable is for notebooks that run without a browser, whose widgets nobody would see.
 
     Args:
-        iterable: to iterate over; None for a bar that `bar.update(n)` moves.
-        **options: of tqdm (desc, total, unit, disable, …).
+        iterable: what to iterate over; None for a bar that is moved by hand (`bar.update(n)`).
+        **kwargs: whatever tqdm takes (desc, total, unit, disable, …).
     """
+    options = {"dynamic_ncols": True, **kwargs}
     if os.environ.get("CKTIM_PROGRESS") == "text":
         from tqdm import tqdm
 
         options["file"] = sys.stdout  # in an executed notebook, stderr looks like an error
     else:
         from tqdm.auto import tqdm
-    return tqdm(iterable, **{"dynamic_ncols": True, **options})
+    return tqdm(iterable, **options)
 
 
 def warn(message: str) -> None:
-    """Print a warning to stderr each time (Python's own warnings hide repeated ones)."""
+    """Print a warning to stderr, every time it comes up (Python's own warnings hide repeated ones)."""
     print(f"warning: {message}", file=sys.stderr, flush=True)
