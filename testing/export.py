@@ -73,10 +73,7 @@ class Recogniser(nn.Module):
 
 
 def conditioned(waveform: Tensor, features: FeaturesConfig) -> Tensor:
-    """dataloader.audio's condition and fit_length as one graph, for waveforms of any length.
-
-    (batch, samples) → (batch, features.signal_length)
-    """
+    """dataloader.audio's condition and fit_length as one graph: (batch, samples) → (batch, signal_length)."""
     start = torch.zeros_like(waveform[:, :1], dtype=torch.long)
     end = start + waveform.shape[-1]
     if features.trim_silence:
@@ -107,10 +104,7 @@ def speech_bounds(waveform: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def bake_kernels(net: nn.Module, frames: int) -> None:
-    """Put in place of each generator its kernel for utterances of `frames` frames, summed over as written.
-
-    (ONNX has no fast Fourier transform worth it.)
-    """
+    """Put in each generator's place its kernel for so many frames; ONNX has no fast Fourier transform."""
     for conv in net.modules():
         if isinstance(conv, CKConv):
             taps = min(frames, conv.support())
@@ -134,8 +128,8 @@ def metadata(run: LoadedRun) -> dict[str, str]:
 
 def traced(run: LoadedRun) -> torch.export.ExportedProgram:
     """The graph of a Recogniser, for any batch and length; a UserError for a run whose features forbid it."""
-    for key in ("prosody", "by_speaker", "by_sentence"):
-        if getattr(run.config.features, key):
+    for key in ("functionals", "normalise", "prosody"):
+        if getattr(run.config.features, key, False) not in (False, "none"):
             raise UserError(f"{run.path} uses features.{key}, which cannot be part of an exported graph.")
     example = torch.randn(2, 1_000, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=TRIM_HOP)},)
@@ -158,11 +152,15 @@ def onnx_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
     _import("onnx"), _import("onnxscript")
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # on torchvision
     names = {"input_names": ["waveform"], "output_names": ["logits", "probabilities"]}
-    exported = torch.onnx.export(program, opset_version=OPSET, dynamo=True, verbose=False, **names)
-    model, graph = exported.model_proto, exported.model_proto.graph
+    model = torch.onnx.export(program, opset_version=OPSET, dynamo=True, verbose=False, **names).model_proto
+    graph = model.graph
     graph.ClearField("value_info")
     for thing in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         thing.ClearField("metadata_props")  # the exporter's notes, with paths of this machine
+    for value in (*graph.input, *graph.output):
+        for axis, name in zip(value.type.tensor_type.shape.dim, ("batch", "samples"), strict=True):
+            if axis.HasField("dim_param"):
+                axis.dim_param = name
     for key, value in metadata(run).items():
         model.metadata_props.add(key=key, value=value)
     return model.SerializeToString()
@@ -191,8 +189,7 @@ def _import(name: str):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        cure = "python -m pip install -r requirements-export.txt"
-        raise UserError(f"{name} is not installed: {cure}") from error
+        raise UserError(f"{name} is missing: python -m pip install -r requirements-export.txt") from error
 
 
 def run_program(run: LoadedRun) -> Program:
@@ -334,8 +331,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(benchmark(options.run_dir, options.overrides, options.recordings))
         return
     made = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
-    opset = f", opset {OPSET}" if options.format == "onnx" else ""
-    print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB{opset}).")
+    kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"
+    print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB, {kind}).")
     print(f"On {made.utterances} utterances its logits are the run's within {made.difference:.0e}.")
 
 
