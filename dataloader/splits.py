@@ -7,14 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dataloader.corpora.utterance import UNKNOWN, Utterance
+from utils.config import DataConfig
 from utils.errors import UserError
 from utils.files import without_checksum, write_json
-
-if TYPE_CHECKING:
-    from utils.config import DataConfig
 
 SUBSETS = ("train", "validation", "test")
 # Protocols that leave something out whole → what: an attribute of Utterance; none of its values is in two
@@ -66,7 +63,7 @@ class Split:
             raise UserError(f"the split has no utterances for {' and '.join(empty)}. Draw it anew.")
 
 
-def draw_split(utterances: Iterable[Utterance], data: "DataConfig", seed: int, corpus: str = "") -> Split:
+def draw_split(utterances: Iterable[Utterance], data: DataConfig, seed: int, corpus: str = "") -> Split:
     """The split that a configuration asks for, the same on every machine.
 
     Over the folds of one protocol and seed, every utterance is in exactly one test set.

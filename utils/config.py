@@ -7,7 +7,7 @@ whose values are the defaults below.
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,15 +58,14 @@ def _range(least: float, most: float) -> Any:
 
 MOST_VALUES = 100_000  # in a YAML file; a trial has some hundred
 
-# What features.prosody adds to the MFCCs of a frame; dataloader/prosody.py says what each is.
+# The features that features.prosody puts beside the MFCCs of a frame (dataloader/features/prosody.py).
 PROSODY = ("pitch", "periodicity", "level", "centroid", "crossings", "pitch_change", "speech", "voiced")
 
-# What model.statistics adds: of each feature but speech and voiced, then of the whole utterance's timing;
-# dataloader/utterance_statistics.py says what each is.
-STATISTICS = ("mean", "std", "5 %", "25 %", "50 %", "75 %", "95 %", "5 to 95 %", "change", "trend")
+# Functionals of each feature but speech and voiced, then of the timing (dataloader/features/functionals.py).
+FUNCTIONALS = ("mean", "std", "5 %", "25 %", "50 %", "75 %", "95 %", "5 to 95 %", "change", "trend")
 TIMING = ("frames", "speech", "voiced", "voiced stretches a frame", "pauses a frame")
 
-# Those that dataloader/readers.py reads; `folder` is the user's own.
+# Those that dataloader/corpora/readers.py reads; `folder` is the user's own.
 CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
 
 
@@ -87,7 +86,6 @@ class DataConfig(Section):
     )
     cache_dir: PathText = Field(Path("dataset/cache"), description="where extracted features are kept")
     demo_dir: PathText = Field(Path("dataset/demo"), description="where the synthetic demo corpus is made")
-    storage: Literal["auto", "memory", "disk"] = Field("auto", description="where features are in training")
     protocol: Literal["holdout", "kfold", "leave_one_speaker_out", "leave_one_sentence_out"] = Field(
         "holdout", description="how the test set is drawn"
     )
@@ -113,34 +111,54 @@ class DataConfig(Section):
 
 
 class FeaturesConfig(Section):
-    """From waveform to MFCCs (how many of them: `model.num_features`)."""
+    """From waveform to frames, and to functionals of the whole utterance."""
 
     sample_rate: int = Field(22_050, ge=1_000, le=192_000, description="samples per second after resampling")
     n_fft: int = Field(2_048, ge=16, le=65_536, description="samples in one analysis window")
     hop_length: int = Field(512, ge=1, description="samples from one frame to the next")
+    n_mfcc: int = Field(39, ge=1, description="MFCCs per frame; the first is the loudness")
     n_mels: int = Field(128, ge=1, le=1_024, description="mel bands")
     f_max: float | None = Field(None, gt=0, description="Hz where the mel bands end; null: sample_rate / 2")
     signal_length: int = Field(96_000, ge=1, description="samples that an utterance is padded or cut to")
     trim_silence: bool = Field(False, description="cut off silence before and after the speech")
     normalise_level: bool = Field(False, description="bring every recording to the same level")
     prosody: bool = Field(False, description="pitch, voicing, level and brightness beside the MFCCs")
-    by_speaker: bool = Field(False, description="features as deviations from each speaker's own")
-    by_sentence: bool = Field(False, description="features as deviations from how the sentence is usual")
+    functionals: bool = Field(False, description="functionals of the whole utterance beside its frames")
+    normalise: Literal["none", "speaker"] = Field(
+        "none", description="speaker: features as deviations from the mean of the same speaker's recordings"
+    )
     standardise: bool = Field(True, description="scale each coefficient by the training set's mean and std")
 
     @model_validator(mode="after")
-    def _mel_bands_end_where_there_is_sound(self) -> "FeaturesConfig":
+    def _features_fit_together(self) -> "FeaturesConfig":
         if self.f_max is not None and self.f_max > self.sample_rate / 2:
-            raise PydanticCustomError(
-                "together",
-                "features.f_max = {f_max}: must be at most half of features.sample_rate = {rate}",
-                {
-                    "f_max": f"{self.f_max:g}",
-                    "rate": self.sample_rate,
-                    "keys": ["features.f_max", "features.sample_rate"],
-                },
-            )
-        return self
+            problem = "features.f_max = {f_max:g}: must be at most half of sample_rate, {sample_rate}"
+            keys = ["features.f_max", "features.sample_rate"]
+        elif self.n_mfcc > self.n_mels:
+            problem = "features.n_mfcc = {n_mfcc}: must be at most features.n_mels = {n_mels}"
+            keys = ["features.n_mfcc", "features.n_mels"]
+        elif self.normalise == "speaker" and not self.prosody:
+            problem = "features.normalise = speaker: needs features.prosody, which says where there is speech"
+            keys = ["features.normalise", "features.prosody"]
+        elif self.functionals and self.normalise != "speaker":
+            problem = "features.functionals: needs features.normalise = speaker, for they are deviations"
+            keys = ["features.functionals", "features.normalise"]
+        elif self.signal_length < self.hop_length:
+            problem = "features.signal_length = {signal_length}: must be at least hop_length, {hop_length}"
+            keys = ["features.signal_length", "features.hop_length"]
+        else:
+            return self
+        raise PydanticCustomError("together", problem.format_map(self.model_dump()), {"keys": keys})
+
+    @property
+    def num_features(self) -> int:
+        """Features of a frame: MFCCs, and the prosody below them."""
+        return self.n_mfcc + (len(PROSODY) if self.prosody else 0)
+
+    @property
+    def num_functionals(self) -> int:
+        """Functionals of an utterance; 0 without `functionals`."""
+        return (self.num_features - 2) * len(FUNCTIONALS) + len(TIMING) if self.functionals else 0
 
     @property
     def frames(self) -> int:
@@ -152,21 +170,6 @@ class FeaturesConfig(Section):
         """Seconds from one frame to the next."""
         return self.hop_length / self.sample_rate
 
-    @property
-    def unexplained(self) -> str:
-        """Why a network's attention to a single recording cannot be shown; empty where it can."""
-        if self.by_speaker:
-            return (
-                "takes each speaker's features as deviations from that speaker's own (features.by_speaker): "
-                "it cannot judge a single recording."
-            )
-        if self.by_sentence:
-            return (
-                "hears recordings laid along the template of a sentence (features.by_sentence): its "
-                "attention is not along their own time."
-            )
-        return ""
-
 
 class AugmentConfig(Section):
     """Variations of the training utterances, where `model.aug` is true.
@@ -177,8 +180,8 @@ class AugmentConfig(Section):
 
     mode: Literal["published", "offline", "online"] = Field("published", description="how variants are used")
     variants: int = Field(4, ge=0, le=64, description="variants of each training utterance")
-    voices: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field(
-        (), max_length=16, strict=False, description="speeds of playback that make further voices"
+    speed_perturbation: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field(
+        (), max_length=16, strict=False, description="speeds of playback, each of which makes a variant"
     )
     noise: float = Field(0.3, ge=0, le=1, description="probability of white noise")
     noise_snr: _range(-20, 100) = Field((10.0, 30.0), description="signal-to-noise ratio in dB")
@@ -230,17 +233,12 @@ class ModelConfig(Section):
 
     dropout_rate: float = Field(0.1, ge=0, lt=1, description="spatial dropout: share of channels zeroed")
     input_dropout: float = Field(0.1, ge=0, lt=1, description="share of the input's coefficients zeroed")
-    gate: Literal["sigmoid", "residual"] = Field("sigmoid", description="how a TAB changes its input")
     pooling: Literal["mean", "mean_std"] = Field("mean_std", description="a TAB's summary over time")
     pooling_dropout: float = Field(0.5, ge=0, lt=1, description="longest share of frames left out")
-    statistics: bool = Field(False, description="statistics of whole utterances beside the TABs' summaries")
-    sentence_statistics: bool = Field(False, description="those of all frames, compared with the sentence's")
-    late_fusion: bool = Field(False, description="frames and statistics learn apart from each other")
-    statistics_width: int = Field(64, ge=1, description="hidden units of the perceptron on statistics")
-    statistics_dropout: float = Field(0.3, ge=0, lt=1, description="share of the statistics zeroed")
+    functionals_width: int = Field(64, ge=1, description="hidden units of the perceptron on functionals")
+    functionals_dropout: float = Field(0.3, ge=0, lt=1, description="share of the functionals zeroed")
     n_temporal_aware_block: int = Field(1, ge=1, le=16, description="temporal-aware blocks (TABs)")
     n_filter: int = Field(39, ge=1, description="channels of each direction")
-    num_features: int = Field(39, ge=1, description="MFCCs per frame")
     ck: bool = Field(True, description="continuous kernels (CkTIM) or dilated ones (TIM)")
     generator_type: Literal["conv", "convKan"] = Field("conv", description="the network that makes a kernel")
     kernel_size: int = Field(2, ge=1, description="taps of TIM's dilated convolutions, in frames")
@@ -258,14 +256,6 @@ class ModelConfig(Section):
     input_kernel_window: float = Field(0.003, gt=0, le=1, description="the same, of the input convolution's")
     conv_algorithm: Literal["auto", "direct", "fft"] = Field("auto", description="how CKConv is computed")
     aug: bool = Field(False, description="train on augmented utterances")
-
-    @property
-    def num_statistics(self) -> int:
-        """Statistics of the whole utterance beside its frames."""
-        of_speech = (self.num_features - 2) * len(STATISTICS) + len(TIMING) if self.statistics else 0
-        # before and after the utterance is laid along its sentence
-        of_sentence = 2 * self.num_features * len(STATISTICS) if self.sentence_statistics else 0
-        return of_speech + of_sentence
 
     @property
     def name(self) -> str:
@@ -286,43 +276,6 @@ class Config(BaseModel):
     train: TrainConfig = TrainConfig()
     model: ModelConfig = ModelConfig()
 
-    @property
-    def n_mfcc(self) -> int:
-        """MFCCs per frame: `model.num_features` less those that `features.prosody` adds."""
-        return self.model.num_features - (len(PROSODY) if self.features.prosody else 0)
-
-    @model_validator(mode="after")
-    def _features_fit_together(self) -> "Config":
-        features = self.features
-        if self.n_mfcc > features.n_mels:
-            problem = "model.num_features = {features}: must be at most features.n_mels = {bands}"
-            keys = ["model.num_features", "features.n_mels"]
-        elif self.n_mfcc < 1:
-            problem = "model.num_features = {features}: must be at least 9, for features.prosody takes 8"
-            keys = ["model.num_features", "features.prosody"]
-        elif features.by_speaker and not features.prosody:
-            problem = "features.by_speaker: needs features.prosody, which tells where there is speech"
-            keys = ["features.by_speaker", "features.prosody"]
-        elif features.by_sentence and self.data.protocol == "leave_one_sentence_out":
-            problem = "features.by_sentence: needs all sentences in training; data.protocol leaves one out"
-            keys = ["features.by_sentence", "data.protocol"]
-        elif self.model.statistics and not (features.by_speaker or features.by_sentence):
-            problem = (
-                "model.statistics: needs features.by_speaker or features.by_sentence, "
-                "for each speaker and each sentence has usual ones"
-            )
-            keys = ["model.statistics", "features.by_speaker", "features.by_sentence"]
-        elif self.model.statistics and not features.prosody:
-            problem = "model.statistics: needs features.prosody, which tells where there is speech"
-            keys = ["model.statistics", "features.prosody"]
-        elif self.model.sentence_statistics and not features.by_sentence:
-            problem = "model.sentence_statistics: needs features.by_sentence, for a sentence has usual ones"
-            keys = ["model.sentence_statistics", "features.by_sentence"]
-        else:
-            return self
-        context = {"features": self.model.num_features, "bands": features.n_mels, "keys": keys}
-        raise PydanticCustomError("together", problem, context)
-
 
 SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}
 # Every key with its JSON schema, from which error messages take types and ranges.
@@ -331,6 +284,55 @@ KEYS = {
     for section, model in SECTIONS.items()
     for key, schema in model.model_json_schema()["properties"].items()
 }
+
+
+# Keys of earlier versions, for configurations and run directories of every age.
+RENAMED = {
+    "augment.voices": "augment.speed_perturbation",
+    "features.by_speaker": "features.normalise",
+    "model.num_features": "features.n_mfcc",
+    "model.statistics": "features.functionals",
+    "model.statistics_dropout": "model.functionals_dropout",
+    "model.statistics_width": "model.functionals_width",
+}
+# Removed keys → the value with which they changed nothing; None where every value is such.
+REMOVED = {
+    "data.storage": None,
+    "features.by_sentence": False,
+    "model.gate": "sigmoid",
+    "model.late_fusion": False,
+    "model.sentence_statistics": False,
+}
+
+
+def migrate(settings: Mapping[str, Any], prosody: bool = False) -> dict[str, Any]:
+    """Settings of any version with today's keys: `section.key` → value; unknown keys stay as they are.
+
+    Args:
+        settings: as they were written. `model.num_features` counted the prosody beside the MFCCs.
+        prosody: `features.prosody`, where `settings` does not say it.
+
+    Raises:
+        ConfigError: for a removed key whose value changed results.
+    """
+    found: dict[str, Any] = {}
+    gone = []
+    for key, value in settings.items():
+        if key in REMOVED:
+            if REMOVED[key] not in (None, value):
+                gone.append(f"{key} = {_show(value)}: the key was removed; docs/results.md says why")
+        elif key in RENAMED and RENAMED[key] not in settings:
+            if key == "features.by_speaker" and isinstance(value, bool):
+                value = "speaker" if value else "none"
+            with_prosody = settings.get("features.prosody", prosody)
+            if key == "model.num_features" and with_prosody and isinstance(value, int):
+                value -= len(PROSODY)
+            found[RENAMED[key]] = value
+        elif key not in RENAMED:
+            found[key] = value
+    if gone:
+        raise ConfigError("\n".join(gone))
+    return found
 
 
 def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] = ()) -> Config:
@@ -350,15 +352,14 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
     path = Path(path)
     values = _read(path)
     errors = []
-    origin = {}  # key → the override that set it
+    given, origin = {}, {}  # key → value, and the override that set it
     for override in overrides:
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals:
             errors.append(f"override {override}: must be key=value, such as train.num_epochs=5")
-        elif key not in KEYS:
+        elif key not in {*KEYS, *RENAMED, *REMOVED}:
             errors.append(f"override {override}: {_unknown(key)}")
         else:
-            section, name = key.split(".")
             try:
                 value = parse_yaml(text)
             except ConfigError as error:
@@ -366,11 +367,27 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
                 continue
             if isinstance(value, str) and " #" in text and text[0] not in "'\"":
                 value = text  # to YAML it would be a comment from there on
-            if isinstance(values.setdefault(section, {}), dict):  # otherwise the file's own error follows
-                values[section][name] = value
-                origin[key] = f"override {override}"
+            given[key] = value
+            origin[RENAMED.get(key, key)] = f"override {override}"
+    settings = {
+        f"{section}.{key}": value
+        for section, keys in values.items()
+        if isinstance(keys, dict)
+        for key, value in keys.items()
+    }
+    merged: dict[str, Any] = {}
+    for source, some in ((path, settings), ("override", given)):
+        try:
+            merged |= migrate(some, merged.get("features.prosody", False))
+        except ConfigError as error:
+            errors += [f"{source}: {line}" for line in str(error).splitlines()]
+    sections = {section: {} if isinstance(keys, dict) else keys for section, keys in values.items()}
+    for key, value in merged.items():
+        section, _, name = key.partition(".")
+        if isinstance(sections.setdefault(section, {}), dict):  # otherwise the file's own error follows
+            sections[section][name] = value
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(sections)
     except ValidationError as error:
         # A value that fits none of several types has an error for each of them; the innermost says most.
         found: dict[tuple, dict[str, Any]] = {}
