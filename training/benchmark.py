@@ -39,7 +39,7 @@ from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import load_features
 from dataloader.loaders import AugmentedLoader, BatchLoader
 from models.cktim import CkTIMNet, build_model
-from training.train import make_criterion, make_optimizer, run_epoch
+from training.train import make_optimizer, run_epoch
 from utils.config import Config, load_config
 from utils.device import keep_freed_memory, pick_device, seed_everything
 from utils.emotions import EMOTIONS
@@ -85,13 +85,15 @@ def with_model(config: Config, **changes) -> Config:
 
 def build(setup: Setup, config: Config, frames: int | None = None) -> CkTIMNet:
     """Our network in that configuration, for utterances of so many frames (None: the configuration's)."""
-    return build_model(config.model, CLASSES, frames or config.features.frames).to(setup.device)
+    features = config.features
+    net = build_model(config.model, CLASSES, features.num_features, frames=frames or features.frames)
+    return net.to(setup.device)
 
 
 def random_batch(setup: Setup, utterances: int, frames: int | None = None) -> tuple[Tensor, Tensor]:
     """Random features (utterances, coefficients, frames) and targets (utterances,)."""
     features = setup.default.features
-    x = torch.randn(utterances, setup.default.model.num_features, frames or features.frames)
+    x = torch.randn(utterances, features.num_features, frames or features.frames)
     return x.to(setup.device), torch.randint(CLASSES, (utterances,)).to(setup.device)
 
 
@@ -134,9 +136,11 @@ def measure_networks(setup: Setup, batch: int, training: bool) -> Table:
         calls = {}
         for name, (network, config) in make_networks(setup, ck, blocks).items():
             network.train(training)
+            if not training and isinstance(network, CkTIMNet):
+                network.freeze_kernels()  # as an evaluation does
             calls[name] = partial(network, x)
             if training:
-                calls[name] = partial(training_step, network, make_optimizer(config, network), x, y)
+                calls[name] = partial(training_step, network, make_optimizer(config.train, network), x, y)
         with torch.set_grad_enabled(training):
             seconds = measure_in_turns(calls, repetitions)
         row = {"network": config.model.name, "TABs": str(blocks)}
@@ -216,12 +220,11 @@ def measure_features(setup: Setup) -> list[Table]:
     settings = setup.default.features
     with tempfile.TemporaryDirectory() as folder:
         corpus = synthetic_recordings(Path(folder), setup.recordings)
-        data = setup.default.data.model_copy(update={"cache_dir": Path(folder, "cache")})
-        config = setup.default.model_copy(update={"data": data})
-        cached = partial(load_features, corpus, config, progress=False)
+        cache = Path(folder, "cache")
+        cached = partial(load_features, corpus, settings, cache, progress=False)
 
         def extract() -> None:
-            shutil.rmtree(data.cache_dir, ignore_errors=True)
+            shutil.rmtree(cache, ignore_errors=True)
             cached()
 
         def by_librosa() -> None:
@@ -229,7 +232,7 @@ def measure_features(setup: Setup) -> list[Table]:
                 waveform, rate = librosa.load(utterance.path, sr=settings.sample_rate)
                 waveform = fit_length(waveform, settings.signal_length)
                 options = {name: getattr(settings, name) for name in ("n_fft", "hop_length", "n_mels")}
-                librosa.feature.mfcc(y=waveform, sr=rate, n_mfcc=setup.default.n_mfcc, **options)
+                librosa.feature.mfcc(y=waveform, sr=rate, n_mfcc=settings.n_mfcc, **options)
 
         calls = {"ours, the first time": extract, "ours, from the cache": cached, "librosa": by_librosa}
         seconds = measure_in_turns(calls, setup.repetitions)
@@ -253,19 +256,20 @@ def synthetic_recordings(root: Path, count: int) -> Corpus:
 def measure_epoch(setup: Setup) -> list[Table]:
     """Whole epochs with validation, plain and augmented online, on random features in EMOVO's number."""
     x, y = random_batch(setup, setup.train_utterances)
-    loaders = {"plain": BatchLoader(x, y, setup.batch, True, seed=0), "online": online_loader(setup, x, y)}
-    unseen = random_batch(setup, setup.validation_utterances)
-    validation = BatchLoader(*unseen, setup.batch, False, seed=0)
+    plain, online = BatchLoader(x, None, y, setup.batch, True, seed=0), online_loader(setup, x, y)
+    loaders = {"plain": plain, "online": online}
+    unseen, target = random_batch(setup, setup.validation_utterances)
+    validation = BatchLoader(unseen, None, target, setup.batch, False, seed=0)
     loading = measure_in_turns({name: partial(list, one) for name, one in loaders.items()}, setup.repetitions)
     rows = []
     for ck, blocks in product((True, False), sorted({min(setup.depths), max(setup.depths)})):
         config = with_model(setup.default, ck=ck, n_temporal_aware_block=blocks)
-        network, criterion = build(setup, config), make_criterion(config)
-        optimizer = make_optimizer(config, network)
+        network, train = build(setup, config), config.train
+        optimizer = make_optimizer(train, network)
 
-        def epoch(loader: BatchLoader, net=network, criterion=criterion, optimizer=optimizer) -> None:
-            run_epoch(net, loader, criterion, optimizer, setup.default.train.gradient_clipping)
-            run_epoch(net, validation, criterion)
+        def epoch(loader: BatchLoader, net=network, train=train, optimizer=optimizer) -> None:
+            run_epoch(net, loader, train.label_smoothing, optimizer, train.gradient_clipping)
+            run_epoch(net, validation, train.label_smoothing)
 
         calls = {name: partial(epoch, loader) for name, loader in loaders.items()}
         seconds = measure_in_turns(calls, setup.repetitions)
@@ -282,7 +286,7 @@ def online_loader(setup: Setup, x: Tensor, y: Tensor) -> AugmentedLoader:
     settings = setup.default.augment.model_copy(update={"mode": "online"})
     each = 1 + variants_each(settings)
     sources = tuple(f"u{index}" for index in range(len(x)) for _ in range(each))
-    pool = TrainingPool(x.repeat_interleave(each, 0), sources, each)
+    pool = TrainingPool(x.repeat_interleave(each, 0), None, sources, each)
     n_mels = setup.default.features.n_mels
     augmentation = FeatureAugmentation(settings, 0, x.mean((0, 2)), x.shape[-1], n_mels)
     return AugmentedLoader(pool, y, CLASSES, augmentation, setup.batch, seed=0)

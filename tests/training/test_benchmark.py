@@ -11,8 +11,8 @@ from utils import progress
 from utils.config import Config
 from utils.errors import UserError
 
-FEATURES = {"signal_length": 24 * 512}  # 25 frames
-MODEL = {"n_filter": 4, "num_features": 6, "hidden_scale": 0.25}
+FEATURES = {"signal_length": 24 * 512, "n_mfcc": 6}  # 25 frames
+MODEL = {"n_filter": 4, "hidden_scale": 0.25}
 PUBLISHED = {"generator_norm": "batch", "kernel_dropout": 0.1, "kernel_init": "siren", "kernel_bias": False}
 TINY = {
     "depths": (1, 2),
@@ -115,7 +115,7 @@ def test_training_step_changes_the_weights(setup):
     network, config = benchmark.make_networks(setup, True, 1)["formula"]
     first, last = network.branches[0].input_conv.generator.layers[0], network.classifier
     before = first.weight.clone(), last.weight.clone()
-    optimizer = benchmark.make_optimizer(config, network)
+    optimizer = benchmark.make_optimizer(config.train, network)
     benchmark.training_step(network, optimizer, torch.randn(4, 6, 25), torch.randint(7, (4,)))
     assert not torch.equal(first.weight, before[0]) and not torch.equal(last.weight, before[1])
 
