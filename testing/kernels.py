@@ -16,7 +16,7 @@ from models.ckconv import CKConv
 from models.cktim import CkTIMNet
 from testing.load_run import LoadedRun, load_run
 from utils.notebooks.display import keep
-from utils.plots.kernels import plot_kernel, plot_receptive_fields
+from utils.plots.explain import plot_kernel, plot_receptive_fields
 from utils.runs import Run
 
 CURVE_STEP = 1 / 16  # training frames between two points of a curve
