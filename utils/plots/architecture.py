@@ -16,11 +16,10 @@ from utils.config import ModelConfig, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.plots.style import FORMULA, TRAINING, VALIDATION, WIDTH, save_figure, with_look
 
-PANELS = 2.8  # height of the panels below the overview
-EXTRA = 0.6  # height of the row of the functionals, where there are some
 CONVOLUTION, PLAIN, FUSION, OUTPUT, PANEL = "#cfe3f2", "#f1f1f1", "#fde3b8", "#d5ecdf", "#fafafa"  # fills
 INK, FAINT = "0.15", "0.45"
 MOST_NAMES = 8  # of emotions, in the output
+Rows = tuple[float, float, float]  # of the overview: forward, middle, backward
 
 
 @with_look
@@ -39,21 +38,20 @@ def draw_architecture(
         emotions: the classes.
         num_features, num_functionals: features of a frame, and functionals of an utterance (0: none).
     """
-    backward = PANELS + 0.62 + (EXTRA if num_functionals else 0)  # the rows of the overview
-    middle, forward = backward + 0.97, backward + 1.94
+    backward = 3.42 + (0.6 if num_functionals else 0)  # above the panels, and the functionals
+    rows = forward, middle, _ = backward + 1.94, backward + 0.97, backward
     height = forward + 0.95
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height), aspect="equal")
     axes.axis("off")
     axes.text(WIDTH / 2, height - 0.12, title, ha="center", va="top", fontsize=13, weight="bold", color=INK)
-    _draw_input(axes, (forward, middle, backward), num_features, num_functionals)
-    _draw_directions(axes, (forward, middle, backward), model)
+    _draw_input(axes, rows, num_features, num_functionals)
+    _draw_directions(axes, rows, model)
     _draw_output(axes, middle, model, emotions)
     if num_functionals:
-        _draw_functionals(
-            axes, backward, middle, f"{num_functionals} → {model.functionals_width} → {len(emotions)}"
-        )
+        sizes = f"{num_functionals} → {model.functionals_width} → {len(emotions)}"
+        _draw_functionals(axes, backward, middle, sizes)
     _draw_block(axes, model)
     if model.ck:
         _draw_continuous_kernel(axes, model)
@@ -62,9 +60,7 @@ def draw_architecture(
     return figure
 
 
-def _draw_input(
-    axes: Axes, rows: tuple[float, float, float], num_features: int, num_functionals: int
-) -> None:
+def _draw_input(axes: Axes, rows: Rows, num_features: int, num_functionals: int) -> None:
     """Waveform → features of each frame → the two directions."""
     forward, middle, backward = rows
     random = np.random.default_rng(4)
@@ -86,13 +82,12 @@ def _draw_input(
         _arrow(axes, (1.42, y), (1.68, y))
 
 
-def _draw_directions(axes: Axes, rows: tuple[float, float, float], model: ModelConfig) -> None:
+def _draw_directions(axes: Axes, rows: Rows, model: ModelConfig) -> None:
     """Input convolution and TABs of both directions, and between them the fusion of the TABs' summaries."""
     forward, middle, backward = rows
     n = model.n_temporal_aware_block
     shown = list(range(1, n + 1)) if n <= 4 else [1, 2, None, n]  # None: an ellipsis
     centres = 2.75 + (np.arange(len(shown)) + 0.5) * 3.75 / len(shown)
-    half = 0.35
     _text(axes, 1.68, forward + 0.4, "forward in time", ha="left")
     _text(axes, 1.68, backward - 0.4, "backward in time: the frames reversed", ha="left")
     _box(axes, 1.68, middle - 0.33, 4.87, 0.66, FUSION)
@@ -101,16 +96,15 @@ def _draw_directions(axes: Axes, rows: tuple[float, float, float], model: ModelC
         _box(axes, 1.68, y - 0.26, 0.92, 0.52, CONVOLUTION, "input\nconvolution")
         left = 2.6
         for block, x in zip(shown, centres, strict=True):
-            reach = 0.16 if block is None else half
+            reach = 0.35 if block else 0.16
             _arrow(axes, (left, y), (x - reach, y))
-            if block is None:
-                _text(axes, x, y, "· · ·", fontsize=11)
-            else:
-                _box(axes, x - half, y - 0.24, 2 * half, 0.48, CONVOLUTION, f"TAB {block}")
+            if block:
+                _box(axes, x - reach, y - 0.24, 2 * reach, 0.48, CONVOLUTION, f"TAB {block}")
             left = x + reach
     for place, (block, x) in enumerate(zip(shown, centres, strict=True)):
-        if block is None:
-            _text(axes, x, middle, "· · ·", fontsize=11)
+        if not block:
+            for y in rows:
+                _text(axes, x, y, "· · ·", fontsize=11)
         else:
             _arrow(axes, (x, forward - 0.24), (x, middle + 0.2))
             _arrow(axes, (x, backward + 0.24), (x, middle - 0.2))
@@ -234,9 +228,7 @@ def _draw_dilations(axes: Axes, model: ModelConfig) -> None:
 
 
 def _panel(axes: Axes, x: float, width: float, title: str) -> None:
-    box = FancyBboxPatch((x, 0.12), width, 2.62, boxstyle="round,pad=0,rounding_size=0.08", zorder=0)
-    box.set(facecolor=PANEL, edgecolor="0.8", linewidth=0.8)
-    axes.add_patch(box)
+    _box(axes, x, 0.12, width, 2.62, PANEL, edgecolor="0.8", linewidth=0.8, zorder=0)
     _text(axes, x + 0.14, 2.57, title, ha="left", weight="bold")
 
 
@@ -248,10 +240,12 @@ def _inset(axes: Axes, x: float, y: float, width: float, height: float) -> Axes:
     return icon
 
 
-def _box(axes: Axes, x: float, y: float, width: float, height: float, fill: str, text: str = "") -> None:
-    box = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06", zorder=2)
-    box.set(facecolor=fill, edgecolor=INK, linewidth=0.9)
+def _box(
+    axes: Axes, x: float, y: float, width: float, height: float, fill: str, text: str = "", **style
+) -> None:
+    box = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06")
     axes.add_patch(box)
+    box.set(facecolor=fill, **{"edgecolor": INK, "linewidth": 0.9, "zorder": 2, **style})
     _text(axes, x + width / 2, y + height / 2, text)
 
 
