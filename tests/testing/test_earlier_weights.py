@@ -14,7 +14,7 @@ from dataloader.features.extract import load_features
 from models.cktim import build_model
 from testing import earlier_weights as published
 from testing.load_run import load_run, predict
-from testing.reference import TwoBranches
+from tests.models.reference import TwoBranches
 from utils.config import load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
