@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from utils.plots.results import _bilingual
+from utils.plots.results import bilingual
 from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, with_look
 
 
@@ -30,7 +30,7 @@ def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Fi
         labels = [str(number) if number else "" for number in numbers]
         axes.bar_label(bars, labels, label_type="center", color=ink, fontsize=9)
         left += numbers
-    axes.set_yticks(range(len(emotions)), [_bilingual(emotion) for emotion in emotions])
+    axes.set_yticks(range(len(emotions)), [bilingual(emotion) for emotion in emotions])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
