@@ -69,7 +69,7 @@ def test_any_number_of_coefficients_and_frames(n_mfcc, frames):
 
 
 def test_emovos_speech_is_told_from_other_sounds(emovo_root):
-    """A third of EMOVO; testing.robustness measures the same, and more, on a run's whole test set."""
+    """On a third of EMOVO."""
     mfcc, rng = MFCC(FeaturesConfig(), 39), np.random.default_rng(0)
     utterances = read_emovo(emovo_root).utterances
     waves = [read_audio(utterance.path) for utterance in rng.permutation(utterances)[:180]]
