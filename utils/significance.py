@@ -114,7 +114,7 @@ def in_words(comparison: Comparison, first: str, second: str) -> str:
     low, high = sorted((-1 if points < 0 else 1) * 100 * bound for bound in (comparison.low, comparison.high))
     several = f" corrected for {comparison.family} comparisons" if comparison.family > 1 else ""
     figures = (
-        f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p {_p(comparison.p)}{several}, "
+        f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p {p_in_words(comparison.p)}{several}, "
         f"effect {comparison.effect:+.2f}"
     )
     if comparison.p < SIGNIFICANT:
@@ -141,5 +141,6 @@ def _finite(values: Sequence[float]) -> np.ndarray:
     return values
 
 
-def _p(p: float) -> str:
+def p_in_words(p: float) -> str:
+    """`= 0.0059`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"

@@ -36,14 +36,15 @@ class Table:
         for texts, figures in self._columns():
             for line, text in enumerate(texts):
                 tag, wrap = ("td", not figures) if line else ("th", True)
-                style = f"text-align: {'right' if figures else 'left'}; white-space: "
+                style = f"padding: 2px 8px; text-align: {'right' if figures else 'left'}; white-space: "
                 style += "normal" if wrap and " " in text else "nowrap"
                 lines[line] += f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
         head, *body = (f"<tr>{line}</tr>" for line in lines)
         table = f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
         table = f'<div style="overflow-x: auto">{table}</div>' if self.rows else "<p>(nothing to show)</p>"
         notes = "".join(f"<p><em>{html.escape(note)}</em></p>" for note in self.notes)
-        return f"<p><strong>{html.escape(self.caption)}</strong></p>{table}{notes}"
+        caption = f"<p><strong>{html.escape(self.caption)}</strong></p>" if self.caption else ""
+        return f"{caption}{table}{notes}"
 
 
 def markdown_text(text: str) -> str:

@@ -3,6 +3,7 @@
 import html
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,12 @@ def keep(figure: Figure, name: str, folder: str | Path | None) -> Figure:
 
 
 def show_trial(
-    path: str | Path, *further: str, folder: str | Path | None = None, figure: bool = True, **options: Any
+    path: str | Path,
+    *further: str,
+    folder: str | Path | None = None,
+    figure: bool = True,
+    words: bool = True,
+    **options: Any,
 ) -> None:
     """Display a trial's accuracies as a figure and a table, and what its comparisons say.
 
@@ -98,6 +104,7 @@ def show_trial(
         further: files of the same settings on other seeds, shown as one with it.
         folder: where to save the figure; None for nowhere.
         figure: whether to draw one; `options` are those of plot_trial.
+        words: whether to say in sentences which differences there are.
 
     Raises:
         UserError: when a file is damaged or something else.
@@ -111,7 +118,8 @@ def show_trial(
     if figure:
         name = "_".join(["trial", *(Path(one).stem for one in (path, *further))])
         display(keep(plot_trial(frame, scores.caption, **options), name, folder))
+        scores = replace(scores, caption="")  # the figure's title
     display(scores)
-    for family, sentences in comparisons_in_words(frame).items():
+    for family, sentences in comparisons_in_words(frame).items() if words else ():
         items = "".join(f"\n- {markdown_text(sentence)}" for sentence in sentences)
         display(Markdown(f"**{markdown_text(family)}**\n{items}"))

@@ -13,7 +13,7 @@ from pandas import DataFrame
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.plots.style import COLOURS, WIDTH, with_look
 from utils.results import comparisons, grouped, paired
-from utils.significance import Comparison, Summary, compare, summarise
+from utils.significance import Comparison, Summary, compare, p_in_words, summarise
 
 # Beside the colour each curve has a line style, for print in grey.
 STYLES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
@@ -26,7 +26,7 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
     Where several runs have the same settings the line is their mean and the band reaches one standard
     deviation to both sides.
     """
-    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(2, 2, sharex=True)
     for index, (label, group) in enumerate(grouped(frame).items()):
@@ -58,23 +58,25 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
     """
     groups = grouped(frame)
     differences = {
-        f"{first} − {second}": one for family in comparisons(frame).values() for first, second, one in family
+        f"{first} − {second} (p {p_in_words(one.p)})": one
+        for family in comparisons(frame).values()
+        for first, second, one in family
     }
     if reference:
         first, *others = groups
         pairs = {label: paired(groups[label], groups[first], "accuracy") for label in others}
         differences = {f"{label} − {first}": compare(*pair) for label, pair in pairs.items() if pair[0]}
     panels = 2 if differences else 1
-    height = 1.3 + 0.34 * max(len(groups), len(differences))
+    height = 1.1 + 0.3 * max(len(groups), len(differences))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_rows(axes[0], {label: summarise(group.accuracy) for label, group in groups.items()}, 68 // panels)
+    _draw_rows(axes[0], {label: summarise(group.accuracy) for label, group in groups.items()}, 80 // panels)
     for row, group in enumerate(groups.values()):
         axes[0].plot(100 * group.accuracy, np.full(len(group), row), "o", color="0.7", markersize=3, zorder=1)
     axes[0].set(xlabel="test accuracy (%); dots are runs", ylabel="settings")
     if differences:
-        _draw_rows(axes[1], differences, 34)
+        _draw_rows(axes[1], differences, 48)
         axes[1].axvline(0, color="0.4", linewidth=1, zorder=0)
         axes[1].set(xlabel="difference (points)")
     return figure
@@ -91,7 +93,7 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     groups = grouped(frame[frame.confusion_matrix.notna()])
     matrices = {label: np.sum(group.confusion_matrix.tolist(), axis=0) for label, group in groups.items()}
     labels = next(iter(frame.emotions.dropna()), list(EMOTIONS))
-    columns = min(3, len(matrices)) if len(matrices) != 4 else 2
+    columns = min(4, len(matrices))
     rows = -(-len(matrices) // columns)
     size = (WIDTH - 1.4) / columns - 0.4  # inches; the colour bar takes 1.4
     titles = [textwrap.fill(name, width=round(11 * size)) for name in matrices]
@@ -101,7 +103,7 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     figure.suptitle(title)
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, (axes, name) in enumerate(zip(grid.flat, titles, strict=False)):
-        image = _draw_matrix(axes, list(matrices.values())[number], labels, "{rate:.0f}", 8)
+        image = _draw_matrix(axes, list(matrices.values())[number], labels, "{rate:.0f}", 7)
         axes.set_title(name, fontsize=10)
         if number + columns >= len(matrices):
             axes.set_xlabel("predicted emotion")
@@ -168,7 +170,7 @@ def _draw_rows(axes: Axes, rows: Mapping[str, Summary | Comparison], width: int)
         above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
         text = f"{100 * mean:.1f}" if isinstance(one, Summary) else f"{100 * mean:+.1f}"
         axes.annotate(text, (100 * mean, row), **above)
-    axes.set_yticks(range(len(rows)), [textwrap.fill(label, width) for label in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [textwrap.fill(label, width) for label in rows], fontsize=7.5)
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.grid(False, axis="y")
 
@@ -182,7 +184,8 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: st
     axes.set_facecolor("0.93")  # shows in the rows of emotions that never occur
     for (row, column), rate in np.ndenumerate(rates):
         count = matrix[row, column]
-        shown = text.format(count=count or "", rate=rate) if np.isfinite(rate) else "–"
+        shown = text.format(count=count, rate=rate).replace("nan %", "–").replace("nan", "–")
+        shown = "" if shown == "0" else shown
         colour = "white" if rate > 55 else "0.1" if count else "0.55"
         axes.text(column, row, shown, ha="center", va="center", fontsize=size, color=colour, linespacing=1.3)
     axes.set_xticks(range(len(labels)), labels)
