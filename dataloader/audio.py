@@ -1,11 +1,18 @@
 """Sound files to waveforms of one channel, one sample rate and one length; what is no speech is named."""
 
+import atexit
+import importlib
+import importlib.util
 import io
+import os
 import re
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
@@ -146,13 +153,26 @@ def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
         float32 (samples or fewer,).
     """
     if features.trim_silence:
-        from librosa.effects import trim  # here, for librosa takes a second to import
-
-        waveform = trim(waveform, top_db=TRIM_DB)[0]
+        waveform = import_librosa().effects.trim(waveform, top_db=TRIM_DB)[0]
     if features.normalise_level:
         rms = np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))
         waveform = waveform * np.float32(LEVEL / rms) if rms > 0 else waveform
     return waveform
+
+
+def import_librosa() -> ModuleType:
+    """librosa, imported when it is first needed, for that takes a second.
+
+    Numba keeps what it compiles for librosa beside it or in the user's home; where neither can be written,
+    librosa wants a folder to be named.
+    """
+    found = importlib.util.find_spec("librosa")
+    places = [os.path.expanduser("~"), *((found and found.submodule_search_locations) or [])]
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(place, os.W_OK) for place in places):
+        folder = tempfile.mkdtemp(prefix="cktim-numba-")  # its own: the code that lies there is run
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return importlib.import_module("librosa")
 
 
 def fit_length(waveform: np.ndarray, signal_length: int) -> np.ndarray:

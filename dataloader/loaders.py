@@ -1,62 +1,71 @@
-"""From a configuration to batches: corpus → features → split → (x, y)."""
+"""From a configuration to batches: corpus → features → split → (frames, functionals, target)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from dataloader.augment.features import Draws, FeatureAugmentation
-from dataloader.augment.waveforms import (
-    TrainingPool,
-    drawn_each,
-    pool_by_sentence,
-    training_pool,
-    variants_each,
-    voices_apart,
-)
+from dataloader.augment.waveforms import TrainingPool, drawn_each, training_pool, variants_each
 from dataloader.corpora.find import find_corpus, length_advice
 from dataloader.corpora.utterance import Corpus
-from dataloader.features.cache import Features, Rows
-from dataloader.features.extract import load_features
-from dataloader.sentences import Sentences, by_sentence
+from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
-from training import distributed
-from utils.config import Config
+from utils.config import AugmentConfig, Config, FeaturesConfig
 from utils.errors import UserError
 from utils.progress import warn
 
 STATISTICS_BLOCK = 1024  # utterances
 
 
+class Batch(NamedTuple):
+    """Utterances as a network takes them.
+
+    Attributes:
+        frames: float32 (batch, num_features, frames), not standardised.
+        functionals: float32 (batch, num_functionals), or None.
+        target: int64 (batch,), class indices; with mixup float32 (batch, classes), the share of each class.
+    """
+
+    frames: torch.Tensor
+    functionals: torch.Tensor | None
+    target: torch.Tensor
+
+
 @dataclass(frozen=True)
 class Data:
-    """A corpus, its features and its split; a class index is a position in `corpus.emotions`."""
+    """A corpus, its features and its split; a class index is a position in `corpus.emotions`.
+
+    Attributes:
+        settings: those with which the features were made.
+        cache_dir: where variants of the training set are kept.
+    """
 
     corpus: Corpus
     features: Features
     split: Split
-    sentences: Sentences | None = None  # of the training set, where `features.by_sentence` is true
+    settings: FeaturesConfig = field(default_factory=FeaturesConfig)
+    cache_dir: Path = Path("dataset/cache")
 
-    def arrays(self, subset: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """The utterances of "train", "validation" or "test", in the order of the split's names, in memory.
-
-        Returns:
-            x: float32 (utterances, n_mfcc, frames), raw MFCCs.
-            y: int64 (utterances,), class indices.
-        """
-        x, y = self.rows(subset)
-        return x[:], y
-
-    def rows(self, subset: str) -> tuple[Rows, torch.Tensor]:
-        """As `arrays`, with x left on disk where the corpus's features are."""
+    def rows(self, subset: str) -> list[int]:
+        """The rows of `features` that are the "train", "validation" or "test" set, in the split's order."""
         rows = {utterance.name: row for row, utterance in enumerate(self.features.utterances)}
-        chosen = [rows[name] for name in getattr(self.split, subset)]
-        emotions = [self.features.utterances[row].emotion for row in chosen]
-        y = torch.tensor([self.corpus.emotions.index(emotion) for emotion in emotions])
-        x = self.features.x
-        return x[chosen] if isinstance(x, torch.Tensor) else x.select(chosen), y
+        return [rows[name] for name in getattr(self.split, subset)]
+
+    def arrays(self, subset: str) -> Batch:
+        """All utterances of a subset, in the order of the split's names."""
+        rows, functionals = self.rows(subset), self.features.functionals
+        functionals = None if functionals is None else functionals[rows]
+        return Batch(self.features.frames[rows], functionals, self.targets(subset))
+
+    def targets(self, subset: str) -> torch.Tensor:
+        """The class indices of a subset."""
+        emotions = [self.features.utterances[row].emotion for row in self.rows(subset)]
+        return torch.tensor([self.corpus.emotions.index(emotion) for emotion in emotions])
 
 
 def prepare_data(
@@ -68,17 +77,15 @@ def prepare_data(
     """Find the corpus, load its features, and draw the split, or apply a recorded one.
 
     Args:
-        config: `data`, `features`, `train.seed`, and of `model` num_features and what says which statistics
-            are used; with a recorded split, not what says how to draw one.
+        config: `data`, `features` and `train.seed`; with a recorded split, not what says how to draw one.
         progress: show progress bars.
         split: a recorded split (load_split); utterances that it does not list are left out.
         subsets: the subsets of a recorded split that will be used.
 
     Raises:
         UserError: from each step, and when a recorded split is of another corpus, lists in one of `subsets`
-            an utterance that can no longer be read, or has a speaker in two subsets that was to be left out;
-            with `features.by_sentence` also when that is so of the training set, and with
-            `features.by_speaker` of any subset.
+            (with `features.normalise: speaker` in any) an utterance that can no longer be read, or has a
+            speaker in two subsets that was to be left out.
     """
     corpus = find_corpus(config.data)
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
@@ -88,21 +95,16 @@ def prepare_data(
             f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}: "
             "let data.root name the corpus of that run."
         )
-    features = load_features(corpus, config, progress)
+    features = load_features(corpus, config.features, config.data.cache_dir, progress)
     if split is None:
         split = draw_split(features.utterances, config.data, config.train.seed, corpus.name)
     else:
         split = _as_named(split, {utterance.name for utterance in corpus.utterances})
-        if config.features.by_speaker:  # what is usual of a speaker is so of all of the recordings
+        if config.features.normalise == "speaker":  # a speaker's mean is over all of the recordings
             subsets = SUBSETS
-        elif config.features.by_sentence:  # templates of another training set would be others
-            subsets = ("train", *subsets)
         _check_recorded(split, subsets, corpus, features)
     check_left_out(split, corpus.utterances)
-    if not config.features.by_sentence:
-        return Data(corpus, features, split)
-    x, sentences = by_sentence(features.x[:], features.utterances, set(split.train), config)
-    return Data(corpus, replace(features, x=x), split, sentences)
+    return Data(corpus, features, split, config.features, config.data.cache_dir)
 
 
 def _as_named(split: Split, names: set[str]) -> Split:
@@ -135,39 +137,70 @@ def _check_recorded(split: Split, subsets: Sequence[str], corpus: Corpus, featur
 
 
 class BatchLoader:
-    """Batches cut by index out of rows in memory or on disk (a DataLoader would collect them item by item).
+    """Batches cut by index out of arrays (a DataLoader would collect them item by item).
 
     Every pass is one epoch. With `shuffle` (training) each epoch has its own order, fixed by seed and epoch
     number, and a last batch of one utterance is left out, for batch norm cannot learn from a single one.
-    Without it (evaluation) every utterance comes, in order. Batches are on the device of y. Processes that
-    share a training (training.distributed) get a part of each batch.
+    Without it (evaluation) every utterance comes, in order.
+
+    Args:
+        frames, functionals: of all rows, see Batch; frames that are mapped from disk are read batch by batch.
+        target: (items,), on the device of the batches.
+        batch_size, shuffle, seed: as above.
+        rows: of the items; None where every row is an item.
     """
 
-    def __init__(self, x: Rows, y: torch.Tensor, batch_size: int, shuffle: bool, seed: int):
-        self.x, self.y = x, y
+    def __init__(
+        self,
+        frames: torch.Tensor,
+        functionals: torch.Tensor | None,
+        target: torch.Tensor,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        rows: Sequence[int] | None = None,
+    ):
+        self.target, self.rows = target, None if rows is None else torch.tensor(rows)
+        if functionals is not None:
+            functionals = (functionals if self.rows is None else functionals[self.rows]).to(target.device)
+        if frames.nbytes <= MOST_IN_MEMORY:  # moved to the device whole and once
+            frames = (frames if self.rows is None else frames[self.rows]).to(target.device)
+            self.rows = None
+        self.frames, self.functionals = frames, functionals
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.epoch = 0  # of the pass to come; set it to resume
+        self.part: Callable[[np.ndarray], np.ndarray] = lambda items: items  # of a batch, for this process
 
     def __len__(self) -> int:
         """Batches a pass."""
-        lone = self.shuffle and len(self.y) > self.batch_size > 1 and len(self.y) % self.batch_size == 1
-        return -(-len(self.y) // self.batch_size) - lone
+        items = len(self.target)
+        lone = self.shuffle and items > self.batch_size > 1 and items % self.batch_size == 1
+        return -(-items // self.batch_size) - lone
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """x (batch, n_mfcc, frames) and y (batch,)."""
-        order = np.arange(len(self.y))
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        order = np.arange(len(self.target))
         epoch = self.epoch
         if self.shuffle:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
         self.epoch += 1
         for batch in range(len(self)):
             items = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield self.batch(distributed.part(items), epoch)
+            yield self.batch(self.part(items), epoch)
 
-    def batch(self, items: np.ndarray, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, items: np.ndarray, epoch: int) -> Batch:
         """The batch of these items."""
-        items = torch.from_numpy(items).to(self.y.device)
-        return self.x[items].to(self.y.device), self.y[items]
+        return Batch(*self.take(items), self.target[self._index(items)])
+
+    def take(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Frames and functionals of some rows, copied."""
+        index = self._index(rows)
+        place = index if self.rows is None else self.rows[torch.from_numpy(rows)]
+        frames = self.frames[place.to(self.frames.device)].to(self.target.device)
+        return frames, None if self.functionals is None else self.functionals[index]
+
+    def _index(self, rows: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(rows).to(self.target.device)
 
 
 class AugmentedLoader(BatchLoader):
@@ -176,18 +209,19 @@ class AugmentedLoader(BatchLoader):
     Online an item is an utterance, that comes as itself or one of its variants. Offline every row of the pool
     is an item; the utterances themselves stay as they are.
 
-    With mixup y is (batch, classes), the share of each class. The partner is drawn from the whole training
-    set, and varied as it is in that epoch, so that no utterance depends on what it is batched with.
+    With mixup the partner is drawn from the whole training set, and varied as it is in that epoch, so that no
+    utterance depends on what it is batched with.
     """
 
     def __init__(
         self,
         pool: TrainingPool,
-        y: torch.Tensor,
+        target: torch.Tensor,
         classes: int,
         augmentation: FeatureAugmentation,
         batch_size: int,
         seed: int,
+        rows: Sequence[int] | None = None,
     ):
         self.online = augmentation.settings.mode == "online"
         self.each, self.classes, self.augmentation = pool.each, classes, augmentation
@@ -195,133 +229,125 @@ class AugmentedLoader(BatchLoader):
         if self.online:
             self.names = list(pool.sources[:: pool.each])
         else:
-            y = y.repeat_interleave(pool.each)
-        super().__init__(pool.x, y, batch_size, True, seed)
+            target = target.repeat_interleave(pool.each)
+        super().__init__(pool.frames, pool.functionals, target, batch_size, True, seed, rows)
 
-    def batch(self, items: np.ndarray, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch of these items; y is (batch, classes) where mixup is on."""
-        x, draws = self._varied(items, epoch)
-        y = self.y[torch.from_numpy(items).to(self.y.device)]
+    def batch(self, items: np.ndarray, epoch: int) -> Batch:
+        """The batch of these items; with mixup the target is (batch, classes)."""
+        (frames, functionals), draws = self._varied(items, epoch)
+        target = self.target[self._index(items)]
         if not self.augmentation.settings.mixup:
-            return x, y
-        y = F.one_hot(y, self.classes).to(x.dtype)
+            return Batch(frames, functionals, target)
+        target = F.one_hot(target, self.classes).to(frames.dtype)
         mixed = np.flatnonzero(draws.share < 1)
         if len(mixed):
             partners = (draws.partner[mixed] * len(self.names)).astype(np.int64)
             other, _ = self._varied(partners, epoch)
-            other_y = F.one_hot(self.y[torch.from_numpy(partners).to(y.device)], self.classes).to(x.dtype)
-            share = torch.from_numpy(draws.share[mixed].astype(np.float32)).to(x.device)
-            rows = torch.from_numpy(mixed).to(x.device)
-            x[rows] = torch.lerp(other, x[rows], share[:, None, None])
-            y[rows] = torch.lerp(other_y, y[rows], share[:, None])
-        return x, y
+            other_target = F.one_hot(self.target[self._index(partners)], self.classes).to(frames.dtype)
+            share = torch.from_numpy(draws.share[mixed].astype(np.float32)).to(frames.device)
+            rows = self._index(mixed)
+            for mine, theirs in ((frames, other[0]), (functionals, other[1]), (target, other_target)):
+                if mine is not None and theirs is not None:
+                    weight = share.view(-1, *[1] * (mine.ndim - 1))
+                    mine[rows] = torch.lerp(theirs, mine[rows], weight)
+        return Batch(frames, functionals, target)
 
-    def _varied(self, items: np.ndarray, epoch: int) -> tuple[torch.Tensor, Draws]:
-        """The items' features with everything but mixup, and what was drawn for them."""
+    def _varied(
+        self, items: np.ndarray, epoch: int
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor | None], Draws]:
+        """The items' frames with everything but mixup, their functionals, and what was drawn for them."""
         draws = self.augmentation.draw([self.names[item] for item in items], epoch if self.online else 0)
         rows = items * self.each + draws.variant if self.online else items
         if not self.online:
             draws = draws.without(items % self.each == 0)
-        x = self.x[torch.from_numpy(rows).to(self.y.device)].to(self.y.device)
-        return self.augmentation.apply(x, draws), draws
+        frames, functionals = self.take(rows)
+        return (self.augmentation.apply(frames, draws), functionals), draws
 
 
 def make_loader(
     data: Data, subset: str, batch_size: int, shuffle: bool, seed: int, device: torch.device | str = "cpu"
 ) -> BatchLoader:
-    """Batches of one subset: "train", "validation" or "test", as they are.
-
-    Where features are held in memory, the subset is moved to the device whole and once; EMOVO's is 17 MB.
-    """
-    x, y = data.rows(subset)
-    return BatchLoader(_move(x, device), y.to(device), batch_size, shuffle, seed)
+    """Batches of one subset: "train", "validation" or "test", as they are."""
+    features, target = data.features, data.targets(subset).to(device)
+    rows = data.rows(subset)
+    return BatchLoader(features.frames, features.functionals, target, batch_size, shuffle, seed, rows)
 
 
 def make_training_loader(
-    config: Config,
     data: Data,
+    augment: AugmentConfig | None,
+    batch_size: int,
+    seed: int,
     mean: torch.Tensor,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> BatchLoader:
-    """Batches of the training set, varied as `augment` says where `model.aug` is true.
+    """Batches of the training set, varied where `augment` is given.
 
     Args:
-        config: `augment`, `features`, `train`, `data` and `model` are used.
         data: corpus, features and split.
-        mean: (n_mfcc,), of the training set's features; SpecAugment fills its masks with it.
+        augment: how utterances are varied; None for not at all.
+        batch_size, seed: of the loader; the seed draws variants, too.
+        mean: (num_features,), of the training set; SpecAugment fills its masks with it.
         device: of the batches.
         progress: show a progress bar while variants are made.
 
     Raises:
         UserError: when variants cannot be made, or anything but the training set is about to be trained on.
     """
-    train, settings = config.train, config.augment
-    x, y = data.rows("train")
-    pool = TrainingPool(x, data.split.train, 1)
-    if config.model.aug:
-        _check_variable(config)
-        if settings.mode == "offline" and not variants_each(settings):
-            raise UserError("augment.mode = offline without variants varies nothing: raise augment.variants.")
-        if variants_each(settings):
-            pool = training_pool(data.corpus, data.split, config, progress)
-            by_name = {utterance.name: utterance for utterance in data.corpus.utterances}
-            trained = [by_name[name] for name in data.split.train]
-            if data.sentences is not None:
-                pool = pool_by_sentence(pool, x, trained, data.sentences, config)
-            elif config.features.by_speaker:
-                pool = voices_apart(pool, x, [utterance.speaker for utterance in trained], config)
+    features, names = data.features, data.split.train
+    if augment is None:
+        check_sources(names, data.split)
+        return make_loader(data, "train", batch_size, True, seed, device)
+    _check_variable(data.settings, augment)
+    target, rows = data.targets("train").to(device), data.rows("train")
+    pool = TrainingPool(features.frames, features.functionals, names, 1)
+    if variants_each(augment):
+        utterances = [features.utterances[row] for row in rows]
+        own = None if data.settings.normalise == "none" else data.arrays("train")[:2]
+        rows = None
+        pool = training_pool(utterances, own, data.settings, augment, seed, data.cache_dir, progress)
     check_sources(pool.sources, data.split)
-    pool, y = replace(pool, x=_move(pool.x, device)), y.to(device)
-    if not config.model.aug or settings.mode == "published":
-        return BatchLoader(pool.x, y.repeat_interleave(pool.each), train.batch_size, True, train.seed)
-    frames, n_mels = config.features.frames, config.features.n_mels
-    augmentation = FeatureAugmentation(settings, train.seed, mean, frames, n_mels)
-    return AugmentedLoader(pool, y, len(data.corpus.emotions), augmentation, train.batch_size, train.seed)
+    if augment.mode == "published":
+        target = target.repeat_interleave(pool.each)
+        return BatchLoader(pool.frames, pool.functionals, target, batch_size, True, seed)
+    augmentation = FeatureAugmentation(augment, seed, mean, data.settings.frames, data.settings.n_mels)
+    return AugmentedLoader(pool, target, len(data.corpus.emotions), augmentation, batch_size, seed, rows)
 
 
-def _check_variable(config: Config) -> None:
+def _check_variable(features: FeaturesConfig, augment: AugmentConfig) -> None:
     """Raise a UserError where features are asked for that the configured augmentation would falsify."""
-    settings = config.augment
-    if config.features.prosody and (settings.gain or settings.frame_shift) and settings.mode != "published":
+    if augment.mode == "offline" and not variants_each(augment):
+        raise UserError("augment.mode = offline without variants varies nothing: raise augment.variants.")
+    if features.prosody and (augment.gain or augment.frame_shift) and augment.mode != "published":
         raise UserError(
             "augment.gain and augment.frame_shift change MFCCs alone: with features.prosody set both to 0."
         )
-    if config.features.by_sentence and (settings.gain or settings.frame_shift):
+    if features.normalise == "speaker" and (augment.mode == "published" or drawn_each(augment)):
         raise UserError(
-            "augment.gain and augment.frame_shift are of MFCCs, not of deviations from a sentence: with "
-            "features.by_sentence set both to 0."
-        )
-    if config.features.by_sentence and (settings.mode == "published" or settings.reverse):
-        raise UserError(
-            "what is reversed cannot be laid along a sentence: with features.by_sentence set augment.reverse "
-            "to 0, and augment.mode to online or offline."
-        )
-    if config.features.by_speaker and (settings.mode == "published" or drawn_each(settings)):
-        raise UserError(
-            "variants have no speaker's own mean: with features.by_speaker set augment.variants to 0, and "
-            "augment.mode to online. augment.voices may vary the voice."
+            "variants have no speaker's own mean: with features.normalise = speaker set augment.variants to "
+            "0, and augment.mode to online. augment.speed_perturbation may vary the voice."
         )
 
 
-def feature_statistics(x: Rows, num_features: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each coefficient over utterances and frames.
+def feature_statistics(frames: torch.Tensor, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each feature over utterances and frames.
 
     They are of the training set only, and of its utterances as they are, without variants: what is tested on
     is not varied either, and a run with augmentation stays comparable to one without.
 
     Args:
-        x: (utterances, n_mfcc, frames); no more than STATISTICS_BLOCK of them are in memory at a time.
-        num_features: how many of the n_mfcc, from the first; None for all.
+        frames: (utterances, num_features, frames).
+        rows: of the training set; no more than STATISTICS_BLOCK of them are in memory at a time.
 
     Returns:
-        mean and std, float32 (n_mfcc,); the std is the population's, and 1 where a coefficient never changes.
+        mean and std, float32 (num_features,); the std is the population's, 1 where a feature never changes.
     """
-    count = x.shape[0] * x.shape[2]
+    count = len(rows) * frames.shape[2]
 
     def blocks() -> Iterator[torch.Tensor]:
-        for start in range(0, len(x), STATISTICS_BLOCK):
-            yield x[start : start + STATISTICS_BLOCK][:, :num_features]
+        for start in range(0, len(rows), STATISTICS_BLOCK):
+            yield frames[rows[start : start + STATISTICS_BLOCK]]
 
     mean = sum(block.double().sum(dim=(0, 2)) for block in blocks()) / count
     squares = sum((block.double() - mean[:, None]).square().sum(dim=(0, 2)) for block in blocks())
@@ -329,8 +355,3 @@ def feature_statistics(x: Rows, num_features: int | None = None) -> tuple[torch.
     lowest = torch.stack([block.amin(dim=(0, 2)) for block in blocks()]).amin(dim=0)
     std = torch.where(highest == lowest, 1.0, (squares / count).sqrt())
     return mean.float(), std.float()
-
-
-def _move(x: Rows, device: torch.device | str) -> Rows:
-    """To the device, if it is in memory; batches read from disk are moved one by one."""
-    return x.to(device) if isinstance(x, torch.Tensor) else x

@@ -4,12 +4,9 @@ Romero et al., "CKConv: Continuous Kernel Convolution For Sequential Data", arXi
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from models.causal_conv import (
     causal_conv,
@@ -21,14 +18,15 @@ from models.causal_conv import (
     spectral_conv,
 )
 
+MOST_KEPT = 4  # frozen kernels of one convolution: for so many lengths and frame rates at a time
+
 
 class CKConv(nn.Module):
     """Positions → generator → (window, dropout) → causal convolution, in `groups` independent groups.
 
     The kernel is a function on [-1, 1]: position 1 belongs to the current frame and -1 to the frame
-    `horizon - 1` training frames ago, whatever the length and frame rate of the input. So a longer utterance
-    meets the same kernel, a shorter one the part of it that it can reach, and another frame rate samples the
-    same function finer or coarser.
+    `horizon - 1` training frames ago, whatever the length and frame rate of the input: another length or
+    frame rate samples the same function.
 
     Args:
         in_channels, out_channels: channels a group.
@@ -38,11 +36,9 @@ class CKConv(nn.Module):
         bias: learn one bias per output channel.
         kernel_dropout: probability with which single kernel values are dropped in training.
         window: 0 for none; otherwise each output channel's kernel is multiplied by exp(-lag / width), with a
-            learned width that starts at this share of the horizon. The kernel begins local and may grow
-            (in the spirit of FlexConv's learned kernel sizes, arXiv 2110.08059).
-        variance_preserving: scale the generator at the start so that the squares of all taps that make
-            one output sum to 1 on average: white input of variance 1 gives output of variance 1.
-            Otherwise nothing divides by the taps · in_channels products that are summed.
+            learned width that starts at this share of the horizon (cf. FlexConv, arXiv 2110.08059).
+        variance_preserving: scale the generator at the start so that white input of variance 1 gives output
+            of variance 1; otherwise nothing divides by the taps · in_channels products that are summed.
         algorithm: see models.causal_conv.
     """
 
@@ -72,19 +68,16 @@ class CKConv(nn.Module):
             with torch.no_grad():
                 energy = self.sample_kernel(horizon).square().sum((2, 3)).mean()
             generator.rescale_output(energy.rsqrt().item())
-        self._kept = KeptKernels()
+        self._kept: dict | None = None  # kernels while they are frozen (keep_kernels)
 
     def reach(self, step: float = 1.0) -> int:
         """Taps of the whole kernel, for frames that are `step` training frames apart."""
         return math.floor((self.horizon - 1) / step + 1e-6) + 1
 
     def support(self, step: float = 1.0) -> int:
-        """Taps after which the window leaves nothing that counts, at most reach(step).
+        """Taps after which every channel's window is lost in rounding (2^-24 in float32); at most reach.
 
-        Beyond, even the widest channel's window is below half the resolution of the numbers (2^-24 in
-        float32), and what it weighs is lost in rounding. So a kernel costs what it spans: half as many taps
-        take a quarter less time. (In training on a GPU it stays reach(step), for asking the GPU about
-        weights would make it wait.)
+        In training on a GPU it stays reach(step), for asking the GPU about weights would make it wait.
         """
         reach, log_width = self.reach(step), self.log_width
         if log_width is None or (self.training and log_width.device.type != "cpu"):
@@ -99,9 +92,8 @@ class CKConv(nn.Module):
         Args:
             taps: at most reach(step).
             step: time from frame to frame as a share of that in training (0.5 at twice the frame rate). The
-                sum over taps stands for an integral over the past: each tap weighs `step`, and the two ends
-                as much more as keeps the sum the same (Euler-Maclaurin: a sum of unit steps is the
-                trapezoidal rule plus half of both ends).
+                sum over taps stands for an integral over the past: each tap weighs `step`, and both ends
+                (1 + step) / 2, for a sum of unit steps is the trapezoidal rule plus half of both ends.
         """
         weight = next(self.parameters())
         lag = step * torch.arange(taps, device=weight.device, dtype=weight.dtype)
@@ -117,44 +109,36 @@ class CKConv(nn.Module):
             kernel = kernel * tap_weight
         return kernel
 
-    def forward(
-        self,
-        x: Tensor,
-        step: float = 1.0,
-        norm: nn.BatchNorm1d | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, step: float = 1.0, norm: nn.BatchNorm1d | None = None) -> Tensor:
         """(batch, groups · in_channels, frames) → (batch, groups · out_channels, frames).
 
-        In evaluation without gradients the kernel is generated once and kept until the weights change.
-
-        Args:
-            x: the signal.
-            step: see sample_kernel.
-            norm: a batch norm that follows at once, called with (…, mask); in evaluation it is part of the
-                kept kernel.
-            mask: see MaskedBatchNorm.
+        `step` as in sample_kernel; `norm` is a batch norm that follows, and part of a kept kernel.
         """
         taps = min(x.shape[-1], self.support(step))
-        if self.training or torch.is_grad_enabled():
+        kept = self._kept
+        if kept is None or self.training or torch.is_grad_enabled():
             kernel = drop_out(self.sample_kernel(taps, step), self.kernel_dropout if self.training else 0.0)
             y = causal_conv(x, kernel, self.bias, self.algorithm)
-            return y if norm is None else norm(y, mask)
+            return y if norm is None else norm(y)
         algorithm = choose_algorithm(len(x), taps) if self.algorithm == "auto" else self.algorithm
-        if algorithm == "direct":
-            return direct_conv(x, *self._kept.get(self, norm, self._normed_kernel, taps, step))
-        return in_blocks(x, taps, partial(self._convolve_kept, taps=taps, step=step, norm=norm))
 
-    def _convolve_kept(self, x: Tensor, taps: int, step: float, norm: nn.BatchNorm1d | None) -> Tensor:
-        points = fft_length(x.shape[-1], taps)
-        spectrum, bias = self._kept.get(self, norm, self._normed_spectrum, taps, step, points)
-        return spectral_conv(x, spectrum, bias, self.groups, points)
+        def get(points: int | None = None) -> tuple[Tensor, Tensor | None]:
+            """Kernel (or with `points` its spectrum) and bias, batch norm included."""
+            key = norm, taps, step, points
+            found = kept.get(key)
+            if found is None:
+                kernel, bias = self._normed_kernel(norm, taps, step)
+                found = (kernel if points is None else kernel_spectrum(kernel, points)), bias
+                if len(kept) >= MOST_KEPT:
+                    kept.clear()
+                kept[key] = found
+            return found
 
-    def _normed_spectrum(
-        self, norm: nn.BatchNorm1d | None, taps: int, step: float, points: int
-    ) -> tuple[Tensor, Tensor | None]:
-        kernel, bias = self._normed_kernel(norm, taps, step)
-        return kernel_spectrum(kernel, points), bias
+        def convolve(block: Tensor) -> Tensor:
+            points = fft_length(block.shape[-1], taps)
+            return spectral_conv(block, *get(points), self.groups, points)
+
+        return direct_conv(x, *get()) if algorithm == "direct" else in_blocks(x, taps, convolve)
 
     def _normed_kernel(
         self, norm: nn.BatchNorm1d | None, taps: int, step: float
@@ -167,67 +151,19 @@ class CKConv(nn.Module):
         mean = norm.running_mean if bias is None else norm.running_mean - bias
         return kernel * scale.view(self.groups, -1, 1, 1), norm.bias - mean * scale
 
-    def train(self, mode: bool = True) -> "CKConv":
-        """As nn.Module.train; for training, the kept kernel's memory is freed."""
-        if mode:
-            self._kept.clear()
-        return super().train(mode)
+    def keep_kernels(self, keep: bool = True) -> None:
+        """Begin to keep the kernels that evaluation without gradients generates, or end it."""
+        self._kept = {} if keep else None
 
     def _apply(self, *args, **kwargs) -> "CKConv":  # what .to(device) and .double() call
-        self._kept.clear()
+        self.keep_kernels(self._kept is not None)
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
-        self._kept.clear()
+        self.keep_kernels(self._kept is not None)
         super()._load_from_state_dict(*args, **kwargs)
 
 
 def drop_out(x: Tensor, rate: float) -> Tensor:
     """As F.dropout, whose random numbers take twice as long on a CPU."""
     return x * (torch.rand_like(x) >= rate) / (1 - rate) if rate else x
-
-
-steps = 0  # of all optimisers: fused ones change weights without counting it in their `_version`
-
-
-def _count_step(*_) -> None:
-    global steps
-    steps += 1
-
-
-register_optimizer_step_post_hook(_count_step)
-
-
-class KeptKernels:
-    """The last kernel that a CKConv generated in evaluation, kept as long as the weights stay the same.
-
-    PyTorch counts the in-place changes of every tensor (`_version`): load_state_dict or any other write makes
-    the kept kernel stale, and so does a step of any optimiser. What replaces tensors (moving the module,
-    loading by assignment) clears it. Writing through `weight.data` is seen by nobody: call train() after it.
-    """
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget the kernel."""
-        self._tensors, self._key, self._kernel = None, None, None
-
-    def get(self, conv: CKConv, norm: nn.Module | None, generate: Callable, *arguments) -> tuple:
-        """`generate(norm, *arguments)`, or what it gave the last time if nothing has changed since."""
-        if self._tensors is None:  # walking through a module's parameters costs as much as small layers do
-            modules = [conv] if norm is None else [conv, norm]
-            self._tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
-        if any(tensor.is_inference() for tensor in self._tensors):  # these do not count their changes
-            return generate(norm, *arguments)
-        versions = [(tensor.data_ptr(), tensor._version) for tensor in self._tensors]
-        key = (generate.__name__, id(norm), arguments, versions, steps)
-        if key != self._key:
-            self._key, self._kernel = key, generate(norm, *arguments)
-        return self._kernel
-
-    def __deepcopy__(self, memo: dict) -> "KeptKernels":
-        return KeptKernels()
-
-    def __reduce__(self) -> tuple:
-        return (KeptKernels, ())

@@ -1,22 +1,23 @@
 """CkTIM-net: continuous-kernel temporal network for speech emotion recognition; with `ck: False`, TIM-net.
 
-    MFCCs (batch, num_features, frames), standardised
+    frames (batch, num_features, frames), standardised
       → beside them the same reversed in time: two groups of channels, one for each direction
       → input convolution
       → n temporal-aware blocks; after each, the summary over time, the two directions added: g_1 … g_n
       → dynamic fusion: sum of w_j · g_j
-      → linear classifier; with statistics of the whole utterance, a small perceptron on them beside it: their
-        logits are added, or with `late_fusion` their probabilities multiplied
+      → linear classifier; with functionals of the utterance, a perceptron on them adds its logits
 
 Every layer after the input works on both directions at once, as groups of its channels: the same
 mathematics as two separate branches, in half the calls.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from models.ckconv import CKConv
-from models.dynamic_fusion import DynamicFusion
 from models.kernel_generators import make_generator
 from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock
 from utils.config import ModelConfig
@@ -34,96 +35,99 @@ class CkTIMNet(nn.Module):
     Args:
         model: the `model` section of the configuration.
         num_classes: number of emotions.
+        num_features: features of a frame.
+        num_functionals: functionals of an utterance; 0 for none.
         frames: frames of a training utterance: the horizon of the continuous kernels.
         frame_seconds: seconds from one frame to the next in training.
     """
 
     def __init__(
-        self, model: ModelConfig, num_classes: int, frames: int = 188, frame_seconds: float = 512 / 22_050
+        self,
+        model: ModelConfig,
+        num_classes: int,
+        num_features: int = 39,
+        num_functionals: int = 0,
+        frames: int = 188,
+        frame_seconds: float = 512 / 22_050,
     ) -> None:
         super().__init__()
-        channels = DIRECTIONS * model.n_filter
-        self.frames, self.frame_seconds = frames, frame_seconds
-        self.register_buffer("feature_mean", torch.zeros(model.num_features))
-        self.register_buffer("feature_std", torch.ones(model.num_features))
+        self.name, self.frames, self.frame_seconds = model.name, frames, frame_seconds
+        self.register_buffer("feature_mean", torch.zeros(num_features))
+        self.register_buffer("feature_std", torch.ones(num_features))
         self.input_dropout = nn.Dropout1d(model.input_dropout)
-        self.input_conv = input_convolution(model, frames)
+        self.input_conv = convolution(model, num_features, frames)
         self.blocks = nn.ModuleList(
             TemporalAwareBlock(
-                (block_convolution(model, index, frames), block_convolution(model, index, frames)),
-                channels,
+                [convolution(model, num_features, frames, block) for _ in range(2)],
+                DIRECTIONS * model.n_filter,
                 model.dropout_rate,
-                model.gate,
             )
-            for index in range(model.n_temporal_aware_block)
+            for block in range(model.n_temporal_aware_block)
         )
         self.fusion = DynamicFusion(model.n_temporal_aware_block)
-        self.pool = {"mean": mean, "mean_std": mean_std}[model.pooling]
-        self.pooling_dropout = model.pooling_dropout
-        summary = model.n_filter * (2 if model.pooling == "mean_std" else 1)
-        self.classifier = nn.Linear(summary, num_classes)
-        self.num_statistics = model.num_statistics
-        self.statistics = statistics_path(model, num_classes) if model.num_statistics else None
-        self.late_fusion = model.late_fusion
+        self.with_std, self.pooling_dropout = model.pooling == "mean_std", model.pooling_dropout
+        self.classifier = nn.Linear(model.n_filter * (1 + self.with_std), num_classes)
+        self.functionals = None
+        if num_functionals:
+            self.functionals = nn.Sequential(
+                nn.Dropout(model.functionals_dropout),
+                nn.Linear(num_functionals, model.functionals_width),
+                nn.ReLU(),
+                nn.Dropout(0.5),
+                nn.Linear(model.functionals_width, num_classes),
+            )
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Set the standardisation: mean and standard deviation of each coefficient, (num_features,)."""
+        """Set the standardisation: mean and standard deviation of each feature, (num_features,)."""
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
 
     def forward(
-        self, x: Tensor, lengths: Tensor | None = None, frame_seconds: float | None = None
+        self, frames: Tensor, functionals: Tensor | None = None, frame_seconds: float | None = None
     ) -> Tensor:
-        """Raw MFCCs → logits.
+        """Features of utterances → logits (batch, classes).
 
         Args:
-            x: (batch, num_features, frames), any number of frames. With statistics, rows below that hold
-                them (dataloader.features.functionals.below_frames).
-            lengths: (batch,) frames of each utterance, where shorter ones are padded at their end: padding
-                changes no logit. None for utterances that fill the batch.
+            frames: (batch, num_features, frames), any number of frames, not standardised.
+            functionals: (batch, num_functionals), for a network that was made with them.
             frame_seconds: seconds from one frame to the next, where it is not that of the training:
                 continuous kernels are sampled accordingly (TIM-net has no such notion, and ignores it).
-
-        Returns:
-            (batch, num_classes); with `late_fusion`, means of both paths' log probabilities, the softmax of
-            which is their geometric mean, scaled to a sum of 1 (the product rule of Kittler et al., "On
-            Combining Classifiers", IEEE TPAMI 20, 1998, with a root).
         """
-        paths = [self.classifier(self.fusion(self.summaries(x, lengths, frame_seconds)))]
-        if self.statistics is not None:
-            below = x[:, len(self.feature_mean) :].flatten(1)
-            paths.append(self.statistics(below[:, : self.num_statistics]))
-        if self.late_fusion:
-            return torch.stack(paths).log_softmax(-1).mean(0)
-        return sum(paths)
+        logits = self.classifier(self.fusion(self.summaries(frames, frame_seconds)))
+        return logits if self.functionals is None else logits + self.functionals(functionals)
 
-    def summaries(
-        self, x: Tensor, lengths: Tensor | None = None, frame_seconds: float | None = None
-    ) -> Tensor:
-        """Raw MFCCs → g_1 … g_n; arguments as in forward.
-
-        Returns:
-            (batch, n blocks, n_filter), with `pooling` mean_std (batch, n blocks, 2 · n_filter).
-        """
+    def summaries(self, x: Tensor, frame_seconds: float | None = None) -> Tensor:
+        """g_1 … g_n: (batch, n blocks, n_filter), with `pooling` mean_std (batch, n blocks, 2 · n_filter)."""
         step = 1.0 if frame_seconds is None else frame_seconds / self.frame_seconds
-        x = (x[:, : len(self.feature_mean)] - self.feature_mean[:, None]) / self.feature_std[:, None]
+        x = self.input_dropout((x - self.feature_mean[:, None]) / self.feature_std[:, None])
+        x = self.input_conv(torch.cat([x, x.flip(-1)], dim=1), step)
         mask = None
-        if lengths is not None:
-            mask = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None].to(x.dtype)
-            x = x * mask
-        x = self.input_dropout(x)
-        x = self.input_conv(torch.cat([x, reverse(x, lengths)], dim=1), step)
-        pooled = mask
         if self.training and self.pooling_dropout:
-            heard = all_but_a_stretch(x, self.pooling_dropout)
-            pooled = heard if mask is None else heard * mask
-        if pooled is not None:  # (batch, directions, 1, frames): frame t of the reversed input is another one
-            pooled = torch.stack([pooled, reverse(pooled, lengths)], dim=1)
+            mask = all_but_a_stretch(x, self.pooling_dropout)
+            mask = torch.stack([mask, mask.flip(-1)], dim=1)  # (batch, directions, 1, frames)
         summaries = []
         for block in self.blocks:
-            x = block(x, mask, step)
-            summaries.append(self.pool(x.unflatten(1, (DIRECTIONS, -1)), pooled).sum(1))
+            x = block(x, step)
+            summaries.append(pool(x.unflatten(1, (DIRECTIONS, -1)), mask, self.with_std).sum(1))
         return torch.stack(summaries, dim=1)
+
+    @contextmanager
+    def frozen_kernels(self) -> Iterator["CkTIMNet"]:
+        """Generate each continuous kernel once within the block, in which the weights must not change.
+
+        Calls in training mode, or with gradients, still generate their own.
+        """
+        self.freeze_kernels()
+        try:
+            yield self
+        finally:
+            self.freeze_kernels(False)
+
+    def freeze_kernels(self, frozen: bool = True) -> None:
+        """Begin to keep the continuous kernels, or end it; loading weights or moving them renews them."""
+        for module in self.modules():
+            if isinstance(module, CKConv):
+                module.keep_kernels(frozen)
 
     def get_extra_state(self) -> Tensor:
         """(2,): frames and seconds from frame to frame of a training utterance."""
@@ -137,13 +141,16 @@ class CkTIMNet(nn.Module):
                 module.horizon = self.frames
 
 
-def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Reverse in time (batch, channels, frames); what lies behind an utterance's length stays there."""
-    if lengths is None:
-        return x.flip(-1)
-    frame = torch.arange(x.shape[-1], device=x.device)
-    source = torch.where(frame < lengths[:, None], lengths[:, None] - 1 - frame, frame)
-    return x.gather(-1, source[:, None].expand_as(x))
+class DynamicFusion(nn.Module):
+    """A learned weighted sum of the blocks' summaries (TIM-Net, equation 5); at the start their average."""
+
+    def __init__(self, n_blocks: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((n_blocks,), 1 / n_blocks))
+
+    def forward(self, summaries: Tensor) -> Tensor:
+        """(batch, n_blocks, channels) → (batch, channels)."""
+        return torch.einsum("bnc,n->bc", summaries, self.weight)
 
 
 def all_but_a_stretch(x: Tensor, longest: float) -> Tensor:
@@ -158,40 +165,24 @@ def all_but_a_stretch(x: Tensor, longest: float) -> Tensor:
     return ((frame < begin) | (frame >= begin + width)).to(x.dtype)
 
 
-def mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The mean over time: (…, channels, frames) → (…, channels).
+def pool(x: Tensor, mask: Tensor | None, with_std: bool) -> Tensor:
+    """The mean over time, or mean and standard deviation: (…, channels, frames) → (…, 1 or 2 · channels).
 
-    mask (…, 1, frames) is 1 for frames that count, and 0 for others.
+    mask (…, 1, frames) is 1 for frames that count. The root's slope is infinite at 0: a constant channel
+    counts as one of standard deviation 0.003.
     """
-    return x.mean(-1) if mask is None else (x * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
+    def mean(values: Tensor) -> Tensor:
+        return values.mean(-1) if mask is None else (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
-def mean_std(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean and standard deviation over time (statistics pooling): (…, channels, frames) → (…, 2 · channels).
-
-    The root's slope is infinite at 0: a constant channel counts as one of standard deviation 0.003.
-    """
-    centre = mean(x, mask)
-    variance = mean((x - centre.unsqueeze(-1)).square(), mask)
+    centre = mean(x)
+    if not with_std:
+        return centre
+    variance = mean((x - centre.unsqueeze(-1)).square())
     return torch.cat([centre, (variance + 1e-5).sqrt()], dim=-1)
 
 
-def statistics_path(model: ModelConfig, num_classes: int) -> nn.Module:
-    """Statistics of whole utterances (batch, num_statistics) → what they add to the logits."""
-    return nn.Sequential(
-        nn.Dropout(model.statistics_dropout),
-        nn.Linear(model.num_statistics, model.statistics_width),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(model.statistics_width, num_classes),
-    )
-
-
-def build_model(
-    model: ModelConfig, num_classes: int, frames: int = 188, frame_seconds: float = 512 / 22_050
-) -> CkTIMNet:
-    """The network that the `model` section of the configuration describes (arguments as in CkTIMNet)."""
-    return CkTIMNet(model, num_classes, frames, frame_seconds)
+build_model = CkTIMNet  # the name by which scripts know it
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -199,40 +190,27 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def input_convolution(model: ModelConfig, frames: int) -> nn.Module:
-    """num_features → n_filter channels in each direction: CKConv, or TIM-net's 1×1 convolution."""
-    if model.ck:
-        window = model.input_kernel_window if model.kernel_window else 0.0
-        return continuous_convolution(
-            model, model.num_features, model.input_omega_0, frames, model.kernel_bias, window
-        )
-    return DilatedCausalConv(
-        DIRECTIONS * model.num_features, DIRECTIONS * model.n_filter, kernel_size=1, groups=DIRECTIONS
-    )
+def convolution(model: ModelConfig, num_features: int, frames: int, block: int | None = None) -> nn.Module:
+    """A convolution in both directions: the input's, from num_features to n_filter channels, or a block's.
 
-
-def block_convolution(model: ModelConfig, index: int, frames: int) -> nn.Module:
-    """n_filter → n_filter channels in each direction: CKConv, or a causal one of dilation 2^index."""
-    if model.ck:
-        # without a bias, which the batch norm that follows would take out again
-        return continuous_convolution(
-            model, model.n_filter, model.omega_0, frames, bias=False, window=model.kernel_window
-        )
-    channels = DIRECTIONS * model.n_filter
-    return DilatedCausalConv(channels, channels, model.kernel_size, dilation=2**index, groups=DIRECTIONS)
-
-
-def continuous_convolution(
-    model: ModelConfig, in_channels: int, omega_0: float, frames: int, bias: bool, window: float
-) -> CKConv:
-    """in_channels → n_filter channels in each direction, with a generator as configured."""
+    With `ck` a CKConv; otherwise TIM-net's, of one tap at the input and of dilation 2^block in the blocks.
+    """
+    in_channels = num_features if block is None else model.n_filter
+    if not model.ck:
+        taps, dilation = (1, 1) if block is None else (model.kernel_size, 2**block)
+        sizes = DIRECTIONS * in_channels, DIRECTIONS * model.n_filter, taps
+        return DilatedCausalConv(*sizes, dilation=dilation, groups=DIRECTIONS)
+    if block is None:
+        omega_0, window = model.input_omega_0, model.input_kernel_window if model.kernel_window else 0.0
+    else:
+        omega_0, window = model.omega_0, model.kernel_window
     return CKConv(
         in_channels,
         model.n_filter,
         DIRECTIONS,
         make_generator(model, DIRECTIONS, in_channels * model.n_filter, omega_0),
         frames,
-        bias=bias,
+        bias=block is None and model.kernel_bias,  # in a block the batch norm would take it out again
         kernel_dropout=model.kernel_dropout,
         window=window,
         variance_preserving=model.kernel_init == "variance_preserving",

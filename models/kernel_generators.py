@@ -14,13 +14,10 @@ from utils.config import ModelConfig
 HIDDEN_CHANNELS = 32  # width of the generator's two hidden layers at hidden_scale 1
 
 
-
-
 class KernelGenerator(nn.Module):
-    """Layers 1 → hidden → hidden → out over positions; what a layer is, is the subclass's affair.
+    """Layers 1 → hidden → hidden → out over positions, of the subclass's type; all groups in one call.
 
-    After each hidden layer: × omega_0, batch norm (optional), nonlinearity. All groups are evaluated in one
-    call, as groups of the layers.
+    After each hidden layer: × omega_0, batch norm (optional), nonlinearity.
 
     Args:
         groups: independent generators (one for each direction in time).
@@ -28,9 +25,8 @@ class KernelGenerator(nn.Module):
         hidden_channels: width of the two hidden layers.
         omega_0: factor on the sine's argument; the larger, the faster kernels may vary. KAF takes it up to
             4, ReLU not at all (models.kan.argument_factor).
-        norm: "none", or "batch" for the published network's batch norm over positions. Positions never
-            change, so it makes training (batch statistics) and evaluation (running averages) see
-            different kernels, and it cancels omega_0.
+        norm: "none", or "batch" for the published network's batch norm over positions, with which training
+            and evaluation have different kernels, and omega_0 cancels.
         af_type: the nonlinearity: "sin", "KAF", "KAFsin" or "ReLu" (models.kan).
     """
 
@@ -62,10 +58,9 @@ class KernelGenerator(nn.Module):
 
     @torch.no_grad()
     def _spread_kinks(self, hidden_channels: int) -> None:
-        """Give each unit of a ReLU layer a kink (a zero of its argument) at a position of its own.
+        """Spread the kinks of ReLU units (zeros of their arguments) evenly over [-1, 1] (CKConv, appendix).
 
-        Where arguments keep one sign, a ReLU is linear or dead, so the kinks are spread evenly over [-1, 1]
-        (CKConv, appendix), and units that would be off at most positions change sign.
+        Units that would be off at most positions change sign.
         """
         own = torch.arange(hidden_channels)
         at_kinks = ((2 * own + 1) / hidden_channels - 1).expand(1, self.groups, -1)
@@ -124,10 +119,6 @@ class ConvLayer(nn.Conv1d):
         self.bias.add_(offset)
 
 
-
-
-
-
 class ConvGenerator(KernelGenerator):
     """A perceptron of weight-normalised 1×1 convolutions (SIREN; CKConv, arXiv 2102.02611, section 4)."""
 
@@ -135,12 +126,7 @@ class ConvGenerator(KernelGenerator):
 
 
 class KANGenerator(KernelGenerator):
-    """A Kolmogorov-Arnold network whose edges are splines.
-
-    Its edges are nonlinear already; the nonlinearity between the layers stays, as in the conv generator:
-    omega_0 then means the same frequency (edges start as steep as SIREN's), and sine values lie in [-1, 1],
-    where the next layer has its splines.
-    """
+    """A Kolmogorov-Arnold network of splines, with the same nonlinearity between its layers."""
 
     layer_type = KANLayer
 

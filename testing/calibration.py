@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from testing.load_run import LoadedRun, load_run, predict
+from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from testing.out_of_distribution import Novelty, fit_novelty
 from utils import runs
 from utils.errors import UserError, exit_on_user_error
@@ -111,16 +111,14 @@ def calibrate(
         UserError: from load_run; when the run recorded no split, an utterance of it is gone, or the corpus
             found is another one; when the file cannot be written.
     """
-    from testing.evaluate import recorded_test_set  # here, for predictions do without evaluation's plots
-
     run = load_run(run_dir, overrides, fallback)
-    data = recorded_test_set(run, run.config, progress, ("train", *SUBSETS))
-    fitted = fit_novelty(data.rows("train")[0], data.rows("validation")[0])
+    data = recorded_test_set(run, progress, ("train", *SUBSETS))
+    fitted = fit_novelty(data.features.frames, data.rows("train"), data.rows("validation"))
     logits, targets, novelty = {}, {}, {}
     for subset in SUBSETS:
-        x, y = data.arrays(subset)
-        logits[subset] = predict(run.model, x, run.config.train.batch_size).numpy()
-        targets[subset], novelty[subset] = y.numpy(), fitted(x)
+        frames, functionals, target = data.arrays(subset)
+        logits[subset] = predict(run.model, frames, functionals, run.config.train.batch_size).numpy()
+        targets[subset], novelty[subset] = target.numpy(), fitted(frames)
     temperature = fit_temperature(logits["validation"], targets["validation"])
     validation = logits["validation"], targets["validation"]
     both = 1.0, temperature
@@ -161,7 +159,7 @@ def calibration_table(calibrated: Calibrated) -> Table:
 
 def reliability_figure(calibrated: Calibrated):
     """Reliability before and after temperature scaling, on the validation and the test set."""
-    from utils.plots.predictions import plot_reliability
+    from utils.plots.predictions import plot_reliability  # here, for matplotlib takes a second to import
 
     panels = {}
     for subset in SUBSETS:
@@ -192,10 +190,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
-
-
-
-
 
 
 def at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:

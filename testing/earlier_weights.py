@@ -38,7 +38,7 @@ PARTS = (
 )
 
 
-def is_published(state: dict[str, Tensor]) -> bool:
+def is_earlier(state: dict[str, Tensor]) -> bool:
     """Whether a state dict is one of the earlier implementation, by its names."""
     return f"{PREFIX}weightsdyn_fun" in state
 

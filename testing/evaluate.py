@@ -19,15 +19,15 @@ from dataloader.corpora.find import find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import load_features
-from dataloader.loaders import Data, prepare_data
+from dataloader.loaders import Batch
 from models.cktim import count_parameters
-from testing.load_run import LoadedRun, load_run, predict
-from training.train import make_criterion
+from models.losses import cross_entropy
+from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError, exit_on_user_error
-from utils.files import expanded, write_atomically, write_json
+from utils.files import write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
@@ -125,33 +125,33 @@ def evaluate(
     """
     run = load_run(run_dir, overrides, fallback)
     history = None if everything else _read_history(run.path)
-    config = run.config
     if everything:
-        corpus = find_corpus(config.data)
+        corpus = find_corpus(run.config.data)
         _check_emotions(run, corpus, corpus.utterances)
         corpus = replace(corpus, emotions=run.emotions)
-        utterances, x, y = _everything(corpus, config, progress)
+        utterances, batch = _everything(corpus, run.config, progress)
     else:
-        data = recorded_test_set(run, config, progress)
-        corpus = data.corpus
-        by_name = {utterance.name: utterance for utterance in data.features.utterances}
-        utterances = tuple(by_name[name] for name in data.split.test)
-        _check_emotions(run, corpus, utterances)
-        corpus = replace(corpus, emotions=run.emotions)
-        x, y = replace(data, corpus=corpus).arrays("test")
-    logits = predict(run.model, x, config.train.batch_size)
-    evaluation = Evaluation(
-        run=run,
-        corpus=corpus,
-        is_test=not everything,
-        utterances=utterances,
-        targets=y.numpy(),
-        probabilities=logits.softmax(1).numpy(),
-        metrics=measure(config, run.model, x, y, logits, run.emotions),
-    )
+        data = recorded_test_set(run, progress)
+        utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
+        _check_emotions(run, data.corpus, utterances)
+        corpus = replace(data.corpus, emotions=run.emotions)
+        batch = replace(data, corpus=corpus).arrays("test")
+    evaluation = _answer(run, corpus, utterances, batch, is_test=not everything)
     if history is not None:
         save(evaluation, *history)
     return evaluation
+
+
+def _answer(
+    run: LoadedRun, corpus: Corpus, utterances: tuple[Utterance, ...], batch: Batch, is_test: bool = True
+) -> Evaluation:
+    """The answers among the emotions of `corpus`, and everything that is measured of them."""
+    with run.model.frozen_kernels():
+        logits = predict(run.model, batch.frames, batch.functionals, run.config.train.batch_size)
+        logits = logits[:, [run.emotions.index(emotion) for emotion in corpus.emotions]]
+        metrics = measure(run.config, run.model, batch, logits, corpus.emotions)
+    targets, probabilities = batch.target.numpy(), logits.softmax(1).numpy()
+    return Evaluation(run, corpus, is_test, utterances, targets, probabilities, metrics)
 
 
 def evaluate_across(
@@ -183,9 +183,7 @@ def evaluate_across(
     for warning in corpus.warnings:
         warn(warning)
     if corpus.name in trained_on.split("+"):
-        raise UserError(
-            f"{run.path} was trained on {trained_on}: a test across corpora needs another one."
-        )
+        raise UserError(f"{run.path} was trained on {trained_on}: a test across corpora needs another one.")
     shared = tuple(emotion for emotion in run.emotions if emotion in corpus.emotions)
     if len(shared) < 2:
         raise UserError(
@@ -194,28 +192,17 @@ def evaluate_across(
         )
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
     corpus = replace(corpus, emotions=shared, utterances=chosen)
-    utterances, x, y = _everything(corpus, config, progress)
-    logits = predict(run.model, x, config.train.batch_size)
-    logits = logits[:, [run.emotions.index(emotion) for emotion in shared]]
-    metrics = measure(config, run.model, x, y, logits, shared)
-    metrics |= {"protocol": ["cross-corpus"], "corpus": [corpus.name], "trained_on": [trained_on]}
-    evaluation = Evaluation(run, corpus, True, utterances, y.numpy(), logits.softmax(1).numpy(), metrics)
+    evaluation = _answer(run, corpus, *_everything(corpus, config, progress))
+    evaluation.metrics.update(protocol=["cross-corpus"], corpus=[corpus.name], trained_on=[trained_on])
     save(evaluation, None, None)
     return evaluation
 
 
-def _everything(
-    corpus: Corpus, config: Config, progress: bool
-) -> tuple[tuple[Utterance, ...], Tensor, Tensor]:
-    """All usable utterances of a corpus, MFCCs (utterances, n_mfcc, frames) and classes (utterances,)."""
-    if config.features.by_sentence:
-        raise UserError(
-            "the run compares each utterance with the sentences of its training set (features.by_sentence): "
-            "it can be evaluated on its own test set only."
-        )
-    features = load_features(corpus, config, progress)
-    y = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
-    return features.utterances, features.x[:], y
+def _everything(corpus: Corpus, config: Config, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:
+    """All usable utterances of a corpus, with their features and classes."""
+    features = load_features(corpus, config.features, config.data.cache_dir, progress)
+    target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
+    return features.utterances, Batch(features.frames, features.functionals, target)
 
 
 def _check_emotions(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> None:
@@ -226,34 +213,6 @@ def _check_emotions(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utteran
             f"{run.path} knows {', '.join(run.emotions)}, and {corpus.root} has {', '.join(strange)} too: it "
             "is not the corpus of that run, or was changed since."
         )
-
-
-def recorded_test_set(
-    run: LoadedRun, config: Config, progress: bool = True, subsets: Sequence[str] = ("test",)
-) -> Data:
-    """The corpus and its features, of which `arrays("test")` is the test set that the run recorded.
-
-    A run on the demo corpus is tested on that, though EMOVO may have come to its usual place since.
-
-    Args:
-        run: the run.
-        config: its configuration, perhaps with other features.
-        progress: show a progress bar where features are extracted.
-        subsets: those that will be used.
-
-    Raises:
-        UserError: when the run recorded no test set, an utterance of it is gone, or the corpus is another.
-    """
-    if run.split is None:
-        raise UserError(
-            f"{run.path} has no {runs.SPLIT_FILE}: which utterances it was not trained on is not known, so "
-            "it cannot be tested. How far it agrees with the labels of the whole corpus, training set "
-            "included, tells --all (in notebook_test.ipynb: EVERYTHING = True)."
-        )
-    data = config.data
-    if run.split.corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
-        config = config.model_copy(update={"data": data.model_copy(update={"root": data.demo_dir})})
-    return prepare_data(config, progress, run.split, subsets)
 
 
 def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> None:
@@ -270,12 +229,7 @@ def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> N
 
 
 def measure(
-    config: Config,
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    logits: Tensor,
-    emotions: Sequence[str] = EMOTIONS,
+    config: Config, model: nn.Module, batch: Batch, logits: Tensor, emotions: Sequence[str] = EMOTIONS
 ) -> dict[str, list]:
     """Everything that the file of test metrics holds, each key a list.
 
@@ -287,24 +241,18 @@ def measure(
     order, `…_per_emotion` of three scores, `utterances_per_emotion` and `confusion_matrix` (rows: the true
     emotion); `expected_calibration_error` of the probabilities as the network gives them; `device` of the
     inference times.
-
-    Args:
-        config: of the run.
-        model: the network.
-        x, y, logits: (utterances, n_mfcc, frames), (utterances,), (utterances, classes), on the CPU.
-        emotions: the classes.
     """
     num_classes = logits.shape[1]
-    targets, predictions = y.numpy(), logits.argmax(1).numpy()
+    targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()
     matrix = confusion_matrix(targets, predictions, num_classes)
     per_emotion = precision_recall_fscore_support(
         targets, predictions, labels=range(num_classes), zero_division=0
     )
-    one, total = time_inference(model, x)
+    one, total = time_inference(model, batch)
     return {
         "model": [config.model.name],
         "epoch": [],
-        "loss": [make_criterion(config)(logits, y).item()],
+        "loss": [cross_entropy(logits, batch.target, config.train.label_smoothing).item()],
         **{score: [value] for score, value in scores(targets, predictions, num_classes).items()},
         "expected_calibration_error": [reliability(logits.softmax(1).numpy(), targets).error],
         "inference_time_one_sample": [one],
@@ -323,25 +271,21 @@ def measure(
 
 
 @torch.inference_mode()
-def time_inference(model: nn.Module, x: Tensor) -> tuple[float, float]:
-    """Seconds from MFCCs to logits: the median of one utterance, and of all of them one after the other.
-
-    Args:
-        model: the network, in evaluation mode.
-        x: (utterances, n_mfcc, frames).
-    """
+def time_inference(model: nn.Module, batch: Batch) -> tuple[float, float]:
+    """Seconds from features to logits: the median of one utterance, and of all, one after the other."""
     device = next(model.parameters()).device
     synchronise = torch.accelerator.synchronize if device.type != "cpu" else lambda: None
-    samples = x.to(device).unsqueeze(1)
+    arrays = [array.to(device).split(1) for array in batch[:2] if array is not None]
+    samples = list(zip(*arrays, strict=True))
     for sample in samples[:WARM_UP]:
-        model(sample)
+        model(*sample)
     passes = []
     for _ in range(TIMING_PASSES):
         times = []
         for sample in samples:
             synchronise()
             started = time.perf_counter()
-            model(sample)
+            model(*sample)
             synchronise()
             times.append(time.perf_counter() - started)
         passes.append(times)

@@ -20,7 +20,7 @@ from models.cktim import DIRECTIONS, CkTIMNet
 from testing.calibration import at_temperature, load_calibration
 from testing.evaluate import Evaluation
 from testing.kernels import LAYER, kernel_figure
-from testing.load_run import LoadedRun, load_run
+from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
 from utils.emotions import ENGLISH, common_code
 from utils.errors import UserError, exit_on_user_error
 from utils.plots.explain import Explanation, plot_explanation
@@ -46,14 +46,14 @@ def explain(
 
     Raises:
         UserError: from load_run; AudioError, when the recording cannot be used; when `truth` is no emotion
-            of the run; when its attention cannot be shown (FeaturesConfig.unexplained).
+            of the run; when its features are normalised by speaker.
     """
     if not isinstance(run, LoadedRun):
         run = load_run(run)
     truth = _known(truth, run.emotions)
     settings = run.config.features
-    if settings.unexplained:
-        raise UserError(f"{run.path} {settings.unexplained}")
+    if settings.normalise == "speaker":
+        raise UserError(f"{run.path} {NEEDS_A_SPEAKER}")
     if isinstance(recording, np.ndarray):
         name = "the recording"
         if sample_rate is None:
@@ -64,7 +64,7 @@ def explain(
         waveform = read_audio(recording, settings.sample_rate)
     waveform = condition(waveform, settings)
     fitted = fit_length(waveform, settings.signal_length)
-    features = Extractor(run.config)(torch.from_numpy(fitted)[None])
+    features = Extractor(settings)(torch.from_numpy(fitted)[None])
     logits, attention = temporal_attention(run.model, features)
     if not logits.isfinite().all():
         raise UserError(f"{run.path}: the answer is no finite number, its weights are damaged. Train anew.")
@@ -77,7 +77,7 @@ def explain(
         sample_rate=settings.sample_rate,
         recorded=(before / settings.sample_rate, (before + samples) / settings.sample_rate),
         seconds=len(waveform) / settings.sample_rate,
-        mfcc=features[0, : run.config.n_mfcc].numpy(),
+        mfcc=features[0, : settings.n_mfcc].numpy(),
         frame_seconds=settings.frame_seconds,
         attention=attention.numpy(),
         fusion=run.model.fusion.weight.detach().cpu().numpy(),
@@ -121,8 +121,8 @@ def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
 
     Of a run whose attention cannot be shown there are none, with a warning.
     """
-    if reason := evaluation.run.config.features.unexplained:
-        warn(f"nothing is explained: {evaluation.run.path.name} {reason}")
+    if evaluation.run.config.features.normalise == "speaker":
+        warn(f"nothing is explained: {evaluation.run.path.name} {NEEDS_A_SPEAKER}")
         return []
     sure = evaluation.probabilities.max(1)
     right = evaluation.predictions == evaluation.targets

@@ -1,22 +1,24 @@
-"""Rebuild the network of a run directory from nothing but the directory."""
+"""A run directory's network, rebuilt from nothing but the directory, and the test set that it recorded."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dataloader.loaders import Data, prepare_data
 from dataloader.splits import Split, load_split
 from models.cktim import DIRECTIONS, CkTIMNet, build_model
-from testing import earlier_weights as published
+from testing import earlier_weights
 from utils import runs
 from utils.config import Config, ConfigError
 from utils.device import pick_device
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
-from utils.files import TensorsError, read_tensors
+from utils.files import TensorsError, expanded, read_tensors
 from utils.progress import warn
 
 # What may differ from machine to machine; all else belongs to the weights.
@@ -24,10 +26,14 @@ FREE_KEYS = (
     "data.root",
     "data.cache_dir",
     "data.demo_dir",
-    "data.storage",
     "train.device",
     "train.batch_size",
     "model.conv_algorithm",
+)
+
+NEEDS_A_SPEAKER = (
+    "takes features as deviations from the mean of the same speaker's recordings (features.normalise: "
+    "speaker): it cannot judge a single recording."
 )
 
 
@@ -69,10 +75,11 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     """
     run_dir = runs.existing_run_dir(run_dir)
     state = read_state(run_dir / runs.MODEL_FILE)
-    is_published = published.is_published(state)
-    if is_published:
-        state = published.convert(state)
-    config = _configuration(run_dir, overrides, fallback, is_published)
+    is_earlier = earlier_weights.is_earlier(state)
+    if is_earlier:
+        state = earlier_weights.convert(state)
+    config = _configuration(run_dir, overrides, fallback, is_earlier)
+    features = config.features
     split = load_split(run_dir / runs.SPLIT_FILE) if (run_dir / runs.SPLIT_FILE).exists() else None
 
     by_name = runs.name_tells(run_dir.name)
@@ -80,34 +87,65 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
         by_name["corpus"] = "demo"
     sources = {
         "its name": by_name,
-        runs.PARAMETERS_FILE: runs.flat(config),
+        runs.PARAMETERS_FILE: {**runs.flat(config), "features of a frame": features.num_features},
         runs.MODEL_FILE: weights_tell(state),
         runs.SPLIT_FILE: {"train.seed": split.seed, "corpus": split.corpus} if split else {},
     }
     runs.check_agreement(run_dir, sources)
 
-    features, emotions = config.features, runs.read_emotions(run_dir)
-    model = build_model(config.model, len(emotions), features.frames, features.frame_seconds)
+    emotions = runs.read_emotions(run_dir)
+    sizes = features.num_features, features.num_functionals, features.frames, features.frame_seconds
+    model = build_model(config.model, len(emotions), *sizes)
     check_fit(run_dir, state, model.state_dict())
     model.load_state_dict(state)
     return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval(), emotions)
 
 
+def recorded_test_set(run: LoadedRun, progress: bool = True, subsets: Sequence[str] = ("test",)) -> Data:
+    """The corpus and its features, of which `arrays("test")` is the test set that the run recorded.
+
+    A run on the demo corpus is tested on that, though EMOVO may have come to its usual place since.
+
+    Args:
+        run: the run.
+        progress: show a progress bar where features are extracted.
+        subsets: those that will be used.
+
+    Raises:
+        UserError: when the run recorded no test set, an utterance of it is gone, or the corpus is another.
+    """
+    if run.split is None:
+        raise UserError(
+            f"{run.path} has no {runs.SPLIT_FILE}: which utterances it was not trained on is not known, so "
+            "it cannot be tested. How far it agrees with the labels of the whole corpus, training set "
+            "included, tells --all (in notebook_test.ipynb: EVERYTHING = True)."
+        )
+    config, data = run.config, run.config.data
+    if run.split.corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
+        config = config.model_copy(update={"data": data.model_copy(update={"root": data.demo_dir})})
+    return prepare_data(config, progress, run.split, subsets)
+
+
 @torch.inference_mode()
-def predict(model: nn.Module, x: Tensor, batch_size: int, frame_seconds: float | None = None) -> Tensor:
-    """Raw MFCCs (utterances, n_mfcc, frames) → logits (utterances, classes), both on the CPU.
+def predict(
+    model: CkTIMNet, frames: Tensor, functionals: Tensor | None = None, batch_size: int = 64
+) -> Tensor:
+    """Features of utterances → logits (utterances, classes), on the CPU.
 
     Args:
         model: the network, in evaluation mode.
-        x: the MFCCs.
+        frames: raw, (utterances, num_features, frames).
+        functionals: (utterances, num_functionals), for a network that takes them.
         batch_size: utterances at a time.
-        frame_seconds: seconds from one frame to the next, where it is not that of the training.
 
     Raises:
         UserError: when an answer is not a number, as damaged weights give it.
     """
-    device = next(model.parameters()).device
-    answers = [model(batch.to(device), frame_seconds=frame_seconds).cpu() for batch in x.split(batch_size)]
+    device, answers = model.fusion.weight.device, []
+    for start in range(0, len(frames), batch_size):
+        rows = slice(start, start + batch_size)
+        beside = None if functionals is None else functionals[rows].to(device)
+        answers.append(model(frames[rows].to(device), beside).cpu())
     logits = torch.cat(answers)
     if not logits.isfinite().all():
         raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
@@ -134,7 +172,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} holds {_describe(state)}, not a state dict (tensors by name). Save the network's "
             "state_dict() there."
         )
-    return state
+    # as earlier versions called what functionals go through
+    return {re.sub(r"^statistics\.", "functionals.", name): tensor for name, tensor in state.items()}
 
 
 def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
@@ -145,7 +184,7 @@ def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
     if "fusion.weight" in state:
         told["model.n_temporal_aware_block"] = state["fusion.weight"].numel()
     if "feature_mean" in state:
-        told["model.num_features"] = state["feature_mean"].numel()
+        told["features of a frame"] = state["feature_mean"].numel()
     if "blocks.0.norms.0.weight" in state:
         told["model.n_filter"] = state["blocks.0.norms.0.weight"].numel() // DIRECTIONS
     return told
@@ -169,13 +208,13 @@ def check_fit(run_dir: Path, state: dict[str, Tensor], expected: dict[str, Tenso
 
 
 def _configuration(
-    run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is_published: bool
+    run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is_earlier: bool
 ) -> Config:
     path = run_dir / runs.PARAMETERS_FILE
     try:
         runs.read_parameters(path)
     except ConfigError as error:
-        config = runs.config_from_name(run_dir, [*fallback, *overrides], is_published)
+        config = runs.config_from_name(run_dir, [*fallback, *overrides], is_earlier)
         warn(f"{error}. The directory's name and the settings given with the call take its place.")
         return config
     bound = [override for override in overrides if override.partition("=")[0].strip() not in FREE_KEYS]

@@ -4,14 +4,13 @@ The distance is Mahalanobis's, of statistics of an utterance's MFCCs to those of
 knows nothing of the network, whose own summaries tell white noise from speech no better than chance.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from dataloader.features.cache import Rows
 
 COEFFICIENTS = 20  # of which level, spread and speed of change count
 SHAPE_COEFFICIENTS = 5  # of which also the skewness of changes counts: speech rises faster than it falls
@@ -57,15 +56,16 @@ class Novelty:
         return cls(*arrays, float(values["threshold"]))
 
 
-def fit_novelty(training: Rows, validation: Rows) -> Novelty:
+def fit_novelty(frames: Tensor, training: Sequence[int], validation: Sequence[int]) -> Novelty:
     """Measure the training set, and on the validation set how far an utterance like it usually is.
 
     Args:
-        training, validation: raw MFCCs (utterances, n_mfcc, frames).
+        frames: (utterances, num_features, frames), raw.
+        training, validation: rows of it.
     """
     from sklearn.covariance import LedoitWolf  # here, for predictions do without it
 
-    statistics, others = _of_rows(training), _of_rows(validation)
+    statistics, others = _of_rows(frames, training), _of_rows(frames, validation)
     location, scale = statistics.mean(0), statistics.std(0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     covariance = LedoitWolf(assume_centered=True).fit((statistics - location) / scale)
@@ -99,10 +99,10 @@ def _log_spread(x: Tensor) -> Tensor:
     return x.std(-1, correction=0).clamp(min=SMALLEST).log()
 
 
-def _of_rows(rows: Rows) -> np.ndarray:
+def _of_rows(frames: Tensor, rows: Sequence[int]) -> np.ndarray:
     """Their statistics; no more than BLOCK of them are in memory at a time."""
     starts = range(0, len(rows), BLOCK)
-    return np.concatenate([utterance_statistics(rows[start : start + BLOCK]) for start in starts])
+    return np.concatenate([utterance_statistics(frames[rows[start : start + BLOCK]]) for start in starts])
 
 
 def _short(values: np.ndarray) -> list[float]:

@@ -33,9 +33,8 @@ from dataloader.audio import (
     windows,
 )
 from dataloader.features.extract import Extractor
-from dataloader.sentences import Sentences
 from testing.calibration import at_temperature, load_calibration
-from testing.load_run import load_run, predict
+from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
 from testing.predictions import (
     SILENCE,
     UNSURE,
@@ -52,7 +51,6 @@ from testing.predictions import (
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.progress import progress_bar, warn
-from utils.runs import SENTENCES_FILE
 
 LONGEST_UTTERANCE = 3.5  # windows; EMOVO's longest, 14 s, is 3.2. What is longer holds several utterances
 OVERLAP = 2  # windows that hear each moment
@@ -81,8 +79,8 @@ class Recognizer:
         emotions: codes, in the order of the network's scores.
 
     Raises:
-        UserError: from load_run; when the calibration or the sentences' templates are damaged, or the run was
-            trained with features.by_speaker.
+        UserError: from load_run; when the calibration is damaged, or the run's features are normalised by
+            speaker.
     """
 
     def __init__(self, run_dir: str | Path, overrides: Sequence[str] = (), sure: float = SURE):
@@ -91,12 +89,10 @@ class Recognizer:
         self.emotions, self.sure = self.run.emotions, sure
         self.features = self.run.config.features
         self.window, self.hop = self.features.signal_length, max(self.features.signal_length // OVERLAP, 1)
-        if self.features.by_speaker:
-            raise UserError(f"{self.run.path} {self.features.unexplained} Take a run without.")
-        self._sentences = (
-            Sentences.load(self.run.path / SENTENCES_FILE) if self.features.by_sentence else None
-        )
-        self._extract = Extractor(self.run.config)
+        if self.features.normalise == "speaker":
+            raise UserError(f"{self.run.path} {NEEDS_A_SPEAKER} Take a run without.")
+        self._extract = Extractor(self.features)
+        self.run.model.freeze_kernels()
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
         self._hear([noise])  # so that the first recording need not wait for what is made once
 
@@ -191,9 +187,8 @@ class Recognizer:
         fitted = [fit_length(condition(waveforms[index], self.features), self.window) for index in loud]
         with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
             x = torch.cat([self._extract(torch.from_numpy(waveform)[None]) for waveform in fitted])
-        if self._sentences:
-            x = self._sentences.deviations(x, self.run.config.model)
-        rows = at_temperature(predict(self.run.model, x, BATCH).numpy(), self.calibration.temperature)
+        logits = predict(self.run.model, x, batch_size=BATCH)
+        rows = at_temperature(logits.numpy(), self.calibration.temperature)
         novelty = self.calibration.novelty(x).tolist() if self.calibration.novelty else [None] * len(loud)
         for index, row, new in zip(loud, rows.tolist(), novelty, strict=True):
             heard[index] = dict(zip(self.emotions, row, strict=True)), new

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from models.cktim import CkTIMNet
 from utils.device import pick_device
 from utils.errors import UserError
 
@@ -80,11 +81,33 @@ def from_first(make: Callable[[], Any]) -> Any:
     return made[0]
 
 
-def in_parallel(model: nn.Module) -> nn.Module:
-    """The model, to be trained on: its gradients are the mean of all processes'."""
+def in_parallel(model: CkTIMNet) -> nn.Module:
+    """The model, to be trained on: gradients and batch norms are those of the whole batch."""
     if processes() == 1:
         return model
+    for block in model.blocks:
+        for norm in block.norms:
+            norm.__class__ = SharedBatchNorm
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+
+
+class SharedBatchNorm(nn.BatchNorm1d):
+    """Batch norm over all processes that share a batch (PyTorch's SyncBatchNorm does not run on a CPU)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) → the same shape."""
+        if not self.training:
+            return super().forward(x)
+        count = total(x.new_tensor(x[:, 0].numel()))
+        mean = total(x.sum((0, 2))) / count
+        centred = x - mean[:, None]
+        variance = total(centred.square().sum((0, 2))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale[:, None] + self.bias[:, None]
 
 
 def total(x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from utils.metrics import History
 LOCK_FILE = ".training.lock"
 
 # What may differ from what the run began with: where things lie, and on what is computed.
-FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "data.storage", "train.device")
+FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "train.device")
 
 ANEW = "to train anew, leave `resume` out (in the notebook: RESUME = False)."
 UNTOUCHED = f"The other files of the run are untouched; {ANEW}"

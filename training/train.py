@@ -1,4 +1,4 @@
-"""Train one network: `python -m training.train [--config FILE] [key=value …]`, or fit() from a notebook.
+"""Train one network: `python -m training.train [--config FILE] [key=value …]`, or train() from a notebook.
 
 A training that was stopped goes on with `python -m training.train resume=RUN_DIR` (training.resume).
 """
@@ -6,13 +6,10 @@ A training that was stopped goes on with `python -m training.train resume=RUN_DI
 import argparse
 import io
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataloader.loaders import (
@@ -25,6 +22,7 @@ from dataloader.loaders import (
 )
 from dataloader.splits import save_split
 from models.cktim import CkTIMNet, build_model, count_parameters
+from models.losses import cross_entropy
 from training import distributed
 from training.resume import (
     Progress,
@@ -36,7 +34,7 @@ from training.resume import (
     save_state,
 )
 from utils import runs
-from utils.config import Config, load_config, save_config
+from utils.config import Config, TrainConfig, load_config, save_config
 from utils.device import keep_freed_memory, pick_device, seed_everything
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_atomically, write_json
@@ -46,7 +44,6 @@ from utils.plots.training import plot_history
 from utils.progress import progress_bar
 
 WARM_UP = 0.1  # share of a one_cycle schedule in which the learning rate rises
-Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (batch, classes) and targets → loss
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 
@@ -58,24 +55,24 @@ class LossError(ArithmeticError):
     """A loss that is not a finite number; the message says of which batch."""
 
 
-def fit(
+def train(
     config: Config,
-    data: Data,
+    data: Data | None = None,
     run_dir: Path | None = None,
+    *,
     progress: bool = True,
     resume: bool = False,
 ) -> Path:
-    """Train on the split's training set, keep the last or the best epoch (`train.keep`), write the run.
+    """Train a run: corpus, features, split, loaders and network of a configuration, then `fit`.
 
-    The test set is not touched: neither for training nor for choosing an epoch. An interrupt (Ctrl-C, or
-    the notebook's stop button) ends the training after the last whole epoch, with all files in place.
+    The test set is not touched: neither for training nor for choosing an epoch.
 
     Args:
         config: the whole configuration.
-        data: corpus, features and split, from prepare_data(config).
+        data: corpus, features and split, where they are prepared already.
         run_dir: where to write; by default a new directory in config.train.results_dir.
-        progress: show a progress bar.
-        resume: go on with the training that was stopped in run_dir (config and data: training.resume).
+        progress: show progress bars.
+        resume: go on with the training that was stopped in run_dir (config: training.resume).
 
     Returns:
         The run directory: model.pt, parameters.txt, split.json, emotions.json, standardisation.json,
@@ -83,54 +80,59 @@ def fit(
         resume.pt.
 
     Raises:
-        UserError: when the directory cannot be written, another process trains the same run, there is nothing
-            to resume, or variants of the training set cannot be made.
+        UserError: from prepare_data; when the directory cannot be written, another process trains the same
+            run, there is nothing to resume, or variants of the training set cannot be made.
         TrainingError: when the loss is no longer a finite number.
     """
     keep_freed_memory()
-    seed_everything(config.train.seed)
-    device = pick_device(config.train.device)
-    first = distributed.rank() == 0  # of the processes that share this training; it writes
-    progress = progress and first
-    mean, std = feature_statistics(data.rows("train")[0], config.model.num_features)
+    settings, first = config.train, distributed.rank() == 0  # of the processes that share this training
+    seed_everything(settings.seed)
+    device, progress = pick_device(settings.device), progress and first
     with distributed.first_before_others():
-        train_loader = make_training_loader(config, data, mean, device, progress)
+        if data is None:
+            data = prepare_resumed(config, run_dir, progress) if resume else prepare_data(config, progress)
+        mean, std = feature_statistics(data.features.frames, data.rows("train"))
+        train_loader = make_training_loader(
+            data,
+            config.augment if config.model.aug else None,
+            settings.batch_size,
+            settings.seed,
+            mean,
+            device,
+            progress,
+        )
     run_dir = distributed.from_first(
         lambda: runs.create_run_dir(config, data.corpus.is_demo) if run_dir is None else Path(run_dir)
     )
-
     model = build_for(config, data)
     if config.features.standardise:
         model.standardise(mean, std)
     model.to(device)
-    batch_size, seed = config.train.batch_size, config.train.seed
     if not first:
-        torch.manual_seed(seed + distributed.rank())  # for dropout of its own
-    validation_loader = make_loader(data, "validation", batch_size, shuffle=False, seed=seed, device=device)
-    done = Progress(History(config.model.name), History(config.model.name))
+        torch.manual_seed(settings.seed + distributed.rank())  # for dropout of its own
+    validation_loader = make_loader(data, "validation", settings.batch_size, False, settings.seed, device)
     with being_trained(run_dir) if first else nullcontext():
         if resume:
             check_same_data(run_dir, data)
         elif first:
             _describe_run(config, data, model, run_dir)
-        try:
-            _fit_epochs(config, model, train_loader, validation_loader, done, run_dir, progress, resume)
-            finished = True
-        except KeyboardInterrupt:
-            finished = False
-            keep_whole_epochs(done.training, done.validation)
-            if first and done.epochs:
-                done.save(run_dir)
-            print(f"Interrupted: {done.epochs} whole epochs are saved in {run_dir}.")
-            if (run_dir / runs.RESUME_FILE).exists():
-                print(f"To go on: python -m training.train resume={run_dir}")
+        done, finished = fit(
+            model, train_loader, validation_loader, settings, run_dir, progress=progress, resume=resume
+        )
         if done.epochs and first:
             title = f"{run_dir.name} · {data.corpus.name} corpus"
-            figure = plot_history(done.training, done.validation, title, config.train.keep)
+            figure = plot_history(done.training, done.validation, title, settings.keep)
             save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
         if finished and first:
             (run_dir / runs.RESUME_FILE).unlink(missing_ok=True)
     return run_dir
+
+
+def build_for(config: Config, data: Data) -> CkTIMNet:
+    """The network of the configuration, for the data's emotions and features."""
+    features, emotions = config.features, data.corpus.emotions
+    sizes = features.num_features, features.num_functionals, features.frames, features.frame_seconds
+    return build_model(config.model, len(emotions), *sizes)
 
 
 def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) -> None:
@@ -140,24 +142,67 @@ def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) ->
     write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": data.corpus.emotions})
     statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
     write_json(run_dir / runs.STANDARDISATION_FILE, statistics, indent=2)
-    if data.sentences is not None:
-        data.sentences.save(run_dir / runs.SENTENCES_FILE)
 
 
-def _fit_epochs(
-    config: Config,
+def fit(
     model: CkTIMNet,
     train_loader: BatchLoader,
     validation_loader: BatchLoader,
-    done: Progress,
+    settings: TrainConfig,
     run_dir: Path,
+    *,
+    progress: bool = True,
+    resume: bool = False,
+) -> tuple[Progress, bool]:
+    """The loop over epochs: learn, validate, keep the last or the best (`keep`), write metrics and model.
+
+    An interrupt (Ctrl-C, or the notebook's stop button) ends it after the last whole epoch, with all files in
+    place. After each epoch resume.pt holds all that the next one depends on.
+
+    Args:
+        model: the network, on its device.
+        train_loader, validation_loader: batches of (frames, functionals, target).
+        settings: the section `train` of the configuration.
+        run_dir: where files are written; it exists.
+        progress: show a progress bar.
+        resume: go on from the run directory's resume.pt.
+
+    Returns:
+        The metrics, and whether the training is finished.
+
+    Raises:
+        TrainingError: when the loss is no longer a finite number.
+        ResumeError: when resume.pt is damaged, or of another training.
+    """
+    done = Progress(History(model.name), History(model.name))
+    first = distributed.rank() == 0
+    try:
+        _fit_epochs(model, train_loader, validation_loader, settings, run_dir, done, progress, resume)
+        return done, True
+    except KeyboardInterrupt:
+        keep_whole_epochs(done.training, done.validation)
+        if first and done.epochs:
+            done.save(run_dir)
+        print(f"Interrupted: {done.epochs} whole epochs are saved in {run_dir}.")
+        if (run_dir / runs.RESUME_FILE).exists():
+            print(f"To go on: python -m training.train resume={run_dir}")
+        return done, False
+
+
+def _fit_epochs(
+    model: CkTIMNet,
+    train_loader: BatchLoader,
+    validation_loader: BatchLoader,
+    settings: TrainConfig,
+    run_dir: Path,
+    done: Progress,
     progress: bool,
     resume: bool,
 ) -> None:
-    """The loop over epochs; adds to what is done, and saves it and the model as it goes."""
-    settings, criterion = config.train, make_criterion(config)
-    optimizer, trained = make_optimizer(config, model), distributed.in_parallel(model)
-    scheduler = make_scheduler(config, optimizer, len(train_loader))
+    """Add epochs to those that are done; save them and the model on the way."""
+    train_loader.part = validation_loader.part = distributed.part
+    optimizer, trained = make_optimizer(settings, model), distributed.in_parallel(model)
+    scheduler = make_scheduler(settings, optimizer, len(train_loader))
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     if resume:
         load_state(run_dir, done, **parts)
@@ -172,6 +217,7 @@ def _fit_epochs(
         bar_format=BAR,
         disable=not progress,
     )
+    smoothing = settings.label_smoothing
     for epoch in bar:
         if settings.early_stopping and epoch - 1 - done.best_epoch >= settings.early_stopping_patience:
             bar.close()
@@ -181,9 +227,10 @@ def _fit_epochs(
         learning_rate = optimizer.param_groups[0]["lr"]
         try:
             train_row = run_epoch(
-                trained, train_loader, criterion, optimizer, settings.gradient_clipping, each_step
+                trained, train_loader, smoothing, optimizer, settings.gradient_clipping, each_step
             )
-            validation_row = run_epoch(model, validation_loader, criterion)
+            with model.frozen_kernels():
+                validation_row = run_epoch(model, validation_loader, smoothing)
         except LossError as error:
             kept = f"The model so far is kept in {run_dir}; try" if done.epochs else "Try"
             raise TrainingError(
@@ -213,24 +260,16 @@ def _fit_epochs(
 def run_epoch(
     model: nn.Module,
     loader: BatchLoader,
-    criterion: Criterion,
+    label_smoothing: float,
     optimizer: torch.optim.Optimizer | None = None,
     gradient_clipping: float = 0.0,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> dict[str, float]:
     """Go through a loader once, training where an optimizer is given; a scheduler steps after each batch.
 
-    Targets are classes, or with mixup the shares of all classes; then the one with the largest share counts
-    for the scores.
-
-    Args:
-        model, loader: what gives logits, and batches.
-        criterion: logits and targets → a batch's loss (make_criterion).
-        optimizer, gradient_clipping, scheduler: of training.
-
     Returns:
-        loss (mean over utterances) and the scores of utils.metrics.scores; in training they are those of
-        the weights as they were at each batch.
+        loss (mean over utterances) and the scores of utils.metrics.scores (with mixup, of the class with the
+        largest share); in training they are those of the weights as they were at each batch.
 
     Raises:
         LossError: when a batch's loss is not a finite number. It is noticed at the end of the pass: to look
@@ -239,9 +278,9 @@ def run_epoch(
     model.train(optimizer is not None)
     losses, logits, targets, rates = [], [], [], []
     with torch.set_grad_enabled(optimizer is not None):
-        for x, y in loader:
-            output = model(x)
-            loss = criterion(output, y)
+        for frames, functionals, y in loader:
+            output = model(frames, functionals)
+            loss = cross_entropy(output, y, label_smoothing)
             if optimizer is not None:
                 rates.append(optimizer.param_groups[0]["lr"])
                 optimizer.zero_grad()
@@ -267,56 +306,27 @@ def run_epoch(
     return {"loss": loss, **scores(targets.numpy(), predictions.numpy(), output.shape[1])}
 
 
-def build_for(config: Config, data: Data) -> CkTIMNet:
-    """The network of the configuration, for the data's emotions and the features' length and frame rate."""
-    features = config.features
-    return build_model(config.model, len(data.corpus.emotions), features.frames, features.frame_seconds)
-
-
-def make_criterion(config: Config) -> Criterion:
-    """Cross-entropy with `train.label_smoothing`; with `model.late_fusion` of each path."""
-    criterion = cross_entropy_of_paths if config.model.late_fusion else F.cross_entropy
-    return partial(criterion, label_smoothing=config.train.label_smoothing)
-
-
-def cross_entropy_of_paths(output: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
-    """The mean of several paths' cross-entropies, from the means of their log probabilities.
-
-    -Σ_c q_c · mean_i log p_ic is the mean of the cross-entropies, and linear in what the network gives.
-    The cross-entropy of the probabilities together would divide by their sum: then each path would learn
-    only what the other has not.
-
-    Args:
-        output: (batch, classes), of CkTIMNet with `late_fusion`.
-        y: classes (batch,), or shares of them (batch, classes).
-        label_smoothing: share of each target that is spread evenly.
-    """
-    shares = F.one_hot(y, output.shape[1]).to(output.dtype) if y.ndim == 1 else y
-    shares = shares * (1 - label_smoothing) + label_smoothing / output.shape[1]
-    return -(shares * output).sum(1).mean()
-
-
-def make_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(settings: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     """Adam or AdamW, as `train.optimizer` says."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.train.optimizer]
-    settings = config.train
-    return kind(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    decay = settings.weight_decay
+    return kind(model.parameters(), lr=settings.learning_rate, weight_decay=decay, fused=True)
 
 
 def make_scheduler(
-    config: Config, optimizer: torch.optim.Optimizer, batches: int
-) -> torch.optim.lr_scheduler.OneCycleLR | torch.optim.lr_scheduler.ReduceLROnPlateau:
-    """What `train.schedule` says: a step after each of `batches` batches (one_cycle), or epoch (plateau)."""
-    settings = config.train
+    settings: TrainConfig, optimizer: torch.optim.Optimizer, batches: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """`train.schedule`: it steps after each of `batches` batches (one_cycle), or each epoch (plateau)."""
+    schedulers = torch.optim.lr_scheduler
     if settings.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+        return schedulers.ReduceLROnPlateau(
             optimizer, factor=settings.lr_scheduler, patience=settings.patience
         )
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.num_epochs * batches, pct_start=WARM_UP
-    )
+    steps = settings.num_epochs * batches
+    if steps < 3:  # OneCycleLR wants a step to rise and one to fall
+        return schedulers.LambdaLR(optimizer, lambda step: 1.0)
+    rise = WARM_UP if WARM_UP * steps > 1 else 2 / steps
+    return schedulers.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=rise)
 
 
 def save_model(model: nn.Module, path: Path) -> None:
@@ -342,16 +352,15 @@ def main(arguments: list[str] | None = None) -> None:
         with distributed.first_before_others():
             data = prepare_resumed(config, run_dir) if run_dir else prepare_data(config)
         if distributed.rank() > 0:
-            fit(config, data, run_dir, resume=run_dir is not None)
+            train(config, data, run_dir, resume=run_dir is not None)
             return
-        model = build_for(config, data)
         print(
-            f"{config.model.name}, {config.model.n_temporal_aware_block} TAB(s), {count_parameters(model):,} "
-            f"trainable parameters; {data.corpus.name} corpus: {len(data.split.train)} utterances to train "
-            f"on, {len(data.split.validation)} to validate; device {pick_device(config.train.device)}."
+            f"{config.model.name}, {config.model.n_temporal_aware_block} TAB(s), "
+            f"{count_parameters(build_for(config, data)):,} trainable parameters; {data.corpus.name} corpus: "
+            f"{len(data.split.train)} utterances to train on, {len(data.split.validation)} to validate; "
+            f"device {pick_device(config.train.device)}."
         )
-        run_dir = fit(config, data, run_dir, resume=run_dir is not None)
-        print(f"Run directory: {run_dir}")
+        print(f"Run directory: {train(config, data, run_dir, resume=run_dir is not None)}")
 
 
 if __name__ == "__main__":

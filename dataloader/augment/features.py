@@ -91,15 +91,12 @@ class FeatureAugmentation:
         )
 
     def apply(self, x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        """Features (batch, n_mfcc, frames) with all that is drawn but mixup; x is changed in place.
-
-        Rows below the MFCCs, statistics of the whole utterance, stay as they are.
+        """Features (batch, num_features, frames) with all that is drawn but mixup; x is changed in place.
 
         Gain is exact: the DCT turns the same number of dB in all bands into a constant on the first
         coefficient. (It takes the floor of -80 dB with it, which is relative to the loudest band, and knows
         nothing of the absolute floor of -100 dB.)
         """
-        x, below = x.split([len(self.mean), x.shape[1] - len(self.mean)], dim=1)
         batch, n_mfcc, frames = x.shape
 
         def tensor(values: np.ndarray) -> torch.Tensor:
@@ -119,8 +116,7 @@ class FeatureAugmentation:
             for masks, length in ((draws.coefficient_masks, n_mfcc), (draws.time_masks, frames))
         ]
         hidden = covered[0][:, :, None] | covered[1][:, None, :]
-        x = torch.where(hidden, self.mean.to(x.device)[:, None], x)
-        return torch.cat([x, below], dim=1) if below.shape[1] else x
+        return torch.where(hidden, self.mean.to(x.device)[:, None], x)
 
 
 def _within(chance: np.ndarray, place: np.ndarray, probability: float, bounds: Sequence[float]) -> np.ndarray:
@@ -139,4 +135,3 @@ def _covered(masks: torch.Tensor, length: int) -> torch.Tensor:
     """Which of `length` places any mask of (batch, masks, 2) covers: bool (batch, length)."""
     places = torch.arange(length, device=masks.device)
     return ((places >= masks[..., :1]) & (places < masks[..., 1:])).any(dim=1)
-

@@ -1,4 +1,4 @@
-"""Variations of training utterances: of their waveforms, kept in a cache, and of their MFCCs, on the fly.
+"""Variants of training utterances, made of their waveforms and kept in a cache.
 
 Whatever is drawn depends on the seed, the utterance's name, and the number of the variant or epoch: not on
 the order of utterances, batch sizes, threads or the machine.
@@ -6,23 +6,22 @@ the order of utterances, batch sizes, threads or the machine.
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import soxr
 import torch
 import torchaudio.functional as audio
 
-from dataloader.audio import condition, fit_length, read_audio
-from dataloader.corpora.utterance import Corpus, Utterance
-from dataloader.features.cache import Rows, cache_key
-from dataloader.features.extract import cached_mfccs
-from dataloader.features.normalise import taken_by_speaker
-from dataloader.sentences import Sentences
-from dataloader.splits import Split
-from utils.config import AugmentConfig, Config
+from dataloader.audio import condition, fit_length, import_librosa, read_audio
+from dataloader.corpora.utterance import Utterance
+from dataloader.features.cache import cache_key
+from dataloader.features.extract import cached_frames
+from dataloader.features.normalise import normalise
+from utils.config import AugmentConfig, FeaturesConfig
 from utils.errors import UserError
 from utils.files import expanded
 
@@ -55,9 +54,7 @@ def shift(wave: np.ndarray, share: float) -> np.ndarray:
 
 def stretch(wave: np.ndarray, speed: float) -> np.ndarray:
     """As fast as `speed` says (2: half as long) at the same pitch, by librosa's phase vocoder."""
-    from librosa.effects import time_stretch  # here, for librosa takes seconds to import
-
-    return time_stretch(wave, rate=speed)
+    return import_librosa().effects.time_stretch(wave, rate=speed)
 
 
 def reverse(wave: np.ndarray) -> np.ndarray:
@@ -65,19 +62,17 @@ def reverse(wave: np.ndarray) -> np.ndarray:
     return wave[::-1].copy()
 
 
-def other_voice(wave: np.ndarray, speed: float) -> np.ndarray:
+def perturb_speed(wave: np.ndarray, speed: float) -> np.ndarray:
     """Played `speed` times as fast, as a tape is: shorter, and pitch and formants higher, by that factor.
 
-    Speed perturbation: T. Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015.
+    T. Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015.
     """
     return soxr.resample(wave, speed, 1.0, quality="HQ")
 
 
 def change_pitch(wave: np.ndarray, semitones: float, sample_rate: int) -> np.ndarray:
     """Higher by so many semitones, as long as before (librosa: stretched, then resampled)."""
-    from librosa.effects import pitch_shift
-
-    return pitch_shift(wave, sr=sample_rate, n_steps=semitones)
+    return import_librosa().effects.pitch_shift(wave, sr=sample_rate, n_steps=semitones)
 
 
 def reverberate(wave: np.ndarray, seconds: float, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -117,16 +112,18 @@ def further_variants(
     }
 
 
-def examples(wave: np.ndarray, name: str, config: Config) -> dict[str, np.ndarray]:
+def examples(
+    wave: np.ndarray, name: str, features: FeaturesConfig, augment: AugmentConfig, seed: int = 0
+) -> dict[str, np.ndarray]:
     """An utterance and a variant of each kind, by what was done; padded or cut, as the network gets them."""
-    wave = condition(wave, config.features)
-    rng = random_generator(config.train.seed, name, WAVEFORMS)
+    wave = condition(wave, features)
+    rng = random_generator(seed, name, WAVEFORMS)
     variants = {
         "the utterance itself": wave,
         **published_variants(wave, rng),
-        **further_variants(wave, config.augment, config.features.sample_rate, rng),
+        **further_variants(wave, augment, features.sample_rate, rng),
     }
-    return {what: fit_length(variant, config.features.signal_length) for what, variant in variants.items()}
+    return {what: fit_length(variant, features.signal_length) for what, variant in variants.items()}
 
 
 def drawn_variant(
@@ -157,159 +154,104 @@ def _number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
-# ------------------------------------------------------------------------------- the training set's variants
-
-
 @dataclass(frozen=True)
 class TrainingPool:
-    """Training utterances with their variants, as features.
+    """Training utterances with their variants.
 
     Attributes:
-        x: float32 (utterances × each, n_mfcc, frames), raw MFCCs: an utterance itself, then its variants,
-            those in other voices first.
-        sources: the name of the utterance from which each row was made, in the order of the split's names.
+        frames: float32 (utterances · each, num_features, frames): an utterance itself, then its variants,
+            those of speed perturbation first.
+        functionals: float32 (utterances · each, num_functionals), where there are any.
+        sources: the name of the utterance from which each row was made.
         each: rows of one utterance.
     """
 
-    x: Rows
+    frames: torch.Tensor
+    functionals: torch.Tensor | None
     sources: tuple[str, ...]
     each: int
 
 
-def training_pool(corpus: Corpus, split: Split, config: Config, progress: bool = True) -> TrainingPool:
+def training_pool(
+    utterances: Sequence[Utterance],
+    own: tuple[torch.Tensor, torch.Tensor | None] | None,
+    features: FeaturesConfig,
+    augment: AugmentConfig,
+    seed: int,
+    cache_dir: str | Path,
+    progress: bool = True,
+) -> TrainingPool:
     """Make the variants of the training set's waveforms, or read them from the cache.
 
-    Only recordings of `split.train` are read: variants are made after the split and of nothing else. They are
-    cached as the features are, by recordings, settings and seed.
+    They are cached as the features are, by recordings, settings and seed. With `features.normalise: speaker`
+    each speed makes another speaker of a speaker, for it makes another voice.
 
     Args:
-        corpus, split: where the recordings are, and which of them train.
-        config: `features`, `augment`, `train.seed`, `model.num_features`, `data.cache_dir` and `data.storage`
-            are used.
+        utterances: the training set, and nothing else.
+        own: frames and functionals of these utterances, normalised; None without `features.normalise`.
+        features, augment: of the configuration.
+        seed: of all draws.
+        cache_dir: where variants are kept.
         progress: show a progress bar while they are made.
 
     Raises:
         UserError: when a training utterance can no longer be read.
     """
-    settings, seed, rate = config.augment, config.train.seed, config.features.sample_rate
-    by_name = {utterance.name: utterance for utterance in corpus.utterances}
-    utterances = [by_name[name] for name in split.train]
+    rate = features.sample_rate
 
     def waveforms(utterance: Utterance) -> list[np.ndarray]:
-        wave = condition(read_audio(utterance.path, rate), config.features)
-        if settings.mode == "published":
+        wave = condition(read_audio(utterance.path, rate), features)
+        if augment.mode == "published":
             rng = random_generator(seed, utterance.name, WAVEFORMS)
             return [wave, *published_variants(wave, rng).values()]
-        numbers = range(drawn_each(settings))
-        generators = [random_generator(seed, utterance.name, WAVEFORMS, number) for number in numbers]
-        voices = (other_voice(wave, speed) for speed in settings.voices)
-        return [wave, *voices, *(drawn_variant(wave, settings, rate, rng) for rng in generators)]
+        faster = (perturb_speed(wave, speed) for speed in augment.speed_perturbation)
+        generators = (
+            random_generator(seed, utterance.name, WAVEFORMS, number) for number in range(drawn_each(augment))
+        )
+        return [wave, *faster, *(drawn_variant(wave, augment, rate, rng) for rng in generators)]
 
-    each = 1 + variants_each(settings)
-    recipe = {"mode": "published"} if settings.mode == "published" else _waveform_settings(settings)
+    each = 1 + variants_each(augment)
+    recipe = {"mode": "published"} if augment.mode == "published" else _waveform_settings(augment)
     libraries = [version(name) for name in ("librosa", "numpy")]
-    key = cache_key(utterances, config, AUGMENT_VERSION, recipe, seed, libraries)
-    cache = expanded(config.data.cache_dir) / f"{corpus.name[:40]}-augmented-{key}.npz"
-    title = f"variants of {corpus.name}'s training set"
-    features = cached_mfccs(cache, utterances, waveforms, each, config, title, progress)
-    if features.skipped:
-        name, reason = next(iter(features.skipped.items()))
-        raise UserError(f"the training utterance {name} can no longer be used: {reason}. Restore it.")
-    sources = tuple(utterance.name for utterance in features.utterances for _ in range(each))
-    return TrainingPool(features.x, sources, each)
-
-
-def voices_apart(
-    pool: TrainingPool, x: torch.Tensor, speakers: Sequence[str], config: Config
-) -> TrainingPool:
-    """A pool with features by speaker, where each other voice is a speaker of its own.
-
-    Args:
-        pool: of utterances and their variants in other voices.
-        x: the utterances' features, by speaker already.
-        speakers: of each utterance.
-        config: `model.statistics` is used.
-    """
-    owners = _owners(pool, speakers)
-    return _with_variants(pool, x, lambda raw: taken_by_speaker(raw, owners, config))
-
-
-def pool_by_sentence(
-    pool: TrainingPool, x: torch.Tensor, utterances: Sequence[Utterance], sentences: Sentences, config: Config
-) -> TrainingPool:
-    """A pool with features by sentence: variants are laid along the templates, too, which are not theirs.
-
-    With `features.by_speaker` each other voice is a speaker of its own here, too, who says a sentence only as
-    often as it is in the training set. How far the mean of those recordings is from the mean of all that the
-    speaker has of it is known, and is added: a variant is as far from what is usual as its utterance is.
-
-    Args:
-        pool: of utterances and their variants, raw.
-        x: the utterances' features, by sentence already.
-        utterances: of the pool, each once.
-        sentences: the templates.
-        config: `features`, and `model`, which says which statistics are taken.
-    """
-    names = [utterance.sentence for utterance in utterances for _ in range(1, pool.each)]
-    if not config.features.by_speaker:
-        return _with_variants(pool, x, lambda raw: sentences.deviations(raw, config.model, names))
-    owners = _owners(pool, [utterance.speaker for utterance in utterances])
-    beyond = _mean_of_alike(x, utterances).repeat_interleave(pool.each - 1, dim=0)
-    return _with_variants(
-        pool, x, lambda raw: sentences.deviations(raw, config.model, names, owners) + beyond
+    key = cache_key(utterances, features, AUGMENT_VERSION, recipe, seed, libraries)
+    frames, found, skipped = cached_frames(
+        expanded(cache_dir) / f"augmented-{key}.npy",
+        utterances,
+        waveforms,
+        each,
+        features,
+        "variants of the training set",
+        progress,
     )
+    if skipped:
+        name, reason = next(iter(skipped.items()))
+        raise UserError(f"the training utterance {name} can no longer be used: {reason}. Restore it.")
+    sources = tuple(utterance.name for utterance in found for _ in range(each))
+    if own is None:
+        return TrainingPool(frames, None, sources, each)
+    variants = frames.unflatten(0, (-1, each))[:, 1:].flatten(0, 1)
+    speakers = [f"{utterance.speaker} {speed}" for utterance in found for speed in range(1, each)]
+    both = (
+        None
+        if one is None
+        else torch.cat([one[:, None], varied.unflatten(0, (-1, each - 1))], 1).flatten(0, 1)
+        for one, varied in zip(own, normalise(variants, speakers, features), strict=True)
+    )
+    return TrainingPool(*both, sources, each)
 
 
-def _mean_of_alike(x: torch.Tensor, utterances: Sequence[Utterance]) -> torch.Tensor:
-    """For each utterance the mean of those of its speaker and sentence, x-shaped."""
-    alike: dict[tuple[str, str], list[int]] = {}
-    for row, utterance in enumerate(utterances):
-        alike.setdefault((utterance.speaker, utterance.sentence), []).append(row)
-    means = torch.empty_like(x)
-    for rows in alike.values():
-        means[rows] = x[rows].mean(0)
-    return means
-
-
-def _owners(pool: TrainingPool, speakers: Sequence[str]) -> list[str]:
-    """A name for the voice of each variant: its speaker's and the variant's number."""
-    return [f"{speaker} {voice}" for speaker in speakers for voice in range(1, pool.each)]
-
-
-def _with_variants(
-    pool: TrainingPool, x: torch.Tensor, taken: Callable[[torch.Tensor], torch.Tensor]
-) -> TrainingPool:
-    """The pool with x for its utterances, and what `taken` makes of the rows of their variants."""
-    raw = pool.x[:].unflatten(0, (-1, pool.each))[:, 1:].flatten(0, 1)
-    varied = taken(raw).unflatten(0, (-1, pool.each - 1))
-    return replace(pool, x=torch.cat([x[:, None], varied], dim=1).flatten(0, 1))
-
-
-def variants_each(settings: AugmentConfig) -> int:
+def variants_each(augment: AugmentConfig) -> int:
     """How many variants of its waveform an utterance has."""
-    return 4 if settings.mode == "published" else len(settings.voices) + drawn_each(settings)
+    return 4 if augment.mode == "published" else len(augment.speed_perturbation) + drawn_each(augment)
 
 
-def drawn_each(settings: AugmentConfig) -> int:
+def drawn_each(augment: AugmentConfig) -> int:
     """How many of them are drawn; online, none where only features are varied."""
-    chances = (settings.noise, settings.shift, settings.stretch, settings.reverse, settings.pitch)
-    return settings.variants if settings.mode == "offline" or any((*chances, settings.reverb)) else 0
+    chances = (augment.noise, augment.shift, augment.stretch, augment.reverse, augment.pitch, augment.reverb)
+    return augment.variants if augment.mode == "offline" or any(chances) else 0
 
 
-def _waveform_settings(settings: AugmentConfig) -> dict:
+def _waveform_settings(augment: AugmentConfig) -> dict:
     """Those that variants depend on."""
     later = ("mode", "gain", "frame_shift", "masks", "time_mask", "coefficient_mask", "mixup")
-    return {key: value for key, value in settings.model_dump().items() if not key.startswith(later)}
-
-
-# ---------------------------------------------------------------------- features (n_mfcc, frames), in batches
-
-
-
-
-
-
-
-
-
-
+    return {key: value for key, value in augment.model_dump().items() if not key.startswith(later)}

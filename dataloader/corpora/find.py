@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 USUAL_SIGNAL_LENGTH = READERS["emovo"].signal_length  # the configuration's default
 
 
-
-
-
-
 def find_corpus(data: "DataConfig") -> Corpus:
     """Find the corpus that `data.corpus` names, or several and bring them together: each is the first of
 

@@ -21,8 +21,6 @@ SENTENCES = ("b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "
 EMOVO_NAMES = tuple(sorted("-".join(codes) for codes in product(EMOTIONS, SPEAKERS, SENTENCES)))
 
 
-
-
 OUTSIDE = "outside"  # a recording of the corpus, and none that is asked for: a song, a fifth emotion
 # To an Utterance, OUTSIDE, or None for a name that is not the corpus's.
 Parse = Callable[[Path], Utterance | str | None]

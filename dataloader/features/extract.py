@@ -1,10 +1,10 @@
-"""Waveforms to MFCCs, in batches and on any device, and the MFCCs of a whole corpus with a cache on disk."""
+"""Waveforms to frames of MFCCs and prosody, and the features of a whole corpus with a cache on disk."""
 
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,16 @@ import torchaudio
 
 from dataloader.audio import AudioError, condition, fit_length, read_audio
 from dataloader.corpora.utterance import Corpus, Utterance
-from dataloader.features.cache import Features, _load_cache, cache_key, on_disk, save_rows
-from dataloader.features.normalise import taken_by_speaker
+from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
+from dataloader.features.normalise import normalise
 from dataloader.features.prosody import check_prosody, prosody
-from utils.config import Config, FeaturesConfig
+from utils.config import FeaturesConfig
 from utils.errors import UserError
 from utils.files import expanded
 from utils.progress import progress_bar, warn
 
 READ_AHEAD = 128  # waveforms in memory at a time: 50 MB
+MOST_IN_MEMORY = 512 * 2**20  # bytes of frames; more than that stay on disk, and are read as they are used
 
 
 class MFCC(torch.nn.Module):
@@ -31,11 +32,10 @@ class MFCC(torch.nn.Module):
     floor 80 dB below the utterance's loudest band → orthonormal DCT-II.
 
     Args:
-        features: sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands), f_max (Hz).
-        n_mfcc: coefficients to keep; the first is the loudness.
+        features: sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands), n_mfcc, f_max (Hz).
     """
 
-    def __init__(self, features: FeaturesConfig, n_mfcc: int):
+    def __init__(self, features: FeaturesConfig):
         super().__init__()
         self.mel = torchaudio.transforms.MelSpectrogram(
             features.sample_rate,
@@ -49,14 +49,11 @@ class MFCC(torch.nn.Module):
             pad_mode="constant",
         )
         self.decibels = torchaudio.transforms.AmplitudeToDB("power", top_db=80.0)
-        dct = torchaudio.functional.create_dct(n_mfcc, features.n_mels, norm="ortho").T  # (n_mfcc, n_mels)
-        self.register_buffer("dct", dct)
+        dct = torchaudio.functional.create_dct(features.n_mfcc, features.n_mels, norm="ortho")
+        self.register_buffer("dct", dct.T)  # (n_mfcc, n_mels)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) → (batch, n_mfcc, frames), with FeaturesConfig.frames frames.
-
-        No utterance's MFCCs depend on what it is batched with.
-        """
+        """(batch, samples) → (batch, n_mfcc, frames); no utterance depends on what it is batched with."""
         # torchaudio takes the 80 dB floor over the last three axes (channels, bands, frames): without an axis
         # of one channel each, a loud utterance would lift the floor of the whole batch.
         decibels = self.decibels(self.mel(waveforms.unsqueeze(1))).squeeze(1)  # (batch, n_mels, frames)
@@ -71,18 +68,15 @@ class MFCC(torch.nn.Module):
 class Extractor(MFCC):
     """MFCCs, and below them the prosody where `features.prosody` asks for it.
 
-    Args:
-        config: `features` and `model.num_features` are used.
-
     Raises:
         UserError: when prosody cannot be had with these windows, or at this sample rate.
     """
 
-    def __init__(self, config: Config):
-        super().__init__(config.features, config.n_mfcc)
-        self.settings = config.features
-        if self.settings.prosody:
-            check_prosody(self.settings)
+    def __init__(self, features: FeaturesConfig):
+        super().__init__(features)
+        self.settings = features
+        if features.prosody:
+            check_prosody(features)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) → (batch, num_features, frames)."""
@@ -93,134 +87,156 @@ class Extractor(MFCC):
         return torch.cat([mfccs, torch.stack(below).to(mfccs)], dim=1)
 
 
+@dataclass(frozen=True)
+class Features:
+    """The features of a corpus.
+
+    Attributes:
+        frames: float32 (utterances, num_features, frames), on the CPU, not standardised; those of a large
+            corpus are mapped from disk.
+        functionals: float32 (utterances, num_functionals), where `features.functionals` asks for them.
+        utterances: row i is of utterances[i].
+        skipped: name → reason, for each recording that could not be used.
+    """
+
+    frames: torch.Tensor
+    functionals: torch.Tensor | None
+    utterances: tuple[Utterance, ...]
+    skipped: dict[str, str]
 
 
-def load_features(corpus: Corpus, config: Config, progress: bool = True) -> Features:
-    """The MFCCs of every utterance of a corpus: read from the cache, or extracted and cached.
+def load_features(
+    corpus: Corpus, features: FeaturesConfig, cache_dir: str | Path, progress: bool = True
+) -> Features:
+    """The features of every utterance of a corpus: read from the cache, or extracted and cached.
 
-    The cache is one file per corpus and settings in `data.cache_dir`. A damaged one is made anew. A folder
-    that cannot be written only costs the cache, where the features have their place in memory. A recording
-    that cannot be used is skipped, with a warning that says why.
-
-    Args:
-        corpus: what find_corpus returns.
-        config: `features`, `model.num_features`, `data.cache_dir` and `data.storage` are used.
-        progress: show a progress bar during extraction.
+    The cache is one file per corpus and settings. A damaged one is made anew. A folder that cannot be written
+    only costs the cache, where the frames find room in memory. A recording that cannot be used is skipped,
+    with a warning that says why.
 
     Raises:
-        UserError: when an emotion of the corpus has no usable recording, or features that are to stay on disk
+        UserError: when an emotion of the corpus has no usable recording, or frames that are to stay on disk
             cannot be written.
     """
-    cache = expanded(config.data.cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, config)}.npz"
 
     def waveform(utterance: Utterance) -> list[np.ndarray]:
-        return [condition(read_audio(utterance.path, config.features.sample_rate), config.features)]
+        return [condition(read_audio(utterance.path, features.sample_rate), features)]
 
-    title = f"MFCCs of {corpus.name}"
-    features = cached_mfccs(cache, corpus.utterances, waveform, 1, config, title, progress)
-    if features.skipped:
-        count = f"{len(features.skipped)} of {len(corpus.utterances)}"
-        reasons = "".join(f"\n  {reason}" for reason in features.skipped.values())
+    cache = expanded(cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, features)}.npy"
+    title = f"features of {corpus.name}"
+    frames, utterances, skipped = cached_frames(
+        cache, corpus.utterances, waveform, 1, features, title, progress
+    )
+    if skipped:
+        reasons = "".join(f"\n  {reason}" for reason in skipped.values())
+        count = f"{len(skipped)} of {len(corpus.utterances)}"
         warn(f"{count} recordings of {corpus.name} cannot be used and are left out:{reasons}")
-    present = {utterance.emotion for utterance in features.utterances}
+    present = {utterance.emotion for utterance in utterances}
     missing = [emotion for emotion in corpus.emotions if emotion not in present]
     if missing:
         raise UserError(
             f"{corpus.root} has no usable recording of {', '.join(missing)}. "
             "Every emotion needs some: restore the missing or damaged files."
         )
-    if config.features.by_speaker and not config.features.by_sentence:  # with both, after the split
-        speakers = [utterance.speaker for utterance in features.utterances]
-        return replace(features, x=taken_by_speaker(features.x[:], speakers, config))
-    return features
+    frames, functionals = normalise(frames, [utterance.speaker for utterance in utterances], features)
+    return Features(frames, functionals, utterances, skipped)
 
 
-
-
-def cached_mfccs(
+def cached_frames(
     cache: Path,
     utterances: Sequence[Utterance],
     waveforms: Callable[[Utterance], list[np.ndarray]],
     each: int,
-    config: Config,
+    features: FeaturesConfig,
     title: str,
     progress: bool,
-) -> Features:
-    """MFCCs of utterances, one or more of each: read from `cache`, or computed and kept there.
+) -> tuple[torch.Tensor, tuple[Utterance, ...], dict[str, str]]:
+    """Frames of utterances, one or more of each: read from `cache`, or computed and kept there.
 
     Args:
-        cache: a file that is of exactly these utterances, waveforms and settings (see cache_key).
+        cache: a file (.npy) that is of exactly these utterances, waveforms and settings (see cache_key).
         utterances: with names of their own.
         waveforms: an utterance → its waveforms (samples,), of any length. It runs in several threads, and may
             raise an AudioError: then the utterance is skipped.
         each: how many waveforms an utterance has.
-        config: `features`, `model.num_features` and `data.storage` are used.
+        features: of the configuration.
         title: of the progress bar.
         progress: whether to show it.
 
     Returns:
-        Features with `each` rows of x for an utterance, one after the other.
+        float32 (utterances · each, num_features, frames), the utterances that are in it, and name → reason
+        for those that are skipped.
 
     Raises:
-        UserError: when features that are to stay on disk cannot be written.
+        UserError: when frames that are to stay on disk cannot be written.
     """
-    shape = each * len(utterances), config.model.num_features, config.features.frames
-    disk = on_disk(config.data.storage, shape[0], shape[1:])
-    features = _load_cache(cache, utterances, each, shape, disk)
-    if features is not None:
-        return features
+    by_name = {utterance.name: utterance for utterance in utterances}
+    shape = each * len(utterances), features.num_features, features.frames
 
+    def read() -> tuple[torch.Tensor, tuple[Utterance, ...], dict[str, str]] | None:
+        try:
+            about = load_description(cache)
+            if about is None:
+                return None
+            names, skipped = about["utterances"], about["skipped"]
+            if sorted([*names, *skipped]) != sorted(by_name):
+                raise ValueError("it is about other recordings")
+            rows = open_rows(cache, shape, about["checksum"])
+        except Exception as error:  # a damaged file raises nearly anything; extracting anew cures all of it
+            warn(f"the feature cache {cache} is damaged ({error}); it is made anew.")
+            return None
+        return rows[: each * len(names)], tuple(by_name[name] for name in names), skipped
+
+    if (cached := read()) is not None:
+        return cached
     kept: list[Utterance] = []
-    names: list[str] = []
     skipped: dict[str, str] = {}
 
     def blocks() -> Iterator[torch.Tensor]:
-        for utterance, mfccs in _extract(utterances, waveforms, each, config, title, progress):
-            if isinstance(mfccs, AudioError):
-                skipped[utterance.name] = str(mfccs)
+        for utterance, found in _extract(utterances, waveforms, each, features, title, progress):
+            if isinstance(found, AudioError):
+                skipped[utterance.name] = str(found)
             else:
                 kept.append(utterance)
-                names.append(utterance.name)
-                yield mfccs
+                yield found
 
-    if disk:
-        try:
-            save_rows(cache, blocks(), shape, names, skipped)
-        except OSError as error:
-            reason = f"the folder {cache.parent} cannot be made ({error.strerror or error})"
-            raise UserError(f"{reason}, and features are to stay there: change data.cache_dir.") from error
-        return _load_cache(cache, utterances, each, shape, disk)
-    x = torch.empty(shape)
-    end = 0
-    for block in blocks():
-        x[end : end + each] = block
-        end += each
-    x = x[:end]
+    on_disk = 4 * math.prod(shape) > MOST_IN_MEMORY
+    frames = torch.empty(0 if on_disk else shape[0], *shape[1:])
+    if not on_disk:
+        for row, block in enumerate(blocks()):
+            frames[row * each : (row + 1) * each] = block
+        frames = frames[: each * len(kept)]
     try:
-        save_rows(cache, [x], shape, names, skipped)
+        checksum = save_rows(cache, blocks() if on_disk else [frames], shape)
+        names = [utterance.name for utterance in kept]
+        save_description(cache, {"utterances": names, "skipped": skipped, "checksum": checksum})
     except (OSError, UserError) as error:
+        if on_disk:
+            raise UserError(
+                f"the features are too large for the memory, and cannot be written ({error}): change "
+                "data.cache_dir."
+            ) from error
         warn(f"the features are not kept for the next time: {error}")
-    return Features(x, tuple(kept), skipped)
+    return (read() if on_disk else None) or (frames, tuple(kept), skipped)
 
 
 def _extract(
     utterances: Sequence[Utterance],
     waveforms: Callable[[Utterance], list[np.ndarray]],
     each: int,
-    config: Config,
+    features: FeaturesConfig,
     title: str,
     progress: bool,
 ) -> Iterator[tuple[Utterance, torch.Tensor | AudioError]]:
-    """The MFCCs (each, n_mfcc, frames) of one utterance after the other, or why there are none."""
-    settings = config.features
-    extract = Extractor(config)
+    """The frames (each, num_features, frames) of one utterance after the other, or why there are none."""
+    extract = Extractor(features)
 
     def read(utterance: Utterance) -> list[torch.Tensor] | AudioError:
         try:
             found = waveforms(utterance)
         except AudioError as error:
             return error
-        return [torch.from_numpy(fit_length(waveform, settings.signal_length)) for waveform in found]
+        return [torch.from_numpy(fit_length(waveform, features.signal_length)) for waveform in found]
 
     ahead = max(READ_AHEAD // each, 1)
     bar = progress_bar(total=len(utterances), desc=title, unit="file", disable=not progress)
@@ -235,9 +251,3 @@ def _extract(
                     # One at a time, for the spectrograms of a larger batch do not fit the processor's caches.
                     yield utterance, torch.cat([extract(waveform.unsqueeze(0)) for waveform in found])
                 bar.update()
-
-
-
-
-
-

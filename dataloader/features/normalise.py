@@ -6,44 +6,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataloader.features.functionals import below_frames, utterance_statistics
+from dataloader.features.functionals import functionals_of
 from dataloader.features.prosody import counted
-from utils.config import Config
+from utils.config import FeaturesConfig
 
-MOST = 4.0  # deviations; what is further away is no more telling
+MOST = 4.0  # standard deviations; a functional that is further away counts as this far
 
 
-def taken_by_speaker(x: torch.Tensor, speakers: Sequence[str], config: Config) -> torch.Tensor:
-    """Raw features as the network takes them where `features.by_speaker` is true.
+def normalise(
+    frames: Tensor, speakers: Sequence[str], features: FeaturesConfig
+) -> tuple[Tensor, Tensor | None]:
+    """Frames and functionals as the network takes them.
 
     Args:
-        x: (utterances, num_features, frames).
+        frames: raw, (utterances, num_features, frames).
         speakers: of each utterance.
-        config: `model.statistics` is used.
+        features: `normalise` and `functionals` are used.
 
     Returns:
-        (utterances, num_features, frames): frames as deviations from the speaker's own; where they are asked
-        for, the statistics of the whole utterance below_frames.
+        Frames, and functionals (utterances, num_functionals) where they are asked for.
     """
-    frames = by_speaker(x, speakers)
-    if not config.model.statistics:
-        return frames
-    return below_frames(frames, deviations(utterance_statistics(x), speakers))
+    if features.normalise == "none":
+        return frames, None
+    frames = frames[:]
+    functionals = deviations(functionals_of(frames), speakers) if features.functionals else None
+    return by_speaker(frames, speakers), functionals
 
 
 def by_speaker(x: Tensor, speakers: Sequence[str]) -> Tensor:
-    """Each speaker's features as deviations from that speaker's own mean, in the speaker's own deviations.
+    """Each speaker's features as deviations from that speaker's mean, in that speaker's standard deviations.
 
-    Mean and standard deviation of each feature are taken over all recordings of the speaker that are given,
-    over frames of speech; those of pitch over voiced frames. Emotions are not looked at. Elsewhere features
-    are 0, and whether there is speech, and voice, is ±0.5.
+    Both are taken over all recordings of the speaker that are given, whatever their emotions, over frames of
+    speech; those of pitch over voiced frames. In other frames a feature is 0; speech and voiced become ±0.5.
 
     Args:
         x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`.
         speakers: of each utterance.
-
-    Returns:
-        float32, as x.
     """
     names, masks, result = np.array(speakers), counted(x), torch.zeros_like(x)
     for speaker in np.unique(names):
@@ -57,24 +55,17 @@ def by_speaker(x: Tensor, speakers: Sequence[str]) -> Tensor:
     return result
 
 
-def deviations(statistics: Tensor, speakers: Sequence[str], sentences: Sequence[str] | None = None) -> Tensor:
-    """Each speaker's statistics as deviations from their mean over that speaker's utterances; at most ±4.
+def deviations(functionals: Tensor, speakers: Sequence[str]) -> Tensor:
+    """Each speaker's functionals as deviations from their mean over that speaker's utterances; at most ±4.
 
     Args:
-        statistics: (utterances, count).
+        functionals: (utterances, count).
         speakers: of each utterance.
-        sentences: of each utterance; with them means are over the speaker's utterances of the same sentence.
-            Deviations are in standard deviations over all of the speaker's, in both cases.
     """
-    names, result = np.array(speakers), torch.empty_like(statistics)
+    names, result = np.array(speakers), torch.empty_like(functionals)
     for speaker in np.unique(names):
         rows = torch.from_numpy(names == speaker)
-        own = statistics[rows]
-        if sentences is not None:
-            said = np.array(sentences)[rows]
-            for sentence in np.unique(said):
-                alike = torch.from_numpy(said == sentence)
-                own[alike] -= own[alike].mean(0)
+        own = functionals[rows]
         scaled = (own - own.mean(0)) / (own.std(0, correction=0) + 1e-6)
         result[rows] = scaled.clamp(-MOST, MOST)
     return result

@@ -1,15 +1,10 @@
-"""Pitch, voicing, level and brightness beside the MFCCs, and features as deviations from a speaker's own.
+"""Pitch, voicing, level and brightness beside the MFCCs (`features.prosody`)."""
 
-Emotion is heard in how somebody departs from their usual voice. A network that has to judge voices it has
-never heard needs the prosody itself, and the voice taken out of it.
-"""
-
-
-import librosa
 import numpy as np
 import torch
 from torch import Tensor
 
+from dataloader.audio import import_librosa
 from utils.config import PROSODY, FeaturesConfig
 from utils.errors import UserError
 
@@ -49,6 +44,7 @@ def prosody(waveform: np.ndarray, features: FeaturesConfig) -> Tensor:
         period later, level in dB, log of the spectral centroid in Hz, zero crossings per sample, change of
         log pitch since the frame before; 1 where there is speech and 1 where that is voiced, else 0.
     """
+    librosa = import_librosa()
     rate, n_fft, hop = features.sample_rate, features.n_fft, features.hop_length
     frame = {"frame_length": n_fft, "hop_length": hop}
     lowest, highest = PITCH_RANGE
@@ -68,7 +64,7 @@ def prosody(waveform: np.ndarray, features: FeaturesConfig) -> Tensor:
 def _periodicity(waveform: np.ndarray, period: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     """The correlation (frames,) of each frame with itself `period` samples later, from -1 to 1."""
     padded = np.pad(waveform, n_fft // 2)
-    windows = librosa.util.frame(padded, frame_length=n_fft, hop_length=hop).T
+    windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
     found = np.empty(len(windows))
     for index, (window, lag) in enumerate(zip(windows, period, strict=True)):
         early, late = window[:-lag], window[lag:]
@@ -76,32 +72,8 @@ def _periodicity(waveform: np.ndarray, period: np.ndarray, n_fft: int, hop: int)
     return found
 
 
-
-
-def pitch_carried_on(x: Tensor) -> Tensor:
-    """Features with a pitch in every frame: between voiced frames it goes straight from one to the next.
-
-    Before the first and after the last voiced frame it stays; where none is voiced, it is what was tracked.
-
-    Args:
-        x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`, raw.
-
-    Returns:
-        As x, with the change of pitch that belongs to it.
-    """
-    n_mfcc, result = x.shape[1] - len(PROSODY), x.clone()
-    pitch, change, voiced = (n_mfcc + PROSODY.index(name) for name in ("pitch", "pitch_change", "voiced"))
-    for utterance in result.numpy():
-        known = np.flatnonzero(utterance[voiced] > 0)
-        if len(known):
-            utterance[pitch] = np.interp(np.arange(utterance.shape[1]), known, utterance[pitch, known])
-        steps = np.diff(utterance[pitch], prepend=utterance[pitch, :1])
-        utterance[change] = steps.clip(-STEEPEST, STEEPEST)
-    return result
-
-
 def counted(x: Tensor) -> Tensor:
-    """Which frames tell about each feature: those of speech; about pitch, and its change, voiced ones.
+    """Which frames count for each feature: those of speech; for pitch and its change the voiced ones.
 
     Args:
         x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`.

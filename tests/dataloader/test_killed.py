@@ -42,7 +42,7 @@ def test_a_process_that_is_killed_leaves_no_wrong_cache(processes, tmp_path, kil
 
     undisturbed = settings(tmp_path / "undisturbed")
     corpus = find_corpus(undisturbed.data)
-    wanted = load_features(corpus, undisturbed, progress=False)
+    wanted = load_features(corpus, undisturbed.features, undisturbed.data.cache_dir, progress=False)
 
     def begin(config: Config) -> multiprocessing.Process:
         begun = processes.Event()
@@ -62,10 +62,10 @@ def test_a_process_that_is_killed_leaves_no_wrong_cache(processes, tmp_path, kil
         process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
-        features = load_features(corpus, config, progress=False)
-        assert torch.equal(features.x[:], wanted.x[:])
+        features = load_features(corpus, config.features, config.data.cache_dir, progress=False)
+        assert torch.equal(features.frames[:], wanted.x[:])
         assert features.utterances == wanted.utterances and features.skipped == wanted.skipped
-        again = load_features(corpus, config, progress=False)  # from the cache
+        again = load_features(corpus, config.features, config.data.cache_dir, progress=False)  # from the cache
         assert torch.equal(again.x[:], wanted.x[:])
     print(f"{kills} caches, {killed} processes killed")
     assert killed >= kills / 4

@@ -42,7 +42,7 @@ def test_every_utterance_is_in_one_subset_with_its_features_and_label(data):
         assert x.shape == (count, 13, 16)
         assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
         for name, features, label in zip(getattr(data.split, subset), x, y, strict=True):
-            assert torch.equal(features, data.features.x[rows[name]])
+            assert torch.equal(features, data.features.frames[rows[name]])
             assert EMOTIONS[label] == name.partition("-")[0]
 
 
@@ -75,7 +75,7 @@ def test_warnings_about_the_corpus_are_shown(config, capsys):
 
 def test_nothing_but_its_own_subset_reaches_a_loader(data):
     """Every utterance's features are its row number, so that each value tells where it comes from."""
-    rows = torch.arange(len(data.features.x), dtype=torch.float32)
+    rows = torch.arange(len(data.features.frames), dtype=torch.float32)
     marked = replace(data, features=replace(data.features, x=rows[:, None, None].expand(-1, 13, 16).clone()))
     seen = {}
     for subset in SUBSETS:
@@ -91,7 +91,7 @@ def test_statistics_come_from_the_training_set_alone(data):
     x, _ = data.arrays("train")
     mean, std = feature_statistics(x)
     held_out = {name for subset in ("validation", "test") for name in getattr(data.split, subset)}
-    poisoned = data.features.x.clone()
+    poisoned = data.features.frames.clone()
     for row, utterance in enumerate(data.features.utterances):
         if utterance.name in held_out:
             poisoned[row] = 1e6

@@ -7,7 +7,6 @@ import pytest
 from dataloader.loaders import Data, prepare_data
 from testing.calibration import calibrate
 from testing.evaluate import evaluate
-from training.train import fit
 from utils.config import Config, load_config
 
 
@@ -21,7 +20,7 @@ def settings(tiny_emovo, tmp_path_factory) -> dict[str, object]:
         "train.num_epochs": 2,
         "train.batch_size": 32,
         "train.device": "cpu",
-        "model.num_features": 13,
+        "features.n_mfcc": 13,
         "model.n_filter": 8,
         "model.hidden_scale": 0.25,
     }

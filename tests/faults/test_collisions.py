@@ -87,7 +87,7 @@ def test_two_processes_that_fill_a_cache_leave_a_whole_one(two_trainings, config
     config = configured({"data.cache_dir": (two_trainings / "cache").as_posix()})
     inode = path.stat().st_ino
     found = load_features(data.corpus, config, progress=False)
-    assert torch.equal(found.x, data.features.x) and found.utterances == data.features.utterances
+    assert torch.equal(found.x, data.features.frames) and found.utterances == data.features.utterances
     assert path.stat().st_ino == inode and capsys.readouterr().err == ""  # it was read, not made anew
 
 
@@ -109,7 +109,7 @@ def test_many_that_fill_a_cache_at_once_get_the_right_features(configured, data,
         folder = tmp_path / str(number)
         config = configured({"data.cache_dir": folder.as_posix(), "data.storage": storage})
         for found in at_once(lambda config=config: load_features(data.corpus, config, progress=False), 4):
-            assert torch.equal(found.x[:], data.features.x)
+            assert torch.equal(found.x[:], data.features.frames)
             assert found.utterances == data.features.utterances
         assert len(list(folder.iterdir())) == 1
 

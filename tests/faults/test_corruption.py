@@ -152,7 +152,7 @@ def test_a_damaged_cache_gives_the_right_features(configured, data, tmp_path, ca
     for number, case in enumerate(cases(content, count, seed=count)):
         path.write_bytes(case)
         found = load_features(data.corpus, config, progress=False)
-        assert torch.equal(found.x[:], data.features.x), number
+        assert torch.equal(found.x[:], data.features.frames), number
         assert found.utterances == data.features.utterances and found.skipped == {}, number
         if path.read_bytes() != case:
             rebuilt += 1

@@ -14,7 +14,6 @@ from dataloader.features.extract import load_features
 from testing.calibration import calibrate
 from testing.evaluate import evaluate
 from testing.load_run import load_run
-from training.train import fit
 from utils.errors import UserError
 from utils.files import write_atomically
 from utils.runs import read_run
@@ -70,7 +69,7 @@ def test_a_file_of_any_size_leaves_the_old_one(disk):
 def test_a_cache_that_finds_no_room_only_costs_a_warning(configured, data, disk, capsys, free):
     fill(disk, free)
     config = configured({"data.cache_dir": disk.as_posix()})
-    assert torch.equal(load_features(data.corpus, config, progress=False).x, data.features.x)
+    assert torch.equal(load_features(data.corpus, config, progress=False).x, data.features.frames)
     assert "not kept for the next time: cannot write" in capsys.readouterr().err
     assert [path.name for path in disk.iterdir()] == ["filler"]
     with pytest.raises(UserError, match=r"cannot write .*npz: No space left"):
@@ -129,7 +128,7 @@ def test_a_limit_on_the_size_of_files(configured, data, finished, tmp_path, caps
         features = load_features(data.corpus, config, progress=False)
         with pytest.raises(UserError, match=r"cannot write .*model\.pt: File too large"):
             fit(config, data, progress=False)
-    assert torch.equal(features.x, data.features.x)
+    assert torch.equal(features.frames, data.features.frames)
     assert "not kept for the next time: cannot write" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.npz"))
     (run_dir,) = tmp_path.glob("CkTIM*")

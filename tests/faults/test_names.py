@@ -21,7 +21,6 @@ from testing.evaluate import (
     scores_table,
 )
 from testing.predict import main
-from training.train import fit
 from utils.config import Config
 from utils.errors import UserError
 from utils.files import write_json

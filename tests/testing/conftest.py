@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from dataloader.loaders import prepare_data
-from training.train import fit
 from utils.config import Config
 
 

@@ -126,7 +126,7 @@ def emovo(emovo_root, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     config = load_config(PUBLISHED_CONFIG, [f"data.root={emovo_root}", f"data.cache_dir={cache}"])
     features = load_features(read_emovo(emovo_root), config, progress=False)
-    return features.x, torch.tensor([EMOTIONS.index(u.emotion) for u in features.utterances])
+    return features.frames, torch.tensor([EMOTIONS.index(u.emotion) for u in features.utterances])
 
 
 @pytest.mark.parametrize(("name", "at_least"), [("TIM_TAB6", 0.85), ("CkTIM_TAB1", 0.69)])

@@ -36,7 +36,6 @@ from testing.evaluate import (
 )
 from testing.load_run import load_run, predict
 from testing.predict import Recognizer
-from training.train import fit
 from utils.config import Config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
@@ -432,7 +431,7 @@ def test_what_was_trained_cannot_be_overridden(run_dir):
 def test_without_configuration_the_name_and_the_call_take_its_place(trained, run_dir, capsys):
     (run_dir / "parameters.txt").write_text("model: {ck: tr")
     fallback = ["model.af_type=sin", "model.hidden_scale=0.25", "model.n_temporal_aware_block=2"]
-    rest = ["model.n_filter=8", "model.num_features=13", "features.signal_length=4096"]
+    rest = ["model.n_filter=8", "features.n_mfcc=13", "features.signal_length=4096"]
     again = load_run(run_dir, rest, fallback=[*fallback, "model.omega_0=25"])
     assert "parameters.txt: not valid YAML" in capsys.readouterr().err
     assert again.config.model == load_run(trained).config.model
@@ -487,7 +486,7 @@ def test_across_corpora_answers_are_those_of_the_whole_network(run_dir, emodb):
     evaluation = evaluate_across(run_dir, "emodb", [f"data.root={emodb}"], progress=False)
     run, corpus = evaluation.run, read_corpus("emodb", emodb)
     features = load_features(corpus, run.config, progress=False)
-    logits = dict(zip((u.name for u in features.utterances), predict(run.model, features.x, 4), strict=True))
+    logits = dict(zip((u.name for u in features.utterances), predict(run.model, features.frames, 4), strict=True))
     for utterance, probabilities in zip(evaluation.utterances, evaluation.probabilities, strict=True):
         shared = logits[utterance.name][[EMOTIONS.index(e) for e in evaluation.corpus.emotions]]
         assert probabilities == pytest.approx(shared.softmax(0).numpy(), abs=1e-5)

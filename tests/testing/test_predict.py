@@ -116,7 +116,7 @@ def test_emovos_original_recordings_get_what_evaluation_says(
     for run_dir in emovo_runs(repository, plain_run):
         run = load_run(run_dir, ["train.device=cpu", f"data.cache_dir={tmp_path.as_posix()}"])
         features = load_features(replace(corpus, utterances=chosen), run.config, progress=False)
-        logits = predict(run.model, features.x, 64).numpy()
+        logits = predict(run.model, features.frames, 64).numpy()
         recognizer = Recognizer(run_dir, ["train.device=cpu"])
         expected = at_temperature(logits, recognizer.calibration.temperature)
         for utterance, row in zip(features.utterances, expected, strict=True):
@@ -143,7 +143,7 @@ def test_features_are_those_of_a_corpus(tiny_emovo, tmp_path, prosody):
     corpus = read_corpus("emovo", tiny_emovo)
     chosen = tuple(next(u for u in corpus.utterances if u.emotion == emotion) for emotion in EMOTIONS)
     features = load_features(replace(corpus, utterances=chosen), run.config, progress=False)
-    expected = predict(run.model, features.x, 64).softmax(1).numpy()
+    expected = predict(run.model, features.frames, 64).softmax(1).numpy()
     recognizer = Recognizer(run_dir)
     for utterance, row in zip(chosen, expected, strict=True):
         found = recognizer.recognise_file(utterance.path).answer.probabilities

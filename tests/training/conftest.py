@@ -70,7 +70,7 @@ def config(tmp_path):
 TINY = {
     "features.signal_length": 8_192,
     "features.n_mels": 40,
-    "model.num_features": 13,
+    "features.n_mfcc": 13,
     "model.n_filter": 8,
     "model.hidden_scale": 0.25,
     "train.num_epochs": 1,

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from dataloader import loaders
-from training.train import fit
 from utils.errors import UserError
 from utils.metrics import read_json
 
 
 def changed_outside_training(data):
     """The same data with other features in the validation and test sets."""
-    x = data.features.x.clone()
+    x = data.features.frames.clone()
     for row, utterance in enumerate(data.features.utterances):
         if utterance.name not in data.split.train:
             x[row] = 100 * torch.randn(x[row].shape)

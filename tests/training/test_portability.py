@@ -16,7 +16,6 @@ import soundfile
 from dataloader.loaders import prepare_data
 from testing.evaluate import evaluate
 from testing.evaluate import main as evaluate_command
-from training.train import fit
 from training.train import main as train_command
 from utils.config import load_config
 from utils.errors import UserError
@@ -26,7 +25,7 @@ from utils.metrics import read_json
 TINY = [
     "features.signal_length=8192",
     "features.n_mels=40",
-    "model.num_features=13",
+    "features.n_mfcc=13",
     "model.n_filter=4",
     "model.hidden_scale=0.25",
     "train.num_epochs=1",

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 
 from dataloader.loaders import prepare_data
-from training.train import fit
 from utils.config import Config
 from utils.emotions import EMOTIONS
 from utils.metrics import History
@@ -19,7 +18,7 @@ from utils.metrics import History
 PEAK = """
 import resource, sys
 from dataloader.loaders import prepare_data
-from training.train import fit
+from training.train import train
 from utils.config import load_config
 
 config = load_config("conf/config.yaml", sys.argv[1:])

@@ -80,7 +80,7 @@ def in_double_precision():
 def test_ten_epochs_have_the_same_losses_by_either_algorithm(config, data, in_double_precision):
     """Single precision hides it: there any other order of summation grows beyond 1e-3 in a few epochs."""
     losses, answers = [], []
-    data = replace(data, features=replace(data.features, x=data.features.x.double()))
+    data = replace(data, features=replace(data.features, x=data.features.frames.double()))
     for algorithm in ("direct", "fft"):
         settings = config(train={"num_epochs": 10}, model={"conv_algorithm": algorithm, "kernel_window": 0})
         run_dir = fit(settings, data, progress=False)
@@ -104,7 +104,7 @@ def test_the_test_set_is_never_touched(config, data):
     """Test utterances made of NaN change nothing, neither in the metrics nor in the standardisation."""
     clean = fit(config(), data, progress=False)
     names = [utterance.name for utterance in data.features.utterances]
-    poisoned = data.features.x.clone()
+    poisoned = data.features.frames.clone()
     poisoned[[names.index(name) for name in data.split.test]] = math.nan
     dirty = fit(config(), replace(data, features=replace(data.features, x=poisoned)), progress=False)
     assert read_metrics(dirty) == read_metrics(clean)

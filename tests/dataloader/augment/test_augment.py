@@ -19,7 +19,7 @@ from dataloader.augment.waveforms import (
     change_pitch,
     drawn_variant,
     further_variants,
-    other_voice,
+    perturb_speed,
     published_variants,
     random_generator,
     reverberate,
@@ -140,7 +140,7 @@ def test_nothing_is_drawn_at_probability_zero(wave):
 
 @pytest.mark.parametrize("speed", [0.8, 1.25])
 def test_another_voice_is_higher_or_lower_and_as_much_shorter_or_longer(speed):
-    varied = other_voice(np.sin(2 * np.pi * 400 * np.arange(RATE) / RATE).astype(np.float32), speed)
+    varied = perturb_speed(np.sin(2 * np.pi * 400 * np.arange(RATE) / RATE).astype(np.float32), speed)
     assert varied.dtype == np.float32 and len(varied) == pytest.approx(RATE / speed, abs=1)
     assert pitch_of(varied) == pytest.approx(400 * speed, abs=2)
 
@@ -475,7 +475,7 @@ def test_only_recordings_of_the_training_set_are_varied(build, data, mode, tmp_p
     clean = loader(config, data)
     assert sorted(read) == sorted(data.split.train)
 
-    x = data.features.x.clone()
+    x = data.features.frames.clone()
     for row, utterance in enumerate(data.features.utterances):
         if utterance.name not in data.split.train:
             x[row] = torch.nan

@@ -113,7 +113,7 @@ def test_batches_from_disk_are_those_from_memory(build, augment, monkeypatch):
         for _ in range(2):  # extracted, and from the cache
             config = build(storage, **augment)
             data = prepare_data(config, progress=False)
-            assert isinstance(data.features.x, DiskRows) == (storage == "disk")
+            assert isinstance(data.features.frames, DiskRows) == (storage == "disk")
             mean, std = feature_statistics(data.rows("train")[0])
             training = make_training_loader(config, data, mean, progress=False)
             assert isinstance(training.x, DiskRows) == (storage == "disk")
@@ -155,7 +155,7 @@ def test_unusable_recordings_leave_no_gap(build, tiny_corpus, monkeypatch):
         assert len(features.skipped) == 2
         kept = [row for row, u in enumerate(whole.corpus.utterances) if u.path not in bad]
         assert features.utterances == tuple(whole.corpus.utterances[row] for row in kept)
-        assert torch.equal(features.x[:], whole.features.x[kept])
+        assert torch.equal(features.frames[:], whole.features.frames[kept])
 
 
 def test_features_that_are_to_stay_on_disk_must_be_written(build, tmp_path):
@@ -167,10 +167,10 @@ def test_features_that_are_to_stay_on_disk_must_be_written(build, tmp_path):
 def test_a_damaged_cache_on_disk_is_made_anew(build, capsys):
     config = build("disk")
     first = prepare_data(config, progress=False)
-    path = first.features.x.path
+    path = first.features.frames.path
     content = path.read_bytes()
     path.write_bytes(content[:5_000] + b"damage" + content[5_006:])
     again = prepare_data(config, progress=False)
     assert "damaged" in capsys.readouterr().err
     assert path.read_bytes() == content
-    assert torch.equal(again.features.x[:], first.features.x[:])
+    assert torch.equal(again.features.frames[:], first.features.frames[:])

@@ -156,21 +156,21 @@ def assert_equal(one, other):
 
 def test_features_are_the_mfccs_of_each_utterance_in_order(root, config):
     corpus = read_emovo(root)
-    features = load_features(corpus, config, progress=False)
-    assert features.x.shape == (len(corpus.utterances), 13, 16)
-    assert features.x.dtype == torch.float32
+    features = load_features(corpus, config.features, config.data.cache_dir, progress=False)
+    assert features.frames.shape == (len(corpus.utterances), 13, 16)
+    assert features.frames.dtype == torch.float32
     assert features.utterances == corpus.utterances
     assert features.skipped == {}
-    for row, utterance in zip(features.x, features.utterances, strict=True):
+    for row, utterance in zip(features.frames, features.utterances, strict=True):
         expected = librosa_mfcc(fit_length(read_audio(utterance.path), 8_000), 13)
         np.testing.assert_allclose(row.numpy(), expected, rtol=0, atol=1e-3)
 
 
 def test_features_come_from_the_cache_the_second_time(root, config, reads):
     corpus = read_emovo(root)
-    first = load_features(corpus, config, progress=False)
+    first = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     assert len(reads) == len(corpus.utterances)
-    second = load_features(corpus, config, progress=False)
+    second = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     assert len(reads) == len(corpus.utterances)
     assert_equal(first, second)
 
@@ -178,9 +178,9 @@ def test_features_come_from_the_cache_the_second_time(root, config, reads):
 def test_features_do_not_depend_on_the_moment_of_reading(root, config, tmp_path):
     """Threads finish in any order."""
     corpus = read_emovo(root)
-    first = load_features(corpus, config, progress=False)
+    first = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     shutil.rmtree(config.data.cache_dir)
-    assert_equal(first, load_features(corpus, config, progress=False))
+    assert_equal(first, load_features(corpus, config.features, config.data.cache_dir, progress=False))
 
 
 @pytest.mark.parametrize(
@@ -199,13 +199,13 @@ def test_features_do_not_depend_on_the_moment_of_reading(root, config, tmp_path)
 )
 def test_other_settings_make_other_features(root, config, reads, change):
     corpus = read_emovo(root)
-    load_features(corpus, config, progress=False)
+    load_features(corpus, config.features, config.data.cache_dir, progress=False)
     other = Config.model_validate(
         {section: values | change.get(section, {}) for section, values in config.model_dump().items()}
     )
-    features = load_features(corpus, other, progress=False)
+    features = load_features(corpus, other.features, other.data.cache_dir, progress=False)
     assert len(reads) == 2 * len(corpus.utterances)
-    assert features.x.shape == (len(corpus.utterances), other.model.num_features, other.features.frames)
+    assert features.frames.shape == (len(corpus.utterances), other.model.num_features, other.features.frames)
     assert len(cache_files(config)) == 2
 
 
@@ -214,8 +214,8 @@ def test_recordings_are_conditioned_before_they_are_fitted(root, config, switch)
     corpus = read_emovo(root)
     settings = config.features.model_copy(update={switch: True})
     features = load_features(corpus, config.model_copy(update={"features": settings}), progress=False)
-    plain = load_features(corpus, config, progress=False)
-    for row, other, utterance in zip(features.x, plain.x, corpus.utterances, strict=True):
+    plain = load_features(corpus, config.features, config.data.cache_dir, progress=False)
+    for row, other, utterance in zip(features.frames, plain.x, corpus.utterances, strict=True):
         waveform = fit_length(condition(read_audio(utterance.path), settings), 8_000)
         np.testing.assert_allclose(row.numpy(), librosa_mfcc(waveform, 13), rtol=0, atol=1e-3)
         assert switch == "trim_silence" or not torch.equal(row, other)  # these recordings have no silence
@@ -223,15 +223,15 @@ def test_recordings_are_conditioned_before_they_are_fitted(root, config, switch)
 
 def test_settings_that_no_feature_depends_on_use_the_same_cache(root, config, reads):
     corpus = read_emovo(root)
-    load_features(corpus, config, progress=False)
+    load_features(corpus, config.features, config.data.cache_dir, progress=False)
     other = config.model_copy(update={"features": FeaturesConfig(signal_length=8_000, standardise=False)})
-    load_features(corpus, other, progress=False)
+    load_features(corpus, other.features, other.data.cache_dir, progress=False)
     assert len(reads) == len(corpus.utterances)
 
 
 def test_a_changed_recording_is_read_anew(root, config):
     corpus = read_emovo(root)
-    before = load_features(corpus, config, progress=False)
+    before = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     path = corpus.utterances[3].path
     waveform, rate = soundfile.read(path)
     soundfile.write(path, waveform[::-1], rate)  # as long as it was
@@ -261,7 +261,7 @@ def test_a_zip_gives_the_same_features_and_is_read_anew_when_changed(root, confi
 
 def test_unusable_recordings_are_named_and_the_rest_is_read(root, config, reads, capsys):
     corpus = read_emovo(root)
-    whole = load_features(corpus, config, progress=False)
+    whole = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     bad = [corpus.utterances[i] for i in (0, 7, 20, 30)]
     bad[0].path.write_text("no sound")
     bad[1].path.write_bytes(bad[1].path.read_bytes()[:3_000])
@@ -281,13 +281,13 @@ def test_unusable_recordings_are_named_and_the_rest_is_read(root, config, reads,
             assert any(str(utterance.path) in line and reason in line for line in message.splitlines())
         kept = [i for i, utterance in enumerate(corpus.utterances) if utterance not in bad]
         assert features.utterances == tuple(corpus.utterances[i] for i in kept)
-        assert torch.equal(features.x, whole.x[kept])
+        assert torch.equal(features.frames, whole.x[kept])
 
 
 def test_a_recording_that_vanishes_is_skipped(root, config):
     corpus = read_emovo(root)
     corpus.utterances[5].path.unlink()
-    features = load_features(corpus, config, progress=False)
+    features = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     assert list(features.skipped) == [corpus.utterances[5].name]
 
 
@@ -296,9 +296,9 @@ def test_a_repaired_recording_is_used_again(root, config):
     path = corpus.utterances[5].path
     content = path.read_bytes()
     path.write_bytes(b"")
-    assert load_features(corpus, config, progress=False).skipped
+    assert load_features(corpus, config.features, config.data.cache_dir, progress=False).skipped
     path.write_bytes(content)
-    assert not load_features(corpus, config, progress=False).skipped
+    assert not load_features(corpus, config.features, config.data.cache_dir, progress=False).skipped
 
 
 def test_an_emotion_without_usable_recordings_is_an_error(root, config):
@@ -320,7 +320,7 @@ def test_a_corpus_without_any_usable_recording_is_an_error(root, config):
 
 def test_a_damaged_cache_is_noticed_and_made_anew(root, config, capsys):
     corpus = read_emovo(root)
-    whole = load_features(corpus, config, progress=False)
+    whole = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     (path,) = cache_files(config)
     content = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -333,7 +333,7 @@ def test_a_damaged_cache_is_noticed_and_made_anew(root, config, capsys):
     for damaged in (*flips, *cuts, *others):
         path.write_bytes(damaged)
         capsys.readouterr()
-        assert_equal(load_features(corpus, config, progress=False), whole)
+        assert_equal(load_features(corpus, config.features, config.data.cache_dir, progress=False), whole)
         if "damaged" in capsys.readouterr().err:
             rebuilt += 1
             assert path.read_bytes() == content
@@ -353,27 +353,27 @@ def test_a_damaged_cache_is_noticed_and_made_anew(root, config, capsys):
 )
 def test_a_cache_that_does_not_fit_is_made_anew(root, config, capsys, arrays):
     corpus = read_emovo(root)
-    whole = load_features(corpus, config, progress=False)
+    whole = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     (path,) = cache_files(config)
     with np.load(path) as file:
         np.savez(path, **(dict(file) | arrays))
-    assert_equal(load_features(corpus, config, progress=False), whole)
+    assert_equal(load_features(corpus, config.features, config.data.cache_dir, progress=False), whole)
     assert "damaged" in capsys.readouterr().err
 
 
 def test_a_cache_is_told_apart_by_the_corpus(root, config):
     corpus = read_emovo(root)
-    load_features(corpus, config, progress=False)
+    load_features(corpus, config.features, config.data.cache_dir, progress=False)
     load_features(replace(corpus, name="demo"), config, progress=False)
     assert [path.name.partition("-")[0] for path in cache_files(config)] == ["EMOVO", "demo"]
 
 
 def test_a_cache_that_cannot_be_written_only_costs_a_warning(root, config, tmp_path, capsys):
     corpus = read_emovo(root)
-    whole = load_features(corpus, config, progress=False)
+    whole = load_features(corpus, config.features, config.data.cache_dir, progress=False)
     (tmp_path / "file").touch()
     blocked = config.model_copy(update={"data": DataConfig(cache_dir=tmp_path / "file" / "cache")})
-    assert_equal(load_features(corpus, blocked, progress=False), whole)
+    assert_equal(load_features(corpus, blocked.features, blocked.data.cache_dir, progress=False), whole)
     assert "not kept" in capsys.readouterr().err
 
 

@@ -103,7 +103,7 @@ def test_a_corpus_has_them_below_its_frames(tiny_corpus, tmp_path):
         config = Config(
             data=data, features=features, model=ModelConfig(num_features=12, statistics=statistics)
         )
-        return prepare_data(config, progress=False).features.x, config.model
+        return prepare_data(config, progress=False).features.frames, config.model
 
     (plain, _), (found, model) = x(False), x(True)
     count, frames = model.num_statistics, plain.shape[-1]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dataloader.audio import condition, fit_length, read_audio
-from dataloader.augment.waveforms import other_voice
+from dataloader.augment.waveforms import perturb_speed
 from dataloader.features.cache import cache_key
 from dataloader.features.extract import Extractor
 from dataloader.features.normalise import by_speaker
@@ -104,9 +104,9 @@ def config(tiny_corpus, tmp_path):
 def test_a_corpus_by_speaker(config):
     data = prepare_data(config, progress=False)
     raw = config.model_copy(update={"features": config.features.model_copy(update={"by_speaker": False})})
-    x = prepare_data(raw, progress=False).features.x
+    x = prepare_data(raw, progress=False).features.frames
     speakers = [utterance.speaker for utterance in data.features.utterances]
-    assert torch.equal(data.features.x, by_speaker(x, speakers))
+    assert torch.equal(data.features.frames, by_speaker(x, speakers))
 
 
 @pytest.mark.filterwarnings("ignore:the EMOVO corpus")
@@ -142,7 +142,7 @@ def test_other_voices_are_speakers_of_their_own(config):
     extract = Extractor(config)
     for place, speed in enumerate(augment.voices, start=1):
         waves = [condition(read_audio(u.path, 22_050), config.features) for u in of_one]
-        varied = [other_voice(wave, speed) for wave in waves]
+        varied = [perturb_speed(wave, speed) for wave in waves]
         raw = extract(torch.from_numpy(np.stack([fit_length(wave, 8192) for wave in varied])))
         expected = by_speaker(raw, ["somebody"] * len(of_one))
         rows = [each * data.split.train.index(u.name) + place for u in of_one]
