@@ -33,7 +33,7 @@ from dataloader.corpora.find import find_corpus
 from dataloader.features.extract import load_features
 from dataloader.loaders import prepare_data
 from testing.evaluate import evaluate
-from training.train import fit
+from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config, parse_yaml
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_atomically
@@ -267,7 +267,7 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
         Its files; where anything was raised, as far as they were written, with the reason and error.txt.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trial's; fit would take it for its end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trial's; train would take it for its end
     output = io.StringIO()
     redirected = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
     with TemporaryDirectory() as folder, redirected[0], redirected[1]:
@@ -279,7 +279,7 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
             data = prepare_data(run.config, progress=False)
             if data.corpus.name != run.corpus:
                 raise UserError(f"{data.corpus.root} holds {data.corpus.name}, not {run.corpus}.")
-            fit(run.config, data, run_dir, progress=False)
+            train(run.config, data, run_dir, progress=False)
             evaluate(run_dir, progress=False)
         except Exception as error:  # whatever it is, it must not stop the other runs
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -391,7 +391,7 @@ def _extract_features(runs: Sequence[Planned], progress: bool) -> None:
         exclude = {"data": {"fold", "protocol"}, "features": {"standardise"}}
         kinds[run.config.model_dump_json(include={"data", "features"}, exclude=exclude)] = run.config
     for config in kinds.values():
-        load_features(find_corpus(config.data), config, progress)
+        load_features(find_corpus(config.data), config.features, config.data.cache_dir, progress)
 
 
 def _explain(details: Mapping[str, Any]) -> str:

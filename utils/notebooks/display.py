@@ -94,7 +94,7 @@ def show_trial(
     *further: str,
     folder: str | Path | None = None,
     figure: bool = True,
-    words: bool = True,
+    words: bool = False,
     **options: Any,
 ) -> None:
     """Display a trial's accuracies as a figure and a table, and what its comparisons say.

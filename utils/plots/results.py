@@ -93,7 +93,7 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     groups = grouped(frame[frame.confusion_matrix.notna()])
     matrices = {label: np.sum(group.confusion_matrix.tolist(), axis=0) for label, group in groups.items()}
     labels = next(iter(frame.emotions.dropna()), list(EMOTIONS))
-    columns = min(4, len(matrices))
+    columns = min(3, len(matrices))
     rows = -(-len(matrices) // columns)
     size = (WIDTH - 1.4) / columns - 0.4  # inches; the colour bar takes 1.4
     titles = [textwrap.fill(name, width=round(11 * size)) for name in matrices]
@@ -103,7 +103,7 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     figure.suptitle(title)
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, (axes, name) in enumerate(zip(grid.flat, titles, strict=False)):
-        image = _draw_matrix(axes, list(matrices.values())[number], labels, "{rate:.0f}", 7)
+        image = _draw_matrix(axes, list(matrices.values())[number], labels, "{rate:.0f}", 8)
         axes.set_title(name, fontsize=10)
         if number + columns >= len(matrices):
             axes.set_xlabel("predicted emotion")
