@@ -22,7 +22,6 @@ PARAMETERS_FILE = "parameters.txt"
 SPLIT_FILE = "split.json"
 EMOTIONS_FILE = "emotions.json"  # the classes, in the order of the network's scores
 STANDARDISATION_FILE = "standardisation.json"
-SENTENCES_FILE = "sentences.npz"  # with features.by_sentence, their templates
 TRAINING_METRICS_FILE = "training_metrics.json"
 VALIDATION_METRICS_FILE = "validation_metrics.json"
 TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
@@ -35,6 +34,8 @@ CONFUSION_PLOT_FILE = "confusion_matrix.png"
 TEST_METRICS = {"model", "accuracy", "recall", "precision", "f1_score", "inference_time_one_sample"}
 TEST_METRICS |= {"inference_time_tot", "trainable_parameters"}  # of one value each
 DEFAULT_CONFIG = Path(__file__).parents[1] / "conf/config.yaml"
+# The network for recordings of any kind; its features end at 7 kHz, so that 16 kHz are as good as 48.
+SHIPPED_RUN = DEFAULT_CONFIG.parents[1] / "training/results/CkTIM_TAB1_for_recognition"
 PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
 # The user must say these of a run whose configuration is lost, where its name does not.
 FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")
@@ -147,11 +148,16 @@ def existing_run_dir(run_dir: str | Path) -> Path:
     """
     run_dir = expanded(run_dir)
     if not run_dir.is_dir():
+<<<<<<< HEAD
         siblings = sorted(path.name for path in run_dir.parent.glob("*") if _is_run(path))
         more = f" and {len(siblings) - 5} more" if len(siblings) > 5 else ""
         there = f"; {run_dir.parent} holds {', '.join(siblings[:5])}{more}" if siblings else ""
+=======
+        siblings = sorted(path.name for path in run_dir.parent.glob("*") if is_run_dir(path))
+        there = f"; {run_dir.parent} holds {_some(siblings)}" if siblings else ""
+>>>>>>> main
         raise UserError(f"there is no run directory {run_dir}{there}.")
-    if not _is_run(run_dir):
+    if not is_run_dir(run_dir):
         raise UserError(
             f"{run_dir} is not a run directory: it holds neither {MODEL_FILE} nor {TRAINING_METRICS_FILE}. "
             "Name a directory that a training made."
@@ -162,11 +168,20 @@ def existing_run_dir(run_dir: str | Path) -> Path:
 def list_runs(results_dir: str | Path) -> list[Run]:
     """All runs in a results folder, in the order of their names; damaged ones are left out with a warning."""
     found = []
+<<<<<<< HEAD
     for path in filter(_is_run, sorted(expanded(results_dir).glob("*"))):
         try:
             found.append(read_run(path))
         except UserError as error:
             warn(f"left out: {error}")
+=======
+    for path in sorted(expanded(results_dir).glob("*")):
+        if is_run_dir(path):
+            try:
+                found.append(read_run(path))
+            except UserError as error:
+                warn(f"left out: {error}")
+>>>>>>> main
     return found
 
 
@@ -325,8 +340,18 @@ def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> 
         raise UserError(f"{run_dir} contradicts itself: {'; '.join(conflicts)}. Correct what is wrong.")
 
 
+<<<<<<< HEAD
 def _is_run(path: Path) -> bool:
     return (path / MODEL_FILE).is_file() or (path / TRAINING_METRICS_FILE).is_file()
+=======
+def is_run_dir(path: str | Path) -> bool:
+    """Whether a directory looks like a run."""
+    return any((Path(path) / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
+
+
+def _history(path: Path) -> History | None:
+    return History.load(path) if path.exists() else None
+>>>>>>> main
 
 
 def _read_split_header(path: Path) -> dict[str, Any]:
