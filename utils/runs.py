@@ -148,14 +148,9 @@ def existing_run_dir(run_dir: str | Path) -> Path:
     """
     run_dir = expanded(run_dir)
     if not run_dir.is_dir():
-<<<<<<< HEAD
-        siblings = sorted(path.name for path in run_dir.parent.glob("*") if _is_run(path))
+        siblings = sorted(path.name for path in run_dir.parent.glob("*") if is_run_dir(path))
         more = f" and {len(siblings) - 5} more" if len(siblings) > 5 else ""
         there = f"; {run_dir.parent} holds {', '.join(siblings[:5])}{more}" if siblings else ""
-=======
-        siblings = sorted(path.name for path in run_dir.parent.glob("*") if is_run_dir(path))
-        there = f"; {run_dir.parent} holds {_some(siblings)}" if siblings else ""
->>>>>>> main
         raise UserError(f"there is no run directory {run_dir}{there}.")
     if not is_run_dir(run_dir):
         raise UserError(
@@ -168,20 +163,11 @@ def existing_run_dir(run_dir: str | Path) -> Path:
 def list_runs(results_dir: str | Path) -> list[Run]:
     """All runs in a results folder, in the order of their names; damaged ones are left out with a warning."""
     found = []
-<<<<<<< HEAD
-    for path in filter(_is_run, sorted(expanded(results_dir).glob("*"))):
+    for path in filter(is_run_dir, sorted(expanded(results_dir).glob("*"))):
         try:
             found.append(read_run(path))
         except UserError as error:
             warn(f"left out: {error}")
-=======
-    for path in sorted(expanded(results_dir).glob("*")):
-        if is_run_dir(path):
-            try:
-                found.append(read_run(path))
-            except UserError as error:
-                warn(f"left out: {error}")
->>>>>>> main
     return found
 
 
@@ -340,26 +326,19 @@ def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> 
         raise UserError(f"{run_dir} contradicts itself: {'; '.join(conflicts)}. Correct what is wrong.")
 
 
-<<<<<<< HEAD
-def _is_run(path: Path) -> bool:
-    return (path / MODEL_FILE).is_file() or (path / TRAINING_METRICS_FILE).is_file()
-=======
 def is_run_dir(path: str | Path) -> bool:
     """Whether a directory looks like a run."""
     return any((Path(path) / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
 
 
-def _history(path: Path) -> History | None:
-    return History.load(path) if path.exists() else None
->>>>>>> main
-
-
 def _read_split_header(path: Path) -> dict[str, Any]:
     """Corpus, protocol and fold, as far as recorded (dataloader.splits reads the whole file)."""
-    content = read_json(path) if path.exists() else None
+    if not path.exists():
+        return {}
+    content = read_json(path)
     try:
-        names = {key: str(content[key]) for key in ("corpus", "protocol")} if path.exists() else {}
-        return names | {key: content.get(key) for key in ("fold", "folds") if names}
+        names = {key: str(content[key]) for key in ("corpus", "protocol")}
+        return names | {key: content.get(key) for key in ("fold", "folds")}
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error
 
