@@ -124,12 +124,12 @@ def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
     except ValidationError as error:
         found = (f"{path}: {_explain(one)}" for one in error.errors(include_url=False))
         raise UserError("\n".join(dict.fromkeys(found))) from None
-    if not all(isinstance(one, dict) for grid in trial.grid for one in grid.get("variants", ())):
+    variants = [variant for grid in trial.grid for variant in grid.get("variants", ())]
+    if not all(isinstance(variant, dict) for variant in variants):
         raise UserError(f"{path}: grid: variants: must be a list of sets of settings, each key: value.")
     for key in (key for pairs in trial.compare.values() for pair in pairs for side in pair for key in side):
         if key not in KEYS:  # else the pair would describe no run, and be left out without a word
             raise UserError(f"{path}: compare: {_unknown(key, KEYS)}")
-    variants = (variant for grid in trial.grid for variant in grid.get("variants", ()))
     in_grid = {key for keys in (*trial.grid, *variants) for key in keys}
     if twice := [key for key in settings if key in in_grid]:
         raise UserError(f"{path}: {', '.join(twice)} is set for all runs and varied by the grid: choose one.")
@@ -244,9 +244,8 @@ def run_trial(
             if outcome is not None:
                 folder.keep(outcome)
                 bar.update()
-                if outcome.failure is None:
-                    done += 1
-                else:
+                done += outcome.failure is None
+                if outcome.failure is not None:
                     failures[outcome.name] = outcome.failure
                     bar.write(f"failed: {outcome.name}: {outcome.failure}", file=sys.stderr)
             running = min(workers, len(runs) - done - len(failures))
@@ -307,8 +306,7 @@ def _on_this_machine(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Ma
     again at the end, one by one: one that dies alone has failed.
     """
     gpus = torch.cuda.device_count() if on_cuda else 0
-    room = int(gpus / trial.gpu_share) or max(joblib.cpu_count() // trial.threads, 1)
-    workers = trial.workers or room
+    workers = trial.workers or int(gpus / trial.gpu_share) or max(joblib.cpu_count() // trial.threads, 1)
     numbers = {run.name: number for number, run in enumerate(runs)}
 
     def make(some: Sequence[Planned], at_a_time: int) -> Iterator[Outcome]:
@@ -412,12 +410,10 @@ def _overrides(settings: Mapping[str, Any]) -> list[str]:
 
 def listing(runs: Sequence[Planned], folder: TrialFolder) -> str:
     """A line for each run: whether it is done, and its settings."""
-    done = sum(folder.finished(run) is not None for run in runs)
-    lines = [f"{len(runs)} runs, {done} done, in {folder.path}"]
-    for run in runs:
-        varied = " ".join(_overrides(run.varied))
-        lines.append(f"{'done ' if folder.finished(run) else 'to do'}  {run.name}  {varied}")
-    return "\n".join(lines)
+    states = ["done " if folder.finished(run) else "to do" for run in runs]
+    pairs = zip(states, runs, strict=True)
+    lines = (" ".join([state, "", run.name, "", *_overrides(run.varied)]) for state, run in pairs)
+    return "\n".join([f"{len(runs)} runs, {states.count('done ')} done, in {folder.path}", *lines])
 
 
 @exit_on_user_error
@@ -429,10 +425,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("trial", help="for instance conf/trials/omega_0.yaml")
     parser.add_argument("--list", action="store_true", help="list the runs, and make none")
-    more = (
-        "of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
-        "(train.num_epochs=5; give it another name then: name.json holds the last call's results)"
-    )
+    more = "of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
+    more += "(train.num_epochs=5; give it another name then: name.json holds the last call's results)"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=more)
     options = parser.parse_intermixed_args(arguments)
     trial = load_trial(options.trial, options.overrides)

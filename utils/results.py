@@ -54,10 +54,9 @@ MOST_IN_LABEL = 3  # settings
 
 def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a result depends on, but for seed, protocol and fold; of plain runs nothing of `augment`."""
-    unused = "augment." if not settings.get("model.aug", True) else "none"
-    return {
-        key: settings[key] for key in settings if key not in WITHOUT_EFFECT and not key.startswith(unused)
-    }
+    unused = () if settings.get("model.aug", True) else ("augment.",)
+    known = (key for key in settings if key not in WITHOUT_EFFECT and not key.startswith(unused))
+    return {key: settings[key] for key in known}
 
 
 # --- reading and writing ---
@@ -78,11 +77,9 @@ def runs_frame(results_dir: str | Path) -> pd.DataFrame:
 
 
 def read_trial(path: str | Path, *further: str | Path) -> pd.DataFrame:
-    """The runs of a trial's file; what the file says of the trial is in `attrs["trial"]` of the frame.
+    """The runs of a trial's file, such as training/results/omega_0.json; `attrs["trial"]` is about the trial.
 
-    Args:
-        path: the file, such as training/results/omega_0.json.
-        further: files of the same settings on other seeds, which join it; the last one's comparisons count.
+    Further files, of the same settings on other seeds, join it; the last one's comparisons count.
 
     Raises:
         UserError: when a file is missing, damaged, or something else.
@@ -135,9 +132,9 @@ def _trial_rows(path: Path) -> tuple[dict[str, Any], list[dict]]:
         for row in content["runs"]:
             settings = migrate({**content["settings"], **row["settings"]})
             rows.append(_columns({**row, "settings": settings}, path.stem))
+        compare = about["compare"].items()
         about["compare"] = {
-            family: [[migrate(side) for side in pair] for pair in pairs]
-            for family, pairs in about["compare"].items()
+            name: [[migrate(side) for side in pair] for pair in pairs] for name, pairs in compare
         }
         _ = about["title"], about["planned"], about["failed"]
     except (KeyError, TypeError, AttributeError) as error:
@@ -210,10 +207,9 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(tested=frame.accuracy.notna()).sort_values(["tested", "trial", "run"])
     frame = frame.drop_duplicates(["key", "seed", "fold"], keep="last").drop(columns="tested")
     order = ["network", "tabs", "aug", "omega_0", "key", "seed", "fold"]
-    varying = {
-        name: frame.settings.map(lambda one, name=name: one.get(f"model.{name}", 0)) for name in order[2:4]
-    }
-    return frame.loc[frame.assign(**varying).sort_values(order, na_position="first").index]
+    model = pd.DataFrame(frame.settings.tolist(), frame.index, [f"model.{name}" for name in order[2:4]])
+    model = model.set_axis(order[2:4], axis=1)
+    return frame.loc[frame.join(model).sort_values(order, na_position="first").index]
 
 
 def grouped(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -230,11 +226,11 @@ def grouped(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return found
 
 
-def paired(first: pd.DataFrame, second: pd.DataFrame, score: str) -> tuple[list[float], list[float]]:
-    """Scores of two groups over the seeds and folds that both have, pair by pair."""
-    one, other = (dict(zip(zip(g.seed, g.fold, strict=True), g[score], strict=True)) for g in (first, second))
+def paired(*groups: pd.DataFrame) -> list[list[float]]:
+    """Accuracies of two groups over the seeds and folds that both have, pair by pair."""
+    one, other = ({(run.seed, run.fold): run.accuracy for run in group.itertuples()} for group in groups)
     common = sorted(one.keys() & other.keys(), key=str)
-    return [one[which] for which in common], [other[which] for which in common]
+    return [[accuracies[which] for which in common] for accuracies in (one, other)]
 
 
 # --- words ---
@@ -279,9 +275,7 @@ def mean_std(values: Sequence[float] | np.ndarray) -> str:
 def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Table]:
     """Test scores, size and speed of run directories; one table a test set.
 
-    Args:
-        frame: of any runs.
-        each_run: a row a run, and not for all `distinct` runs of the same settings together.
+    A row is of all `distinct` runs of the same settings, or with `each_run` of one run.
     """
     tables, frame = [], frame[(frame.trial == "") & frame.accuracy.notna()]
     for where, some in (frame if each_run else distinct(frame)).groupby("test_set", sort=False):
@@ -301,9 +295,7 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
             over += " and seeds" if over == "folds" and some.seed.nunique() > 1 else ""
             notes.append(f"± is the standard deviation over {over}.")
         devices = "; ".join(sorted(set(some.device.dropna()))) or "an unrecorded device"
-        notes.append(
-            f"Times are from MFCCs to scores, on {devices}. Times on different machines cannot be compared."
-        )
+        notes.append(f"Times, from MFCCs to scores, are of {devices}; no others can be compared with them.")
         tables.append(Table(rows, f"Test scores in % ({where})", notes))
     return tables
 
@@ -347,10 +339,7 @@ def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
 
 
 def trial_tables(frame: pd.DataFrame) -> list[Table]:
-    """Of a trial (`read_trial`): the scores of each setting, and each family of comparisons; one table each.
-
-    UAR has columns of its own where it is not the accuracy, as it is on balanced test sets.
-    """
+    """Of a trial (`read_trial`): a table of the scores of its settings, and one of each family of comparisons."""
     about, test_sets = frame.attrs["trial"], "; ".join(dict.fromkeys(frame.test_set))
     same = np.allclose(frame.accuracy, frame.uar, atol=5e-4, equal_nan=True)
     rows = []
@@ -385,16 +374,10 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def comparisons(frame: pd.DataFrame, score: str = "accuracy") -> dict[str, list[tuple[str, str, Comparison]]]:
-    """The comparisons that a trial asks for, over the seeds and folds that both sides have.
+def comparisons(frame: pd.DataFrame) -> dict[str, list[tuple[str, str, Comparison]]]:
+    """Family → (first, second, their comparison, corrected within the family), as a trial asks for it.
 
-    Args:
-        frame: from `read_trial`.
-        score: of the test set.
-
-    Returns:
-        Family → (first, second, their comparison, corrected within the family by Holm's method). Pairs of
-        which a side has no run, or no seed in common with the other, are left out.
+    Pairs of which a side has no run, or no seed and fold in common with the other, are left out.
 
     Raises:
         UserError: when one side of a pair describes several settings.
@@ -404,7 +387,7 @@ def comparisons(frame: pd.DataFrame, score: str = "accuracy") -> dict[str, list[
         firsts, plain = [], []
         for pair in pairs:
             both = [_select(groups, wanted) for wanted in pair]
-            if all(side is not None for side in both) and (values := paired(*both, score))[0]:
+            if all(side is not None for side in both) and (values := paired(*both))[0]:
                 firsts += [side.iloc[0] for side in both]
                 plain.append(compare(*values))
         if plain:
@@ -413,12 +396,10 @@ def comparisons(frame: pd.DataFrame, score: str = "accuracy") -> dict[str, list[
     return found
 
 
-def comparisons_in_words(frame: pd.DataFrame, score: str = "accuracy") -> dict[str, list[str]]:
+def comparisons_in_words(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Family → a sentence for each of its comparisons, that says no more than the figures allow."""
-    return {
-        family: [in_words(one, first, second) for first, second, one in compared]
-        for family, compared in comparisons(frame, score).items()
-    }
+    found = comparisons(frame).items()
+    return {family: [in_words(one, *labels) for *labels, one in compared] for family, compared in found}
 
 
 # --- helpers ---

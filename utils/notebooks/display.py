@@ -97,17 +97,14 @@ def show_trial(
     words: bool = False,
     **options: Any,
 ) -> None:
-    """Display a trial's accuracies as a figure and a table, and what its comparisons say.
+    """Display a trial's accuracies as a figure and a table, or the command that makes it.
 
     Args:
-        path: its file of results; where it is missing, the command that makes it is shown.
+        path: its file of results.
         further: files of the same settings on other seeds, shown as one with it.
         folder: where to save the figure; None for nowhere.
         figure: whether to draw one; `options` are those of plot_trial.
         words: whether to say in sentences which differences there are.
-
-    Raises:
-        UserError: when a file is damaged or something else.
     """
     for one in map(Path, (path, *further)):
         if not one.exists():

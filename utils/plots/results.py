@@ -51,10 +51,7 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
 def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
     """The accuracies of a trial's settings and the differences that it asks for, with 95 % intervals.
 
-    Args:
-        frame: from utils.results.read_trial.
-        title: of the figure.
-        reference: show all settings' differences from the first, over the same seeds and folds.
+    With `reference` the differences are those of all settings from the first, over the same seeds and folds.
     """
     groups = grouped(frame)
     differences = {
@@ -64,7 +61,7 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
     }
     if reference:
         first, *others = groups
-        pairs = {label: paired(groups[label], groups[first], "accuracy") for label in others}
+        pairs = {label: paired(groups[label], groups[first]) for label in others}
         differences = {f"{label} − {first}": compare(*pair) for label, pair in pairs.items() if pair[0]}
     panels = 2 if differences else 1
     height = 1.1 + 0.3 * max(len(groups), len(differences))
@@ -84,11 +81,9 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
 
 @with_look
 def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
-    """Confusion matrices by settings, in percent of each true emotion's utterances; runs are added up.
+    """Confusion matrices of run directories, in percent of each true emotion's utterances.
 
-    Args:
-        frame: of evaluated run directories on one corpus, at least one.
-        title: of the figure.
+    Those of the same settings are added up; at least one run was evaluated, and all are of one corpus.
     """
     groups = grouped(frame[frame.confusion_matrix.notna()])
     matrices = {label: np.sum(group.confusion_matrix.tolist(), axis=0) for label, group in groups.items()}
