@@ -16,7 +16,7 @@ from models.ckconv import CKConv
 from models.cktim import CkTIMNet
 from testing.load_run import LoadedRun, load_run
 from utils.notebooks.display import keep
-from utils.plots.kernels import plot_kernel, plot_receptive_fields
+from utils.plots.explain import plot_kernel, plot_receptive_fields
 from utils.runs import Run
 
 CURVE_STEP = 1 / 16  # training frames between two points of a curve
@@ -120,11 +120,10 @@ def deepest_run(runs: Iterable[Run], network: str) -> LoadedRun | None:
 
 def show_kernels(runs: Iterable[Run], folder: str | Path | None = None) -> None:
     """Display kernel_figure of the deepest CkTIM run; where none has weights, say how to get one."""
-    run = deepest_run(runs, "CkTIM")
-    if run is None:
-        display(Markdown("**Missing: a run of CkTIM with weights** (`python -m training.train`)."))
-    else:
+    if run := deepest_run(runs, "CkTIM"):
         display(keep(kernel_figure(run), "kernels", folder))
+    else:
+        display(Markdown("**Missing: a run of CkTIM with weights** (`python -m training.train`)."))
 
 
 def show_receptive_fields(runs: Iterable[Run], folder: str | Path | None = None) -> None:
@@ -135,7 +134,7 @@ def show_receptive_fields(runs: Iterable[Run], folder: str | Path | None = None)
             field = effective_receptive_field(run.model).numpy()
             fields[run.path.name] = field, run.model.frame_seconds
         else:
-            command = f"python -m training.train model.ck={ck}"
-            display(Markdown(f"**Missing: a run of {network} with weights** (`{command}`)."))
+            command = f"`python -m training.train model.ck={ck}`"
+            display(Markdown(f"**Missing: a run of {network} with weights** ({command})."))
     if fields:
         display(keep(plot_receptive_fields(fields, "Effective receptive fields"), "receptive_fields", folder))
