@@ -6,7 +6,6 @@ finished. A trial that was stopped, however hard, goes on with the runs that are
 """
 
 import argparse
-import contextlib
 import difflib
 import hashlib
 import io
@@ -19,27 +18,30 @@ import threading
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import joblib
 import torch
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sklearn.model_selection import ParameterGrid
 
 from dataloader.corpora.find import find_corpus
+from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
 from dataloader.loaders import prepare_data
 from testing.evaluate import evaluate
 from training.train import train
-from utils.config import KEYS, Config, PathText, Section, load_config, parse_yaml
+from utils.config import KEYS, Config, PathText, Section, load_config
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_atomically
 from utils.progress import progress_bar, warn
 from utils.results import comparisons_in_words, read_trial, trial_content, trial_tables, with_effect
 from utils.runs import DEFAULT_CONFIG, flat, read_run, run_name
+from utils.strict_yaml import parse_yaml
 
 FAILED = "failed"  # the folder of what failed runs have left
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
@@ -67,6 +69,23 @@ class Trial(Section):
     threads: int = Field(1, ge=1, description="CPU threads of a run")
     gpu_share: float = Field(1.0, gt=0, le=1, description="share of a GPU for each run, where there are GPUs")
 
+    @model_validator(mode="after")
+    def _keys_go_together(self) -> Self:
+        variants = [variant for grid in self.grid for variant in grid.get("variants", ())]
+        if not all(isinstance(variant, dict) for variant in variants):
+            raise ValueError("grid: variants: must be a list of sets of settings, each key: value.")
+        sides = (side for pairs in self.compare.values() for pair in pairs for side in pair)
+        for key in (key for side in sides for key in side if key not in KEYS):
+            # else the pair would describe no run, and be left out without a word
+            raise ValueError(f"compare: {_unknown(key, KEYS)}")
+        in_grid = {key for keys in (*self.grid, *variants) for key in keys}
+        if twice := [key for key in self.settings if key in in_grid]:
+            raise ValueError(f"{', '.join(twice)} is set for all runs and varied by the grid: choose one.")
+        for key, instead in (("train.seed", "seeds"), ("data.fold", "folds")):
+            if key in self.settings:
+                raise ValueError(f"{key} is set for all runs: say {instead}=[{self.settings[key]}] instead.")
+        return self
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -91,61 +110,47 @@ Made = Iterator[tuple[int, Outcome | None]]  # runs at a time, and an outcome; a
 
 
 def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
-    """Read a trial.
+    """Read a trial; a UserError has one line for each problem.
 
     Args:
         path: a YAML file, such as conf/trials/omega_0.yaml.
         overrides: `key=value`, the value as in YAML, for the trial's own keys ("seeds=[0, 1]", "workers=4")
             and for configuration keys ("train.num_epochs=5"), which join its settings.
-
-    Raises:
-        UserError: one line for each thing that is wrong.
     """
     path = Path(path)
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:  # not UTF-8, or not YAML
-        raise UserError(f"{path}: {error}") from None
+    except (OSError, ValueError) as error:  # among the latter: not UTF-8, not YAML
+        reason = f"cannot be read: {error.strerror or error}." if isinstance(error, OSError) else error
+        raise UserError(f"{path}: {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold the keys of a trial: {', '.join(Trial.model_fields)}.")
-    content = {"name": path.stem, "settings": {}, **content}
-    if not isinstance(content["settings"] or {}, dict):
+    settings = content.get("settings") or {}
+    if not isinstance(settings, dict):
         raise UserError(f"{path}: settings: must be configuration keys, each with its value.")
-    settings = content["settings"] = dict(content["settings"] or {})
+    content = {"name": path.stem, **content, "settings": settings}
     for override in overrides:
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals:
             raise UserError(f"override {override}: must be key=value, such as workers=4.")
         (settings if "." in key else content)[key] = parse_yaml(text)
     try:
-        trial = Trial.model_validate(content)
+        return Trial.model_validate(content)
     except ValidationError as error:
-        found = (f"{path}: {_explain(one)}" for one in error.errors(include_url=False))
-        raise UserError("\n".join(dict.fromkeys(found))) from None
-    variants = [variant for grid in trial.grid for variant in grid.get("variants", ())]
-    if not all(isinstance(variant, dict) for variant in variants):
-        raise UserError(f"{path}: grid: variants: must be a list of sets of settings, each key: value.")
-    for key in (key for pairs in trial.compare.values() for pair in pairs for side in pair for key in side):
-        if key not in KEYS:  # else the pair would describe no run, and be left out without a word
-            raise UserError(f"{path}: compare: {_unknown(key, KEYS)}")
-    in_grid = {key for keys in (*trial.grid, *variants) for key in keys}
-    if twice := [key for key in settings if key in in_grid]:
-        raise UserError(f"{path}: {', '.join(twice)} is set for all runs and varied by the grid: choose one.")
-    for key, instead in (("train.seed", "seeds"), ("data.fold", "folds")):
-        if key in settings:
-            raise UserError(f"{path}: {key} is set for all runs: say {instead}=[{settings[key]}] instead.")
-    return trial
+        problems = []
+        for one in error.errors(include_url=False):
+            key, problem = ".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")
+            if one["type"] == "extra_forbidden":
+                problem = _unknown(key, Trial.model_fields)
+            elif key:
+                problem = f"{key}: {problem}"
+            problems.append(f"{path}: {problem}")
+        raise UserError("\n".join(dict.fromkeys(problems))) from None
 
 
 def plan(trial: Trial) -> list[Planned]:
-    """All runs of a trial, those of the first seed and fold first, and each only once.
-
-    Raises:
-        UserError: when a configuration is not valid, or a corpus is not found.
-    """
-    corpora: dict[str, str] = {}
+    """All runs of a trial, those of the first seed and fold first, and each only once."""
+    corpora: dict[str, Corpus] = {}
     planned: dict[str, Planned] = {}
     everywhere = {"train.seed": trial.seeds} | ({} if trial.folds is None else {"data.fold": trial.folds})
     for grid in trial.grid:
@@ -154,12 +159,12 @@ def plan(trial: Trial) -> list[Planned]:
             config = load_config(trial.config, _overrides({**trial.settings, **varied}))
             place = config.data.model_dump_json(include={"corpus", "root", "demo_dir"})
             if place not in corpora:
-                corpus = find_corpus(config.data)
-                for warning in corpus.warnings:
+                corpora[place] = find_corpus(config.data)
+                for warning in corpora[place].warnings:
                     warn(warning)
-                corpora[place] = corpus.name
-            name = name_of(config, corpora[place])
-            planned.setdefault(name, Planned(name, config, corpora[place], varied))
+            corpus = corpora[place].name
+            name = name_of(config, corpus)
+            planned.setdefault(name, Planned(name, config, corpus, varied))
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
 
 
@@ -171,78 +176,71 @@ def name_of(config: Config, corpus: str) -> str:
     return f"{run_name(config, corpus == 'demo')}_{digest}"
 
 
-class TrialFolder:
-    """Where the runs of a trial come home: a directory for each finished one, and `failed/` with the others.
+def folder_of(trial: Trial, runs: Sequence[Planned]) -> Path:
+    """Where the runs come home: a directory for each finished one, and `failed/` with the others.
 
     It is in the first run's `train.results_dir`, and `demo` is part of its name where a run is about the demo
-    corpus. A run that is finished in another trial's folder beside it is not made again. The version of the
-    code is no part of a run's name: after a change of it, start with an empty `train.results_dir`.
+    corpus. The version of the code is no part of a run's name: after a change of it, start with an empty
+    `train.results_dir`.
     """
-
-    def __init__(self, trial: Trial, runs: Sequence[Planned]):
-        results = expanded(runs[0].config.train.results_dir)
-        name = f"{trial.name}_demo" if any(run.corpus == "demo" for run in runs) else trial.name
-        self.path, self.results_file = results / name, results / f"{name}.json"
-
-    def finished(self, run: Planned) -> Path | None:
-        """The directory of a run that need not be made, here or in another trial's folder."""
-        here, elsewhere = self.path / run.name, self.path.parent.glob(f"*/{run.name}")
-        return here if here.is_dir() else min(elsewhere, default=None)
-
-    def keep(self, outcome: Outcome) -> None:
-        """Write the files of a run: whole, then in one step under its name.
-
-        Raises:
-            UserError: when the folder cannot be written.
-        """
-        failed = self.path / FAILED / outcome.name
-        home = self.path / outcome.name if outcome.failure is None else failed
-        unfinished = home.with_name(f".{outcome.name}")
-        try:
-            for old in (unfinished, failed):
-                shutil.rmtree(old, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-            for name, content in outcome.files.items():
-                write_atomically(unfinished / name, content)
-            unfinished.rename(home)
-        except OSError as error:
-            raise UserError(f"cannot write {home}: {error.strerror or error}.") from error
-
-    def write_results(self, trial: Trial, runs: Sequence[Planned], failures: Mapping[str, str]) -> bool:
-        """Write the file of results (utils.results.trial_content), if any run is finished."""
-        finished = [home for run in runs if (home := self.finished(run))]
-        about = {"name": self.path.name, "title": trial.title or trial.name, "planned": len(runs)}
-        about |= {"failed": dict(failures), "compare": trial.compare}
-        if finished:
-            content = trial_content(about, [read_run(home) for home in finished])
-            write_atomically(self.results_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        return bool(finished)
+    name = f"{trial.name}_demo" if any(run.corpus == "demo" for run in runs) else trial.name
+    return expanded(runs[0].config.train.results_dir) / name
 
 
-def run_trial(
-    trial: Trial, runs: Sequence[Planned], folder: TrialFolder, progress: bool = True
-) -> dict[str, str]:
-    """Make the runs (from `plan`) that are missing in the folder.
+def finished(folder: Path, run: Planned) -> Path | None:
+    """The directory of a run that need not be made, in the trial's folder or in another trial's beside it."""
+    here, elsewhere = folder / run.name, folder.parent.glob(f"*/{run.name}")
+    return here if here.is_dir() else min(elsewhere, default=None)
 
-    Returns:
-        Name → reason of those that failed; they are made again the next time.
 
-    Raises:
-        UserError: when features cannot be extracted, there is no cluster, or the folder cannot be written.
+def keep(folder: Path, outcome: Outcome) -> None:
+    """Write the files of a run: whole, then in one step under its name."""
+    failed = folder / FAILED / outcome.name
+    home = folder / outcome.name if outcome.failure is None else failed
+    unfinished = home.with_name(f".{outcome.name}")
+    try:
+        for old in (unfinished, failed):
+            shutil.rmtree(old, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        for name, content in outcome.files.items():
+            write_atomically(unfinished / name, content)
+        unfinished.rename(home)
+    except OSError as error:
+        raise UserError(f"cannot write {home}: {error.strerror or error}.") from error
+
+
+def write_results(
+    folder: Path, trial: Trial, runs: Sequence[Planned], failures: Mapping[str, str]
+) -> Path | None:
+    """Write the file of results (utils.results.trial_content), if any run is finished; returns its path."""
+    homes = [home for run in runs if (home := finished(folder, run))]
+    if not homes:
+        return None
+    about = {"name": folder.name, "title": trial.title or trial.name, "planned": len(runs)}
+    about |= {"failed": dict(failures), "compare": trial.compare}
+    content = trial_content(about, [read_run(home) for home in homes])
+    path = folder.with_suffix(".json")
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool = True) -> dict[str, str]:
+    """Make the runs (from `plan`) that are missing in the folder; returns name → reason of those that failed.
+
+    Failed ones are made again the next time.
     """
-    missing = [run for run in runs if not folder.finished(run)]
-    failures: dict[str, str] = {}
+    missing = [run for run in runs if not finished(folder, run)]
     if not missing:
-        return failures
+        return {}
     _extract_features(missing, progress)
     on_cuda = all(run.config.train.device in ("auto", "cuda") for run in missing)
     make = _on_ray if trial.backend == "ray" else _on_this_machine
-    done = len(runs) - len(missing)
+    done, failures = len(runs) - len(missing), dict[str, str]()
     look = {"desc": trial.name, "bar_format": BAR, "smoothing": 0, "disable": not progress}
     with progress_bar(total=len(runs), initial=done, **look) as bar:
         for workers, outcome in make(trial, missing, on_cuda):
             if outcome is not None:
-                folder.keep(outcome)
+                keep(folder, outcome)
                 bar.update()
                 done += outcome.failure is None
                 if outcome.failure is not None:
@@ -254,27 +252,27 @@ def run_trial(
 
 
 def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
-    """Train and evaluate one run, in whatever process and on whatever machine.
+    """Train and evaluate one run, in whatever process and on whatever machine, with so many CPU threads.
 
-    Args:
-        run: the run.
-        home: the working directory, to which relative paths of the configuration refer.
-        number: of the run; the machine's GPUs are dealt out by it.
-        threads: that PyTorch may use on the CPU.
-
-    Returns:
-        Its files; where anything was raised, as far as they were written, with the reason and error.txt.
+    Relative paths of the configuration refer to `home`; the machine's GPUs are dealt out by the run's number.
+    Where anything is raised, the outcome has the files written so far, the reason and error.txt.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trial's; train would take it for its end
     output = io.StringIO()
-    redirected = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
-    with TemporaryDirectory() as folder, redirected[0], redirected[1]:
+    with TemporaryDirectory() as folder, redirect_stdout(output), redirect_stderr(output):
         run_dir = Path(folder, run.name)
         run_dir.mkdir()
         failure, more = None, {}
         try:
-            _prepare_process(home, number, threads, run.config.train.device)
+            try:
+                os.chdir(home)
+            except OSError as error:
+                reason = "every machine needs the repository and the corpus at the same place"
+                raise UserError(f"{home}: {error.strerror}; {reason}.") from error
+            torch.set_num_threads(threads)
+            if run.config.train.device in ("auto", "cuda") and torch.cuda.is_available():
+                torch.cuda.set_device(number % torch.cuda.device_count())
             data = prepare_data(run.config, progress=False)
             if data.corpus.name != run.corpus:
                 raise UserError(f"{data.corpus.root} holds {data.corpus.name}, not {run.corpus}.")
@@ -286,17 +284,6 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
             more = {"error.txt": f"{output.getvalue()}{traceback.format_exc()}".encode()}
         files = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
         return Outcome(run.name, {**files, **more}, failure)
-
-
-def _prepare_process(home: str, number: int, threads: int, device: str) -> None:
-    try:
-        os.chdir(home)
-    except OSError as error:
-        reason = "every machine needs the repository and the corpus at the same place"
-        raise UserError(f"{home}: {error.strerror}; {reason}.") from error
-    torch.set_num_threads(threads)
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
 
 
 def _on_this_machine(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
@@ -335,8 +322,8 @@ def _on_this_machine(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Ma
             for outcome in make([run], 1):
                 yield 1, outcome
         except BrokenProcessPool:
-            reason = "its process ended without a word, twice; the machine's memory may be too small for it"
-            yield 1, Outcome(run.name, {"error.txt": reason.encode()}, f"{reason}.")
+            reason = "its process ended without a word, twice; the machine's memory may be too small for it."
+            yield 1, Outcome(run.name, {"error.txt": reason.encode()}, reason)
 
 
 def _on_ray(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
@@ -348,12 +335,12 @@ def _on_ray(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
         import ray
     except ImportError:
         raise UserError("backend: ray needs `pip install -r requirements-cluster.txt`.") from None
-    places = {key: value for key, value in os.environ.items() if key.endswith("_ROOT")}  # of corpora
-    modules = os.pathsep.join([str(DEFAULT_CONFIG.parents[1]), "${PYTHONPATH}"])  # beside a worker's own
-    environment = {"env_vars": {**places, "PYTHONPATH": modules}}
-    quiet = {"log_to_driver": False, "logging_level": "WARNING"}
+    environment = {key: value for key, value in os.environ.items() if key.endswith("_ROOT")}  # of corpora
+    # Our modules, beside those of a worker's own
+    environment["PYTHONPATH"] = os.pathsep.join([str(DEFAULT_CONFIG.parents[1]), "${PYTHONPATH}"])
+    how = {"runtime_env": {"env_vars": environment}, "log_to_driver": False, "logging_level": "WARNING"}
     try:
-        ray.init(os.environ.get("RAY_ADDRESS", "auto"), runtime_env=environment, **quiet)
+        ray.init(os.environ.get("RAY_ADDRESS", "auto"), **how)
     except ConnectionError as error:
         raise UserError(
             "no Ray cluster is found. Start one (`ray start --head`, on other machines `ray start "
@@ -366,7 +353,8 @@ def _on_ray(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
         workers = trial.workers or max(workers, 1)
         task = ray.remote(num_cpus=trial.threads, num_gpus=gpu_share, max_retries=3)(make_run)
         yield workers, None
-        queue, names = list(enumerate(runs)), {}
+        queue = list(enumerate(runs))
+        names: dict[Any, str] = {}  # of the runs under way
         while queue or names:
             while queue and len(names) < workers:
                 number, run = queue.pop(0)
@@ -384,19 +372,11 @@ def _on_ray(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
 
 def _extract_features(runs: Sequence[Planned], progress: bool) -> None:
     """Extract features of each kind once, here, so that no two runs do it at the same time."""
-    kinds = {}
-    for run in runs:
-        exclude = {"data": {"fold", "protocol"}, "features": {"standardise"}}
-        kinds[run.config.model_dump_json(include={"data", "features"}, exclude=exclude)] = run.config
+    exclude = {"data": {"fold", "protocol"}, "features": {"standardise"}}
+    configs = (run.config for run in runs)
+    kinds = {one.model_dump_json(include={"data", "features"}, exclude=exclude): one for one in configs}
     for config in kinds.values():
         load_features(find_corpus(config.data), config.features, config.data.cache_dir, progress)
-
-
-def _explain(details: Mapping[str, Any]) -> str:
-    """One of pydantic's errors in a line."""
-    key = ".".join(map(str, details["loc"]))
-    unknown = details["type"] == "extra_forbidden"
-    return _unknown(key, Trial.model_fields) if unknown else f"{key}: {details['msg']}"
 
 
 def _unknown(key: str, known: Collection[str]) -> str:
@@ -406,14 +386,6 @@ def _unknown(key: str, known: Collection[str]) -> str:
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
-
-
-def listing(runs: Sequence[Planned], folder: TrialFolder) -> str:
-    """A line for each run: whether it is done, and its settings."""
-    states = ["done " if folder.finished(run) else "to do" for run in runs]
-    pairs = zip(states, runs, strict=True)
-    lines = (" ".join([state, "", run.name, "", *_overrides(run.varied)]) for state, run in pairs)
-    return "\n".join([f"{len(runs)} runs, {states.count('done ')} done, in {folder.path}", *lines])
 
 
 @exit_on_user_error
@@ -431,21 +403,24 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     trial = load_trial(options.trial, options.overrides)
     runs = plan(trial)
-    folder = TrialFolder(trial, runs)
+    folder = folder_of(trial, runs)
     if options.list:
-        print(listing(runs, folder))
+        states = ["done " if finished(folder, run) else "to do" for run in runs]
+        print(f"{len(runs)} runs, {states.count('done ')} done, in {folder}")
+        for state, run in zip(states, runs, strict=True):
+            print(state, "", run.name, "", *_overrides(run.varied))
         return
     interrupted, failures = False, {}
     try:
         failures = run_trial(trial, runs, folder)
     except KeyboardInterrupt:
         interrupted = True
-    if folder.write_results(trial, runs, failures):
-        frame = read_trial(folder.results_file)
+    if results := write_results(folder, trial, runs, failures):
+        frame = read_trial(results)
         print(*trial_tables(frame), sep="\n\n")
         for family, sentences in comparisons_in_words(frame).items():
             print(f"\n{family}:", *(f"- {sentence}" for sentence in sentences), sep="\n")
-        print(f"\nWritten: {folder.results_file}")
+        print(f"\nWritten: {results}")
     if interrupted:
         print("Interrupted. The same command goes on with the runs that are missing.", file=sys.stderr)
         raise SystemExit(130)
@@ -453,7 +428,7 @@ def main(arguments: list[str] | None = None) -> None:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
         raise UserError(
             f"{len(failures)} of {len(runs)} runs failed; the same command makes them again. What they left "
-            f"is in {folder.path / FAILED}.{reasons}"
+            f"is in {folder / FAILED}.{reasons}"
         )
 
 

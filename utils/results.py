@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import ArrayLike
 
 from utils.config import load_config, migrate
 from utils.errors import UserError
@@ -19,24 +20,17 @@ from utils.files import expanded
 from utils.metrics import kept_epoch, read_json
 from utils.progress import warn
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, Run, flat, list_runs
-from utils.significance import Comparison, compare, holm, in_words, summarise
+from utils.significance import Comparison, Summary, compare, holm, in_words, summarise
 from utils.tables import NOTHING, Table
 
 PUBLISHED_RESULTS = DEFAULT_CONFIG.with_name("published_results.yaml")
-SCORES = {
-    "accuracy": "accuracy",
-    "uar": "UAR",
-    "precision": "precision",
-    "recall": "recall",
-    "f1_score": "F1",
-}
+SCORES = {"accuracy": "accuracy", "uar": "UAR", "precision": "precision", "recall": "recall"}
+SCORES["f1_score"] = "F1"
 OF_A_RUN = ("run", "corpus", "protocol", "fold", "folds", "seed", "settings")
 COLUMNS = (
     *OF_A_RUN,  # settings: section.key → value, of all that a result depends on
-    "trial",  # whose file it comes from; empty for a run directory
-    "directory",  # utils.runs.Run; None where it comes from a trial's file
-    *("network", "tabs"),  # CkTIM, CkkTIM or TIM
-    "test_set",  # corpus, protocol and folds in words
+    *("trial", "directory"),  # the trial of whose file it is and None, or an empty text and a utils.runs.Run
+    *("network", "tabs", "test_set"),  # CkTIM, CkkTIM or TIM; TABs; corpus, protocol and folds in words
     "key",  # equal for runs that differ in seed and fold alone
     *SCORES,  # of the test set, 0 to 1; NaN before the evaluation
     *(f"validation_{score}" for score in SCORES),  # of the epoch whose weights were kept
@@ -59,14 +53,8 @@ def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: settings[key] for key in known}
 
 
-# --- reading and writing ---
-
-
 def runs_frame(results_dir: str | Path) -> pd.DataFrame:
-    """All runs of a results folder: of its run directories, and of the trials' files (NAME.json) in it.
-
-    Damaged ones are left out with a warning.
-    """
+    """All runs of a results folder, in run directories and trials' files; a warning names damaged ones."""
     rows = [_columns(_row(run), run=run) for run in list_runs(results_dir)]
     for path in sorted(expanded(results_dir).glob("*.json")):
         try:
@@ -80,13 +68,9 @@ def read_trial(path: str | Path, *further: str | Path) -> pd.DataFrame:
     """The runs of a trial's file, such as training/results/omega_0.json; `attrs["trial"]` is about the trial.
 
     Further files, of the same settings on other seeds, join it; the last one's comparisons count.
-
-    Raises:
-        UserError: when a file is missing, damaged, or something else.
     """
     about, rows = _trial_rows(Path(path))
-    for other in map(Path, further):
-        more, more_rows = _trial_rows(other)
+    for more, more_rows in map(_trial_rows, map(Path, further)):
         rows += more_rows
         about |= {
             "title": f"{about['title']}, with {more['title']}",
@@ -100,11 +84,7 @@ def read_trial(path: str | Path, *further: str | Path) -> pd.DataFrame:
 
 
 def trial_content(about: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
-    """The content of a trial's file: about the trial, `settings` that all runs share, `runs` with the others.
-
-    Raises:
-        UserError: when a run lacks its configuration, its validation metrics or its test metrics.
-    """
+    """The content of a trial's file: about it, `settings` that all runs share, `runs` with their others."""
     for run in runs:
         for file in ("config", "validation", "test"):
             if getattr(run, file) is None:
@@ -144,10 +124,9 @@ def _trial_rows(path: Path) -> tuple[dict[str, Any], list[dict]]:
 
 def _row(run: Run) -> dict[str, Any]:
     """A run as in a trial's file, with all of its settings."""
-    test, kept = run.test or {}, None
-    if run.validation is not None and run.config is not None:
-        kept = kept_epoch(run.validation, run.config.train.keep)
-    scored = () if kept is None else [score for score in SCORES if score in run.validation]
+    test, validation = run.test or {}, run.validation
+    kept = kept_epoch(validation, run.config.train.keep) if validation and run.config else None
+    scored = () if validation is None or kept is None else [one for one in SCORES if one in validation]
     return {
         "run": run.name,
         "model": run.network,
@@ -155,7 +134,7 @@ def _row(run: Run) -> dict[str, Any]:
         "seed": run.settings.get("train.seed"),
         "settings": with_effect(run.settings),
         "best_epoch": None if kept is None else kept + 1,
-        "validation": {score: run.validation[score][kept] for score in scored},
+        "validation": {score: validation[score][kept] for score in scored},
         "test": {score: test[score][0] for score in SCORES if score in test},
         "trainable_parameters": test["trainable_parameters"][0] if test else None,
     }
@@ -190,9 +169,6 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(numbers, float)})
 
 
-# --- grouping ---
-
-
 def of_one_corpus(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs on EMOVO, or else on some other corpus; those on the demo corpus where there are no others."""
     corpora = sorted(set(frame.corpus), key=lambda name: (name == "demo", name != "EMOVO", name))
@@ -204,12 +180,12 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 
     Of several such runs an evaluated one counts, then one of a trial, then the later one, by its name.
     """
-    frame = frame.assign(tested=frame.accuracy.notna()).sort_values(["tested", "trial", "run"])
-    frame = frame.drop_duplicates(["key", "seed", "fold"], keep="last").drop(columns="tested")
+    whole = frame.assign(tested=frame.accuracy.notna()).sort_values(["tested", "trial", "run"])
+    whole = whole.drop_duplicates(["key", "seed", "fold"], keep="last")
+    for name in ("aug", "omega_0"):
+        whole[name] = [settings.get(f"model.{name}") for settings in whole.settings]
     order = ["network", "tabs", "aug", "omega_0", "key", "seed", "fold"]
-    model = pd.DataFrame(frame.settings.tolist(), frame.index, [f"model.{name}" for name in order[2:4]])
-    model = model.set_axis(order[2:4], axis=1)
-    return frame.loc[frame.join(model).sort_values(order, na_position="first").index]
+    return whole.sort_values(order, na_position="first")[list(frame.columns)]
 
 
 def grouped(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -228,21 +204,18 @@ def grouped(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def paired(*groups: pd.DataFrame) -> list[list[float]]:
     """Accuracies of two groups over the seeds and folds that both have, pair by pair."""
-    one, other = ({(run.seed, run.fold): run.accuracy for run in group.itertuples()} for group in groups)
+    one, other = (dict(zip(zip(g.seed, g.fold, strict=True), g.accuracy, strict=True)) for g in groups)
     common = sorted(one.keys() & other.keys(), key=str)
     return [[accuracies[which] for which in common] for accuracies in (one, other)]
-
-
-# --- words ---
 
 
 def settings_in_words(settings: Mapping[str, Any], ignore: Iterable[str] = ()) -> str:
     """`default`, `published`, or the nearer of the two and the difference: `default, train.num_epochs 20`."""
     ignored, found = set(ignore), {}
     for name, path in (("default", DEFAULT_CONFIG), ("published", PUBLISHED_CONFIG)):
-        known = {key: value for key, value in with_effect(settings).items() if key in _standard(path)}
-        differing = [key for key in known if key not in ignored and known[key] != _standard(path)[key]]
-        found[name] = [f"{key} {_short(known[key])}" for key in differing]
+        usual = {key: value for key, value in _standard(path).items() if key not in ignored}
+        differing = [key for key, value in with_effect(settings).items() if usual.get(key, value) != value]
+        found[name] = [f"{key} {_short(settings[key])}" for key in differing]
     nearest = min(found, key=lambda name: len(found[name]))
     more = [f"and {len(found[nearest]) - 4} more"] if len(found[nearest]) > 4 else []
     return ", ".join([nearest, *found[nearest][:4], *more])
@@ -259,17 +232,12 @@ def value_label(key: str, value: Any) -> str:
     return f"{key} = {value}"
 
 
-def mean_std(values: Sequence[float] | np.ndarray) -> str:
+def mean_std(values: ArrayLike) -> str:
     """Shares in percent: `81.2`, or `81.2 ± 2.6` for several (their standard deviation as a sample)."""
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return NOTHING
-    mean = f"{100 * values.mean():.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {100 * values.std(ddof=1):.1f}"
-
-
-# --- tables of runs ---
+    spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{100 * values.mean():.1f}{spread}" if len(values) else NOTHING
 
 
 def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Table]:
@@ -282,7 +250,12 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
         rows, several = [], False
         for _, group in some.groupby("run" if each_run else "key", sort=False):
             first, several = group.iloc[0], several or len(group) > 1
-            row = {"run": first.run} if each_run else _group_cells(group)
+            row = {"run": first.run}
+            if not each_run:
+                row = {"network": _head(first) + (", augmented" if first.settings.get("model.aug") else "")}
+                row["settings"] = settings_in_words(first.settings, {*IN_LABEL, "model.aug"})
+                row["seeds"] = str(group.seed.nunique(dropna=False))
+                row |= {"folds": f"{group.fold.nunique()} of {first.folds}"} if pd.notna(first.folds) else {}
             for score, name in SCORES.items():
                 row[name] = mean_std(group[score])
                 if len(group) == 1 and score in first.intervals:
@@ -335,9 +308,6 @@ def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
     return Table(rows, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
 
 
-# --- tables of trials ---
-
-
 def trial_tables(frame: pd.DataFrame) -> list[Table]:
     """Of a trial (`read_trial`): the scores of its settings, and each family of comparisons."""
     about, test_sets = frame.attrs["trial"], "; ".join(dict.fromkeys(frame.test_set))
@@ -346,10 +316,9 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
     for label, group in grouped(frame).items():
         row = {"setting": label, "runs": str(len(group))}
         for score in ("accuracy",) if same else ("accuracy", "uar"):
-            one = summarise(group[score])
-            row[SCORES[score]] = mean_std(group[score])
-            interval = f"{100 * one.low:.1f} – {100 * one.high:.1f}" if one.n > 1 else NOTHING
-            row[f"{SCORES[score]}: 95 % interval"] = interval
+            one, name = summarise(group[score]), SCORES[score]
+            row[name] = mean_std(group[score])
+            row[f"{name}: 95 % interval"] = _interval(one, "{:.1f} – {:.1f}")
         rows.append(row | {"parameters": f"{group.parameters.iloc[0]:,}"})
     which = "Accuracy, which is also the UAR" if same else "Scores"
     notes = [f"{which} in %: mean ± standard deviation over seeds and folds, and the mean's interval (t)."]
@@ -363,7 +332,7 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
             {
                 **{"first": first, "second": second, "pairs": str(one.n)},
                 "difference": f"{100 * one.difference:+.1f}",
-                "95 % interval": f"{100 * one.low:+.1f} to {100 * one.high:+.1f}" if one.n > 1 else NOTHING,
+                "95 % interval": _interval(one, "{:+.1f} to {:+.1f}"),
                 "p": ("< 0.001" if one.p < 0.001 else f"{one.p:.3f}")
                 + (f" (of {one.family})" if one.family > 1 else ""),
                 "effect": f"{one.effect:+.2f}",
@@ -378,17 +347,15 @@ def comparisons(frame: pd.DataFrame) -> dict[str, list[tuple[str, str, Compariso
     """Family → (first, second, their comparison, corrected within the family), as a trial asks for it.
 
     Pairs of which a side has no run, or no seed and fold in common with the other, are left out.
-
-    Raises:
-        UserError: when one side of a pair describes several settings.
     """
     groups, found = grouped(frame), {}
     for family, pairs in frame.attrs["trial"]["compare"].items():
-        firsts, plain = [], []
+        firsts: list[pd.Series] = []
+        plain: list[Comparison] = []
         for pair in pairs:
-            both = [_select(groups, wanted) for wanted in pair]
-            if all(side is not None for side in both) and (values := paired(*both))[0]:
-                firsts += [side.iloc[0] for side in both]
+            first, second = (_select(groups, wanted) for wanted in pair)
+            if (values := paired(first, second))[0]:
+                firsts += [first.iloc[0], second.iloc[0]]
                 plain.append(compare(*values))
         if plain:
             labels = _labels(firsts, frame.settings.iloc[0])
@@ -402,17 +369,18 @@ def comparisons_in_words(frame: pd.DataFrame) -> dict[str, list[str]]:
     return {family: [in_words(one, *labels) for *labels, one in compared] for family, compared in found}
 
 
-# --- helpers ---
-
-
-def _select(groups: Mapping[str, pd.DataFrame], wanted: Mapping[str, Any]) -> pd.DataFrame | None:
-    """The group that has all the wanted values."""
+def _select(groups: Mapping[str, pd.DataFrame], wanted: Mapping[str, Any]) -> pd.DataFrame:
+    """The group that has all the wanted values; an empty one where none has."""
     items = wanted.items()
-    chosen = {label: g for label, g in groups.items() if items <= g.settings.iloc[0].items()}
+    chosen = {label: group for label, group in groups.items() if items <= group.settings.iloc[0].items()}
     if len(chosen) > 1:
         labels = ", ".join(chosen)
         raise UserError(f"compare: {dict(wanted)} fits several settings of the trial ({labels}): say more.")
-    return next(iter(chosen.values()), None)
+    return next(iter(chosen.values()), _frame([]))
+
+
+def _interval(one: Summary | Comparison, form: str) -> str:
+    return form.format(100 * one.low, 100 * one.high) if one.n > 1 else NOTHING
 
 
 def _varied(settings: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -443,22 +411,14 @@ def _labels(firsts: Sequence[pd.Series], reference: Mapping[str, Any] | None = N
     return labels
 
 
-def _head(run: Any) -> str:
-    tabs = f" with {value_label('model.n_temporal_aware_block', run.tabs)}" if pd.notna(run.tabs) else ""
-    return f"{run.network}{tabs}"
-
-
-def _group_cells(group: pd.DataFrame) -> dict[str, str]:
-    first = group.iloc[0]
-    cells = {"network": _head(first) + (", augmented" if first.settings.get("model.aug") else "")}
-    cells["settings"] = settings_in_words(first.settings, {*IN_LABEL, "model.aug"})
-    cells["seeds"] = str(group.seed.nunique(dropna=False))
-    return cells | ({"folds": f"{group.fold.nunique()} of {first.folds}"} if pd.notna(first.folds) else {})
-
-
 def _short(value: Any) -> str:
     """A value as in YAML: `24`, `false`, `sin`."""
     return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+
+
+def _head(run: Any) -> str:
+    tabs = f" with {value_label('model.n_temporal_aware_block', run.tabs)}" if pd.notna(run.tabs) else ""
+    return f"{run.network}{tabs}"
 
 
 @cache

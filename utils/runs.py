@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ SHIPPED_RUN = DEFAULT_CONFIG.parents[1] / "training/results/CkTIM_TAB1_for_recog
 PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
 # The user must say these of a run whose configuration is lost, where its name does not.
 FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")
+IN_NAMES = {  # of run directories, between underscores
+    "data.protocol": r"(kfold|leave_one_(?:speaker|sentence)_out)",
+    "model.n_temporal_aware_block": r"TAB(\d+)",
+    "model.omega_0": r"omega_0_(\d+)",
+    "data.fold": r"fold(\d+)",
+    "train.seed": r"seed(\d+)",
+}
 
 
 def run_name(config: Config, is_demo: bool, now: datetime | None = None) -> str:
@@ -47,31 +55,21 @@ def run_name(config: Config, is_demo: bool, now: datetime | None = None) -> str:
     Protocols other than holdout stand there with the fold: `CkTIM_TAB6_kfold_fold3_seed0_2026-…`.
     """
     data, model = config.data, config.model
-    parts = [
-        model.name,
-        "aug" if model.aug else "",
-        "demo" if is_demo else "",
-        f"TAB{model.n_temporal_aware_block}",
-        f"{data.protocol}_fold{data.fold}" if data.protocol != "holdout" else "",
-        f"seed{config.train.seed}",
-        now.strftime("%Y-%m-%d_%H-%M-%S") if now else "",
-    ]
-    return "_".join(part for part in parts if part)
+    parts = [model.name, "aug" if model.aug else "", "demo" if is_demo else ""]
+    parts += [f"TAB{model.n_temporal_aware_block}"]
+    parts += [f"{data.protocol}_fold{data.fold}" if data.protocol != "holdout" else ""]
+    parts += [f"seed{config.train.seed}", now.strftime("%Y-%m-%d_%H-%M-%S") if now else ""]
+    return "_".join(filter(None, parts))
 
 
 def create_run_dir(config: Config, is_demo: bool) -> Path:
-    """Make a new, empty run directory; two runs of the same second get different ones.
-
-    Raises:
-        UserError: when the results folder cannot be written.
-    """
-    results = expanded(config.train.results_dir)
-    name = run_name(config, is_demo, datetime.now())
-    for attempt in range(1, 1000):
+    """Make a new, empty run directory; two runs of the same second get different ones."""
+    results, name = expanded(config.train.results_dir), run_name(config, is_demo, datetime.now())
+    for attempt in count(1):
         run_dir = results / (name if attempt == 1 else f"{name}_{attempt}")
         try:
             run_dir.mkdir(parents=True)
-            return run_dir
+            break
         except FileExistsError:
             continue
         except OSError as error:
@@ -79,7 +77,7 @@ def create_run_dir(config: Config, is_demo: bool) -> Path:
                 f"cannot write the results folder {results} (train.results_dir): {error.strerror}. "
                 "Choose a folder that you may write to."
             ) from error
-    raise UserError(f"{results} holds too many runs named {name}; move some away.")
+    return run_dir
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,12 @@ class Run:
     path: Path
     config: Config | None  # None where it holds no configuration that can be read
     corpus: str  # such as "EMOVO"; "demo" is synthetic speech, from which no result may be drawn
-    protocol: str | None  # how the test set was drawn, such as "holdout"; None where it is not recorded
-    fold: int | None  # which of the protocol's folds the test set is, counted from 0; None where it has none
-    folds: int | None  # how many there are
     training: History | None  # metrics of each epoch
     validation: History | None
     test: Mapping[str, list] | None  # metrics of the test set, each a list; None before testing.evaluate ran
+    protocol: str | None = None  # how the test set was drawn, such as "holdout"; None: not recorded
+    fold: int | None = None  # which of the folds the test set is, counted from 0; None: it has none
+    folds: int | None = None  # how many there are
 
     @property
     def name(self) -> str:
@@ -103,15 +101,13 @@ class Run:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Key → value, such as `model.ck`; without a configuration the few that the name tells."""
+        """Key → value, such as `model.ck`; without a configuration the few in the directory's name."""
         return flat(self.config) if self.config else name_tells(self.name)
 
     @property
     def network(self) -> str:
-        """CkTIM, CkkTIM or TIM; the directory's name where nothing tells."""
-        if self.config is not None:
-            return self.config.model.name
-        return network_of(self.name) or self.name
+        """CkTIM, CkkTIM or TIM; the directory's name where neither that nor a configuration says it."""
+        return self.config.model.name if self.config else network_of(self.name) or self.name
 
     @property
     def has_weights(self) -> bool:
@@ -122,17 +118,15 @@ class Run:
 def read_run(run_dir: str | Path) -> Run:
     """Read a run directory, ours or one of the earlier implementation.
 
-    Raises:
-        UserError: when there is no such directory, it is no run, or a file in it is damaged. A configuration
-            that cannot be read is no error here; load_run says what to do about it.
+    A configuration that cannot be read is no error here; load_run says what to do about it.
     """
     run_dir = existing_run_dir(run_dir)
     try:
         config = read_parameters(run_dir / PARAMETERS_FILE)
     except ConfigError:
         config = None
-    by_name = {"corpus": "demo" if "demo" in run_dir.name.split("_") else "EMOVO"}
-    split = dict.fromkeys(("protocol", "fold", "folds")) | by_name | _read_split_header(run_dir / SPLIT_FILE)
+    split = _read_split_header(run_dir / SPLIT_FILE)
+    split.setdefault("corpus", "demo" if "demo" in run_dir.name.split("_") else "EMOVO")
     metrics = (run_dir / file for file in (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE))
     training, validation = (History.load(path) if path.exists() else None for path in metrics)
     tests = sorted(run_dir.glob(f"*{TEST_METRICS_SUFFIX}"))
@@ -141,11 +135,7 @@ def read_run(run_dir: str | Path) -> Run:
 
 
 def existing_run_dir(run_dir: str | Path) -> Path:
-    """The directory, if it is one that looks like a run.
-
-    Raises:
-        UserError: when it is not there, or holds neither weights nor metrics.
-    """
+    """The directory; a UserError where it is not there, or holds neither weights nor metrics."""
     run_dir = expanded(run_dir)
     if not run_dir.is_dir():
         siblings = sorted(path.name for path in run_dir.parent.glob("*") if is_run_dir(path))
@@ -172,11 +162,7 @@ def list_runs(results_dir: str | Path) -> list[Run]:
 
 
 def newest_run(results_dir: str | Path) -> Path:
-    """The run directory whose weights were written last, rather one that recorded its test set.
-
-    Raises:
-        UserError: when there is none.
-    """
+    """The run directory whose weights were written last, rather one that recorded its test set."""
     weights = list(expanded(results_dir).glob(f"*/{MODEL_FILE}"))
     if not weights:
         raise UserError(
@@ -187,21 +173,13 @@ def newest_run(results_dir: str | Path) -> Path:
 
 
 def read_test_metrics(path: str | Path) -> dict[str, list]:
-    """A file of test metrics: each key a list, most of one value (see testing.evaluate).
-
-    Raises:
-        MetricsError: when the file is missing, cut off, or something else.
-    """
+    """A file of test metrics: each key a list, most of one value (see testing.evaluate)."""
     try:
         content = read_json(Path(path))
     except MetricsError as error:
         raise MetricsError(f"{error} Or evaluate the run: that writes it anew.") from error
-    if not (
-        isinstance(content, dict)
-        and content.keys() >= TEST_METRICS
-        and all(isinstance(values, list) for values in content.values())
-        and all(len(content[key]) == 1 for key in TEST_METRICS)
-    ):
+    lists = isinstance(content, dict) and all(isinstance(values, list) for values in content.values())
+    if not lists or any(len(content.get(key, ())) != 1 for key in TEST_METRICS):
         raise MetricsError(
             f"{path} does not hold test metrics: expected lists of one value for "
             f"{', '.join(sorted(TEST_METRICS))}. Evaluate the run: that writes it anew."
@@ -210,13 +188,8 @@ def read_test_metrics(path: str | Path) -> dict[str, list]:
 
 
 def read_emotions(run_dir: Path) -> tuple[str, ...]:
-    """The run's classes; EMOVO's seven where it did not record them, as in earlier runs.
-
-    Raises:
-        UserError: when the file is damaged.
-    """
-    path = run_dir / EMOTIONS_FILE
-    if not path.exists():
+    """The run's classes; EMOVO's seven where it did not record them, as in earlier runs."""
+    if not (path := run_dir / EMOTIONS_FILE).exists():
         return EMOTIONS
     content = read_json(path)
     emotions = content.get("emotions") if isinstance(content, dict) else content  # in earlier runs a list
@@ -228,16 +201,14 @@ def read_emotions(run_dir: Path) -> tuple[str, ...]:
 def read_parameters(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a run's parameters.txt, with overrides (`key=value`) on top.
 
-    The earlier implementation printed dictionaries of `train` and `model` there; all else was as in
-    conf/published.yaml.
-
-    Raises:
-        ConfigError: when it cannot be read.
+    The earlier implementation printed dictionaries there, `train: {…}` and `model: {…}`; all else was as in
+    conf/published.yaml. Only literals are read from these lines, nothing is run.
     """
-    path = Path(path)
     try:
-        printed = _printed_dictionaries(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
+        text = Path(path).read_text(encoding="utf-8")
+        lines = re.findall(r"^(\w+): (\{.*\})\s*$", text, flags=re.MULTILINE)
+        printed = {name: ast.literal_eval(line) for name, line in lines}
+    except (OSError, ValueError, SyntaxError, MemoryError, RecursionError):
         printed = {}  # load_config explains it
     if printed.keys() != {"train", "model"}:
         return load_config(path, overrides)
@@ -268,35 +239,21 @@ def name_tells(name: str) -> dict[str, Any]:
         told["model.generator_type"] = "convKan" if network == "CkkTIM" else "conv"
     if "aug" in name.split("_"):
         told["model.aug"] = True
-    if protocol := re.search(r"(?<![^_])(kfold|leave_one_(?:speaker|sentence)_out)(?![^_])", name):
-        told["data.protocol"] = protocol[1]
-    for key, word in (
-        ("model.n_temporal_aware_block", "TAB"),
-        ("model.omega_0", "omega_0_"),
-        ("data.fold", "fold"),
-        ("train.seed", "seed"),
-    ):
-        if number := re.search(rf"(?<![^_]){word}(\d+)(?![^_])", name):
-            told[key] = int(number[1])
+    for key, pattern in IN_NAMES.items():
+        if found := re.search(rf"(?<![^_]){pattern}(?![^_])", name):
+            told[key] = int(found[1]) if found[1].isdecimal() else found[1]
     return told
 
 
 def network_of(name: str) -> str | None:
     """CkTIM, CkkTIM or TIM, where a directory's name holds it."""
-    network = re.search(r"(?<![^_])(Ckk?)?TIM(?![^_])", name)
-    return network[0] if network else None
+    return next((word for word in name.split("_") if word in ("CkTIM", "CkkTIM", "TIM")), None)
 
 
 def config_from_name(run_dir: Path, overrides: Sequence[str], published: bool) -> Config:
-    """A configuration for a run that has lost its own, from its name and overrides.
+    """A configuration for a run that has lost its own, from its name and overrides (`key=value`).
 
-    Args:
-        run_dir: the run directory.
-        overrides: `key=value`, at least for those of FALLBACK_KEYS that the name does not tell.
-        published: whether all else is as in conf/published.yaml, not as in conf/config.yaml.
-
-    Raises:
-        UserError: when a key is missing, or name and overrides contradict each other.
+    Together they must hold FALLBACK_KEYS. All else is as in conf/published.yaml, or as in conf/config.yaml.
     """
     told = name_tells(run_dir.name)
     given = {override.partition("=")[0].strip() for override in overrides}
@@ -316,12 +273,11 @@ def config_from_name(run_dir: Path, overrides: Sequence[str], published: bool) -
 def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise a UserError where sources (in words → key → value) disagree about a setting of a run."""
     conflicts = []
-    for key in dict.fromkeys(key for told in sources.values() for key in told):
-        values = {source: told[key] for source, told in sources.items() if key in told}
-        first, *others = values.values()
-        if any(value != first for value in others):
-            said = ", ".join(f"{json.dumps(value)} by {source}" for source, value in values.items())
-            conflicts.append(f"{key} is {said}")
+    for key in dict.fromkeys(key for settings in sources.values() for key in settings):
+        values = [(settings[key], source) for source, settings in sources.items() if key in settings]
+        if any(value != values[0][0] for value, _ in values):
+            said = (f"{json.dumps(value)} by {source}" for value, source in values)
+            conflicts.append(f"{key} is {', '.join(said)}")
     if conflicts:
         raise UserError(f"{run_dir} contradicts itself: {'; '.join(conflicts)}. Correct what is wrong.")
 
@@ -337,16 +293,7 @@ def _read_split_header(path: Path) -> dict[str, Any]:
         return {}
     content = read_json(path)
     try:
-        names = {key: str(content[key]) for key in ("corpus", "protocol")}
+        names: dict[str, Any] = {key: str(content[key]) for key in ("corpus", "protocol")}
         return names | {key: content.get(key) for key in ("fold", "folds")}
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error
-
-
-def _printed_dictionaries(text: str) -> dict[str, dict]:
-    """The earlier implementation's lines `name: {…}`; only literals are read, nothing is run."""
-    lines = re.findall(r"^(\w+): (\{.*\})\s*$", text, flags=re.MULTILINE)
-    try:
-        return {name: ast.literal_eval(line) for name, line in lines}
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 CONFIDENCE = 0.95
@@ -41,33 +42,21 @@ class Comparison:
     family: int = 1  # how many comparisons p is corrected for; 1 where it is not
 
 
-def summarise(values: Sequence[float]) -> Summary:
-    """Mean, standard deviation and the mean's 95 % interval by Student's t of values (runs,).
-
-    Raises:
-        ValueError: for no values, or such as are no finite numbers.
-    """
+def summarise(values: ArrayLike) -> Summary:
+    """Mean, standard deviation and the mean's 95 % interval by Student's t of values (runs,)."""
     values = _finite(values)
     mean, n = float(values.mean()), len(values)
-    if n == 1:
-        return Summary(1, mean, *3 * [float("nan")])
-    std = float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
+    std = float(values.std(ddof=1)) if n > 1 else float("nan")
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5  # of one value NaN
     return Summary(n, mean, std, mean - half, mean + half)
 
 
-def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Compare two settings by the Wilcoxon signed-rank test on their differences, pair by pair.
+def compare(first: ArrayLike, second: ArrayLike) -> Comparison:
+    """Compare two settings (pairs,), the same seed and fold at each place, by the Wilcoxon signed-rank test.
 
     The p-value is exact up to 50 pairs (up to 13 where differences are tied). Pairs without a difference say
     nothing of its direction and do not count, neither in p nor in the effect size (D. S. Kerby, "The simple
     difference formula", Comprehensive Psychology 3, 2014).
-
-    Args:
-        first, second: (pairs,) of one measure; entry i of both is of the same seed and fold.
-
-    Raises:
-        ValueError: for no pairs, unequal lengths, or values that are no finite numbers.
     """
     first, second = _finite(first), _finite(second)
     if len(first) != len(second):
@@ -75,12 +64,11 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     differences = (first - second).round(12)  # 0.8 - 0.7 and 0.6 - 0.5 are the same difference
     summary = summarise(differences)
     unequal = differences[differences != 0]
-    p, effect = 1.0, 0.0
+    p, least_p, effect = 1.0, 1.0, 0.0
     if len(unequal):
-        p = float(stats.wilcoxon(unequal).pvalue)
+        p, least_p = float(stats.wilcoxon(unequal).pvalue), 2.0 ** (1 - len(unequal))
         ranks = stats.rankdata(abs(unequal))
         effect = float((ranks * np.sign(unequal)).sum() / ranks.sum())
-    least_p = 2.0 ** (1 - len(unequal)) if len(unequal) else 1.0
     return Comparison(summary.n, summary.mean, summary.low, summary.high, p, least_p, effect)
 
 
@@ -90,7 +78,7 @@ def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
     However many true differences there are, a false one is then found in at most 5 % of such families.
     """
     size, corrected, highest = len(comparisons), list(comparisons), 0.0
-    for rank, index in enumerate(np.argsort([comparison.p for comparison in comparisons], kind="stable")):
+    for rank, index in enumerate(np.argsort([one.p for one in comparisons], kind="stable")):
         one = comparisons[index]
         highest = max(highest, min((size - rank) * one.p, 1.0))
         corrected[index] = replace(one, p=highest, least_p=min(size * one.least_p, 1.0), family=size)
@@ -98,11 +86,7 @@ def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def in_words(comparison: Comparison, first: str, second: str) -> str:
-    """A comparison of shares (0 to 1) in words that say no more than it allows, in points of a hundred.
-
-    For instance `CkTIM with 1 TAB is 3.1 points ahead of TIM with 3 TABs (95 % interval 0.4 to 5.8, 10 pairs,
-    p = 0.03, effect +0.78): a difference beyond what chance explains.`
-    """
+    """A comparison of shares (0 to 1) in words that say no more than it allows, in points of a hundred."""
     points = 100 * comparison.difference
     if f"{abs(points):.1f}" == "0.0":
         said = f"{first} and {second} are level"
@@ -132,7 +116,8 @@ def needed_pairs(family: int = 1) -> int:
     return next(pairs for pairs in count(1) if family * 2.0 ** (1 - pairs) < SIGNIFICANT)
 
 
-def _finite(values: Sequence[float]) -> np.ndarray:
+def _finite(values: ArrayLike) -> np.ndarray:
+    """(values,) as an array; a ValueError where there are none, or such as are no finite numbers."""
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
         raise ValueError(f"not a list of finite numbers, one or more: {values!r}")

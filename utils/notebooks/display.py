@@ -31,12 +31,9 @@ def audio_player(wave: np.ndarray, sample_rate: int) -> HTML | Audio:
 
 
 def show_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: str) -> Figure:
-    """Display a player for an utterance and each of its variants, and return a figure of all of them.
+    """Display a player for an utterance and each of its variants; returns a figure of all, to be shown.
 
-    Args:
-        variants: name → waveform (samples,), all of the same length.
-        sample_rate: in Hz.
-        title: of the figure.
+    Variants are name → waveform (samples,), all of the same length, at `sample_rate` in Hz.
     """
     for name, wave in variants.items():
         player = audio_player(wave, sample_rate)
@@ -49,12 +46,10 @@ def show_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
 
 def corpus_banner(name: str, utterances: int, is_demo: bool) -> HTML:
     """A line that says what the corpus is; for the demo corpus a box that nobody overlooks."""
-    if not is_demo:
-        return HTML(f"<strong>{html.escape(name)}</strong>: {utterances} utterances.")
-    return _demo_box(
-        f"EMOVO was not found, so these {utterances} utterances are synthetic speech, made to show that "
-        "everything runs."
-    )
+    if is_demo:
+        text = "utterances are synthetic speech, made to show that everything runs."
+        return _demo_box(f"EMOVO was not found, so these {utterances} {text}")
+    return HTML(f"<strong>{html.escape(name)}</strong>: {utterances} utterances.")
 
 
 def runs_banner(frame: DataFrame) -> HTML:
@@ -97,14 +92,10 @@ def show_trial(
     words: bool = False,
     **options: Any,
 ) -> None:
-    """Display a trial's accuracies as a figure and a table, or the command that makes it.
+    """Display a trial's accuracies as a figure and a table, or the command that makes its file of results.
 
-    Args:
-        path: its file of results.
-        further: files of the same settings on other seeds, shown as one with it.
-        folder: where to save the figure; None for nowhere.
-        figure: whether to draw one; `options` are those of plot_trial.
-        words: whether to say in sentences which differences there are.
+    Further files, of the same settings on other seeds, are shown as one with it. `folder` is where to save
+    the figure, `options` are those of plot_trial; with `words`, sentences say which differences there are.
     """
     for one in map(Path, (path, *further)):
         if not one.exists():

@@ -1,5 +1,6 @@
 """Figures of many runs beside each other, in the look of utils.plots.style."""
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,21 +30,20 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(2, 2, sharex=True)
-    for index, (label, group) in enumerate(grouped(frame).items()):
-        for row, part in enumerate(("training", "validation")):
-            histories = [history for run in group.directory if (history := getattr(run, part))]
-            if histories:
-                _draw_curve(axes[row, 0], [one["loss"] for one in histories], index, label)
+    for (losses, accuracies), part in zip(axes, ("training", "validation"), strict=True):
+        for index, (label, group) in enumerate(grouped(frame).items()):
+            if histories := [history for run in group.directory if (history := getattr(run, part))]:
+                _draw_curve(losses, [one["loss"] for one in histories], index, label)
                 percent = [np.multiply(100, one["accuracy"]) for one in histories]
-                _draw_curve(axes[row, 1], percent, index, label)
-    for row, part in enumerate(("training", "validation")):
-        axes[row, 0].set(title=f"{part}: loss", ylabel="cross-entropy (nats)")
-        axes[row, 1].set(title=f"{part}: accuracy", ylabel="accuracy (%)")
-        _logarithmic_where_wide(axes[row, 0])
+                _draw_curve(accuracies, percent, index, label)
+        losses.set(title=f"{part}: loss", ylabel="cross-entropy (nats)")
+        accuracies.set(title=f"{part}: accuracy", ylabel="accuracy (%)")
+        _logarithmic_where_wide(losses)
     for below in axes[1]:
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    _legend(figure, axes[0, 0])
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(len(labels), 1), 2))
     return figure
 
 
@@ -54,15 +54,13 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
     With `reference` the differences are those of all settings from the first, over the same seeds and folds.
     """
     groups = grouped(frame)
-    differences = {
-        f"{first} − {second} (p {p_in_words(one.p)})": one
-        for family in comparisons(frame).values()
-        for first, second, one in family
-    }
     if reference:
         first, *others = groups
         pairs = {label: paired(groups[label], groups[first]) for label in others}
         differences = {f"{label} − {first}": compare(*pair) for label, pair in pairs.items() if pair[0]}
+    else:
+        compared = itertools.chain(*comparisons(frame).values())
+        differences = {f"{one} − {other} (p {p_in_words(by.p)})": by for one, other, by in compared}
     panels = 2 if differences else 1
     height = 1.1 + 0.3 * max(len(groups), len(differences))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -97,11 +95,11 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(width, 1.1 + rows * (min(size, WIDTH / 2) + heading)), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(rows, columns, squeeze=False)
-    for number, (axes, name) in enumerate(zip(grid.flat, titles, strict=False)):
-        image = _draw_matrix(axes, list(matrices.values())[number], labels, "{rate:.0f}", 8)
+    for axes, name, matrix in zip(grid.flat, titles, matrices.values(), strict=False):
+        image = _draw_matrix(axes, matrix, labels, "{rate:.0f}", 8)
         axes.set_title(name, fontsize=10)
-        if number + columns >= len(matrices):
-            axes.set_xlabel("predicted emotion")
+    for axes in grid.flat[max(len(matrices) - columns, 0) : len(matrices)]:
+        axes.set_xlabel("predicted emotion")
     for axes in grid.flat[len(matrices) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
@@ -116,12 +114,9 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
 def plot_confusion_matrix(
     matrix: np.ndarray, labels: Sequence[str], english: Mapping[str, str], title: str
 ) -> Figure:
-    """Counts and rates of true against predicted emotions; colours show the rate within each row.
+    """Counts (classes, classes) of true (rows) against predicted emotions; colours show rates within rows.
 
-    Args:
-        matrix: (classes, classes) counts; row: the true emotion, column: the predicted one.
-        labels: the emotions' codes, in the order of the matrix.
-        english: code → English name.
+    Labels are the emotions' codes, in the order of the matrix; `english` has the name of each.
     """
     size = 0.86 * len(labels)
     figure = Figure(figsize=(min(size + 2.2, WIDTH), min(size + 1.1, WIDTH)), layout="constrained")
@@ -133,11 +128,6 @@ def plot_confusion_matrix(
     axes.set(title=title, xlabel="predicted emotion", ylabel="true emotion (utterances)")
     _colour_bar(figure, image, axes, 0.8)
     return figure
-
-
-def bilingual(emotion: str) -> str:
-    """`gio · joy`; a class of the user's own as it is."""
-    return f"{emotion} · {ENGLISH[emotion]}" if emotion in ENGLISH else emotion
 
 
 def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, label: str) -> None:
@@ -158,13 +148,12 @@ def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, labe
 
 def _draw_rows(axes: Axes, rows: Mapping[str, Summary | Comparison], width: int) -> None:
     """Means with their 95 % intervals, a row each, the first on top."""
+    above: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
     for row, one in enumerate(rows.values()):
-        mean = one.mean if isinstance(one, Summary) else one.difference
+        mean, sign = (one.mean, "") if isinstance(one, Summary) else (one.difference, "+")
         axes.plot([100 * one.low, 100 * one.high], [row, row], color=COLOURS[0], linewidth=2)
         axes.plot(100 * mean, row, "D", color="0.15", markersize=5, zorder=4)
-        above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-        text = f"{100 * mean:.1f}" if isinstance(one, Summary) else f"{100 * mean:+.1f}"
-        axes.annotate(text, (100 * mean, row), **above)
+        axes.annotate(f"{100 * mean:{sign}.1f}", (100 * mean, row), **above)
     axes.set_yticks(range(len(rows)), [textwrap.fill(label, width) for label in rows], fontsize=7.5)
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.grid(False, axis="y")
@@ -183,10 +172,9 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: st
         shown = "" if shown == "0" else shown
         colour = "white" if rate > 55 else "0.1" if count else "0.55"
         axes.text(column, row, shown, ha="center", va="center", fontsize=size, color=colour, linespacing=1.3)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(range(len(labels)), labels)
+        set_ticks(np.arange(len(labels) + 1) - 0.5, minor=True)
     axes.grid(False)
     axes.grid(True, which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="both", length=0)
@@ -197,11 +185,6 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: st
 def _colour_bar(figure: Figure, image: Any, axes: Any, shrink: float) -> None:
     label = "share of the true emotion's utterances (%)"
     figure.colorbar(image, ax=axes, label=label, shrink=shrink, pad=0.02)
-
-
-def _legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(len(labels), 1), columns))
 
 
 def _logarithmic_where_wide(axes: Axes) -> None:

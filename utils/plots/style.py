@@ -51,7 +51,7 @@ def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
         with matplotlib.rc_context(LOOK):
             figure = plot(*args, **kwargs)
             _show_names_as_they_are(figure)
-            figure._repr_mimebundle_ = partial(_for_notebooks, figure)
+            figure._repr_mimebundle_ = partial(_for_notebooks, figure)  # type: ignore[attr-defined]  # IPython's
             return figure
 
     return wrapper
@@ -62,7 +62,7 @@ def _show_names_as_they_are(figure: Figure) -> None:
     powers = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         labels = axis.get_ticklabels(which="both")  # makes the ticks, too
-        powers.update(labels if axis.get_scale() == "log" else [])
+        powers |= set(labels) if axis.get_scale() == "log" else set()
     for text in figure.findobj(Text):
         if text not in powers and text.get_gid() != FORMULA:
             text.set_parse_math(False)
