@@ -110,12 +110,10 @@ Made = Iterator[tuple[int, Outcome | None]]  # runs at a time, and an outcome; a
 
 
 def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
-    """Read a trial; a UserError has one line for each problem.
+    """Read a trial, such as conf/trials/omega_0.yaml; a UserError has one line for each problem.
 
-    Args:
-        path: a YAML file, such as conf/trials/omega_0.yaml.
-        overrides: `key=value`, the value as in YAML, for the trial's own keys ("seeds=[0, 1]", "workers=4")
-            and for configuration keys ("train.num_epochs=5"), which join its settings.
+    Overrides are `key=value`, the value as in YAML, for the trial's own keys ("seeds=[0, 1]", "workers=4")
+    and for configuration keys ("train.num_epochs=5"), which join its settings.
     """
     path = Path(path)
     try:
@@ -149,7 +147,10 @@ def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
 
 
 def plan(trial: Trial) -> list[Planned]:
-    """All runs of a trial, those of the first seed and fold first, and each only once."""
+    """All runs of a trial, those of the first seed and fold first, and each only once.
+
+    Their names, such as `CkTIM_TAB6_seed0_1f2e3d4c`, end in a hash of all that the results depend on.
+    """
     corpora: dict[str, Corpus] = {}
     planned: dict[str, Planned] = {}
     everywhere = {"train.seed": trial.seeds} | ({} if trial.folds is None else {"data.fold": trial.folds})
@@ -162,18 +163,12 @@ def plan(trial: Trial) -> list[Planned]:
                 corpora[place] = find_corpus(config.data)
                 for warning in corpora[place].warnings:
                     warn(warning)
-            corpus = corpora[place].name
-            name = name_of(config, corpus)
+            corpus, which = corpora[place].name, (config.data.protocol, config.data.fold, config.train.seed)
+            settings = json.dumps([corpus, *which, with_effect(flat(config))], sort_keys=True)
+            digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+            name = f"{run_name(config, corpus == 'demo')}_{digest}"
             planned.setdefault(name, Planned(name, config, corpus, varied))
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
-
-
-def name_of(config: Config, corpus: str) -> str:
-    """A run's name, such as `CkTIM_TAB6_seed0_1f2e3d4c`: last, a hash of all that its results depend on."""
-    which = config.data.protocol, config.data.fold, config.train.seed
-    settings = json.dumps([corpus, *which, with_effect(flat(config))], sort_keys=True)
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-    return f"{run_name(config, corpus == 'demo')}_{digest}"
 
 
 def folder_of(trial: Trial, runs: Sequence[Planned]) -> Path:

@@ -36,8 +36,7 @@ COLUMNS = (
     *(f"validation_{score}" for score in SCORES),  # of the epoch whose weights were kept
     "intervals",  # score → (low, high), 95 %
     *("best_epoch", "parameters"),  # the kept epoch, counted from 1
-    *("seconds", "test_seconds"),  # for one utterance, and for the whole test set
-    *("device", "emotions", "confusion_matrix"),
+    *("seconds", "device", "emotions", "confusion_matrix"),  # the time for one utterance on that device
 )
 # Settings that change no result beyond rounding; seed, fold and protocol, which have columns of their own.
 WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "model.conv_algorithm"}
@@ -90,9 +89,8 @@ def trial_content(about: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
             if getattr(run, file) is None:
                 raise UserError(f"{run.path} is not whole: it lacks its {file}. Make the run again.")
     rows = [_row(run) for run in runs]
-    shared = dict(rows[0]["settings"])
-    for row in rows:
-        shared = {key: shared[key] for key in shared if row["settings"].get(key, row) == shared[key]}
+    every = [row["settings"] for row in rows]
+    shared = {key: v for key, v in every[0].items() if all(key in one and one[key] == v for one in every)}
     for row in rows:
         row["settings"] = {key: value for key, value in row["settings"].items() if key not in shared}
     return {"trial": dict(about), "settings": shared, "runs": rows}
@@ -108,15 +106,12 @@ def _trial_rows(path: Path) -> tuple[dict[str, Any], list[dict]]:
         raise UserError(f"{path} is missing. It is made by: {trial_command(path)}")
     content = read_json(path)
     try:
-        about, rows = dict(content["trial"]), []
+        about = {key: content["trial"][key] for key in ("title", "planned", "failed", "compare")}
+        for family, pairs in about["compare"].items():
+            about["compare"][family] = [[migrate(side) for side in pair] for pair in pairs]
         for row in content["runs"]:
-            settings = migrate({**content["settings"], **row["settings"]})
-            rows.append(_columns({**row, "settings": settings}, path.stem))
-        compare = about["compare"].items()
-        about["compare"] = {
-            name: [[migrate(side) for side in pair] for pair in pairs] for name, pairs in compare
-        }
-        _ = about["title"], about["planned"], about["failed"]
+            row["settings"] = migrate({**content["settings"], **row["settings"]})
+        rows = [_columns(row, path.stem) for row in content["runs"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} was not written by training.trials: {error!r}. Make it anew.") from error
     return about, rows
@@ -156,7 +151,6 @@ def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) ->
         "intervals": {s: tuple(test[f"{s}_interval"][0]) for s in SCORES if f"{s}_interval" in test},
         **{"best_epoch": row.get("best_epoch"), "parameters": row["trainable_parameters"]},
         "seconds": test["inference_time_one_sample"][0] if test else None,
-        "test_seconds": test["inference_time_tot"][0] if test else None,
         "device": test["device"][0] if "device" in test else None,
         **{name: test.get(name) for name in ("emotions", "confusion_matrix")},
     }
@@ -165,7 +159,7 @@ def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) ->
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=COLUMNS)
     whole = ("tabs", "fold", "folds", "seed", "best_epoch", "parameters")
-    numbers = [name for name in COLUMNS if name.removeprefix("validation_") in SCORES or "seconds" in name]
+    numbers = [name for name in COLUMNS if name.removeprefix("validation_") in SCORES or name == "seconds"]
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(numbers, float)})
 
 
@@ -264,8 +258,9 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
             rows.append(row | {"one utterance": f"{1000 * group.seconds.median():.1f} ms"})
         notes = ["In brackets: the 95 % interval of a single run."]
         if several:
-            over = "folds" if pd.notna(some.folds.iloc[0]) else "seeds; each seed draws its own test set"
-            over += " and seeds" if over == "folds" and some.seed.nunique() > 1 else ""
+            over = "seeds; each seed draws its own test set"
+            if pd.notna(some.folds.iloc[0]):
+                over = "folds and seeds" if some.seed.nunique() > 1 else "folds"
             notes.append(f"± is the standard deviation over {over}.")
         devices = "; ".join(sorted(set(some.device.dropna()))) or "an unrecorded device"
         notes.append(f"Times, from MFCCs to scores, are of {devices}; no others can be compared with them.")

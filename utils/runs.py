@@ -125,8 +125,14 @@ def read_run(run_dir: str | Path) -> Run:
         config = read_parameters(run_dir / PARAMETERS_FILE)
     except ConfigError:
         config = None
-    split = _read_split_header(run_dir / SPLIT_FILE)
-    split.setdefault("corpus", "demo" if "demo" in run_dir.name.split("_") else "EMOVO")
+    split: dict[str, Any] = {"corpus": "demo" if "demo" in run_dir.name.split("_") else "EMOVO"}
+    if (path := run_dir / SPLIT_FILE).exists():  # dataloader.splits reads the whole file
+        content = read_json(path)
+        try:
+            split = {key: str(content[key]) for key in ("corpus", "protocol")}
+            split |= {key: content.get(key) for key in ("fold", "folds")}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error
     metrics = (run_dir / file for file in (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE))
     training, validation = (History.load(path) if path.exists() else None for path in metrics)
     tests = sorted(run_dir.glob(f"*{TEST_METRICS_SUFFIX}"))
@@ -285,15 +291,3 @@ def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> 
 def is_run_dir(path: str | Path) -> bool:
     """Whether a directory looks like a run."""
     return any((Path(path) / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
-
-
-def _read_split_header(path: Path) -> dict[str, Any]:
-    """Corpus, protocol and fold, as far as recorded (dataloader.splits reads the whole file)."""
-    if not path.exists():
-        return {}
-    content = read_json(path)
-    try:
-        names: dict[str, Any] = {key: str(content[key]) for key in ("corpus", "protocol")}
-        return names | {key: content.get(key) for key in ("fold", "folds")}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error

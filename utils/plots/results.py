@@ -61,19 +61,19 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
     else:
         compared = itertools.chain(*comparisons(frame).values())
         differences = {f"{one} − {other} (p {p_in_words(by.p)})": by for one, other, by in compared}
-    panels = 2 if differences else 1
     height = 1.1 + 0.3 * max(len(groups), len(differences))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.suptitle(title)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_rows(axes[0], {label: summarise(group.accuracy) for label, group in groups.items()}, 80 // panels)
+    scores, *others = figure.subplots(1, 2 if differences else 1, squeeze=False)[0]
+    means = {label: summarise(group.accuracy) for label, group in groups.items()}
+    _draw_rows(scores, means, 40 if differences else 80)
     for row, group in enumerate(groups.values()):
-        axes[0].plot(100 * group.accuracy, np.full(len(group), row), "o", color="0.7", markersize=3, zorder=1)
-    axes[0].set(xlabel="test accuracy (%); dots are runs", ylabel="settings")
-    if differences:
-        _draw_rows(axes[1], differences, 48)
-        axes[1].axvline(0, color="0.4", linewidth=1, zorder=0)
-        axes[1].set(xlabel="difference (points)")
+        scores.plot(100 * group.accuracy, np.full(len(group), row), "o", color="0.7", markersize=3, zorder=1)
+    scores.set(xlabel="test accuracy (%); dots are runs", ylabel="settings")
+    for axes in others:
+        _draw_rows(axes, differences, 48)
+        axes.axvline(0, color="0.4", linewidth=1, zorder=0)
+        axes.set(xlabel="difference (points)")
     return figure
 
 
@@ -132,17 +132,12 @@ def plot_confusion_matrix(
 
 def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, label: str) -> None:
     """The mean over runs, some perhaps shorter, and one standard deviation to both sides."""
-    values = np.full((len(columns), max(map(len, columns))), np.nan)
-    for row, column in enumerate(columns):
-        values[row, : len(column)] = column
-    epochs, runs = np.arange(1, values.shape[1] + 1), np.isfinite(values).sum(axis=0)
-    mean = np.divide(np.nansum(values, axis=0), runs, out=np.full(len(runs), np.nan), where=runs > 0)
+    values = DataFrame(map(list, columns))  # (runs, epochs), NaN behind the end of a shorter run
+    epochs, mean, spread = values.columns + 1, values.mean(), values.std().fillna(0)
     colour = COLOURS[index % len(COLOURS)]
     label = textwrap.fill(f"{label} (n = {len(values)})" if len(values) > 1 else label, 60)
     axes.plot(epochs, mean, color=colour, linestyle=STYLES[index % len(STYLES)], label=label)
     if len(values) > 1:
-        squares = np.nansum((values - mean) ** 2, axis=0)
-        spread = np.sqrt(np.divide(squares, runs - 1, out=np.zeros(len(runs)), where=runs > 1))
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 

@@ -19,25 +19,11 @@ WIDTH = 9.0  # inches: a notebook's column, or a page's width
 COLOURS = seaborn.color_palette("colorblind")
 TRAINING, VALIDATION, TEST = COLOURS[0], COLOURS[1], "0.25"  # middle, light and dark in grey print
 FORMULA = "formula"  # the gid of a text in which matplotlib is to find formulas
-LOOK = {
-    **seaborn.axes_style("ticks"),
-    "figure.dpi": 110,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "figure.titlesize": 12,
-    "figure.titleweight": "bold",
-    "axes.edgecolor": "0.3",
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-}
+LOOK = {**seaborn.axes_style("ticks"), "figure.dpi": 110, "font.size": 10, "axes.labelsize": 10}
+LOOK |= {"axes.titlesize": 11, "figure.titlesize": 12, "figure.titleweight": "bold"}
+LOOK |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False}
+LOOK |= {"axes.edgecolor": "0.3", "axes.spines.top": False, "axes.spines.right": False}
+LOOK |= {"axes.grid": True, "grid.color": "0.9", "lines.linewidth": 1.6}
 
 
 def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
