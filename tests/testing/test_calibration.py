@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataloader.loaders import prepare_data
 from dataloader.splits import load_split
 from testing.calibration import (
     Calibration,
     at_temperature,
     calibrate,
     calibration_table,
+    fit_temperature,
     load_calibration,
     main,
     negative_log_likelihood,
     reliability_figure,
 )
-from testing.load_run import load_run, predict
+from testing.load_run import load_run, predict, recorded_test_set
 from utils.errors import UserError
 from utils.metrics import reliability
 
@@ -33,8 +33,8 @@ def calibrated(trained, tmp_path_factory):
 
 def test_the_temperature_is_fitted_on_the_validation_set(calibrated, trained):
     run = load_run(trained)
-    x, y = prepare_data(run.config, progress=False, split=run.split).arrays("validation")
-    logits, targets = predict(run.model, x, 16).numpy(), y.numpy()
+    frames, _, target = recorded_test_set(run, progress=False).arrays("validation")
+    logits, targets = predict(run.model, frames).numpy(), target.numpy()
     temperature, fit = calibrated.calibration.temperature, calibrated.calibration.validation
     losses = [negative_log_likelihood(logits, targets, temperature * factor) for factor in (0.9, 1, 1.1)]
     assert losses[1] <= min(losses)
@@ -52,8 +52,8 @@ def test_what_is_written_reads_back(calibrated):
     written = load_calibration(calibrated.run.path)
     assert written.temperature == calibrated.calibration.temperature
     assert written.validation == calibrated.calibration.validation
-    x = prepare_data(calibrated.run.config, progress=False, split=calibrated.run.split).arrays("test")[0]
-    assert written.novelty(x) == pytest.approx(calibrated.novelty["test"], rel=1e-3)
+    frames = recorded_test_set(calibrated.run, progress=False).arrays("test").frames
+    assert written.novelty(frames) == pytest.approx(calibrated.novelty["test"], rel=1e-3)
 
 
 def test_a_run_without_one_stays_as_it_is(run_dir):
@@ -102,3 +102,33 @@ def test_a_run_that_did_not_record_its_split_cannot_be_calibrated(run_dir, capsy
     with pytest.raises(SystemExit) as exit_:
         main([str(run_dir)])
     assert exit_.value.code == 2 and "split.json" in capsys.readouterr().err
+
+
+def drawn(temperature: float, count: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (count, 4), and targets that are drawn with the probabilities of logits / temperature."""
+    rng = np.random.default_rng(seed)
+    logits = 3 * rng.standard_normal((count, 4))
+    cumulated = at_temperature(logits, temperature).cumsum(1)
+    return logits, (rng.random((count, 1)) > cumulated).sum(1)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_is_found(temperature):
+    logits, targets = drawn(temperature)
+    found = fit_temperature(logits, targets)
+    assert found == pytest.approx(temperature, rel=0.05)
+    around = [negative_log_likelihood(logits, targets, found * factor) for factor in (0.8, 1, 1.25)]
+    assert around[1] < min(around[0], around[2])
+    assert reliability(at_temperature(logits, found), targets).error < 0.01
+    assert reliability(at_temperature(logits, 0.3 * found), targets).error > 0.05  # overconfident
+
+
+def test_answers_that_are_all_right_do_not_make_the_temperature_vanish():
+    logits = np.array([[5.0, 0.0], [0.0, 4.0]])
+    assert 0.04 < fit_temperature(logits, np.array([0, 1])) < 0.1
+
+
+def test_temperature_changes_no_order():
+    logits, _ = drawn(1.0, count=100)
+    assert (at_temperature(logits, 7.0).argsort(1) == logits.argsort(1)).all()
+    assert at_temperature(logits, 1.0) == pytest.approx(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))

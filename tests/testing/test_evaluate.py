@@ -21,11 +21,9 @@ from sklearn.metrics import confusion_matrix
 from dataloader.corpora.find import read_corpus
 from dataloader.corpora.utterance import DEMO_MARKER
 from dataloader.features.extract import load_features
-from dataloader.loaders import prepare_data
 from dataloader.splits import load_split, save_split
 from models.cktim import count_parameters
 from testing.evaluate import (
-    Evaluation,
     emotions_table,
     evaluate,
     evaluate_across,
@@ -34,9 +32,8 @@ from testing.evaluate import (
     misjudged_table,
     scores_table,
 )
-from testing.load_run import load_run, predict
+from testing.load_run import load_run, predict, recorded_test_set
 from testing.predict import Recognizer
-from utils.config import Config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
 from utils.files import write_json
@@ -76,13 +73,12 @@ def read_predictions(run_dir: Path) -> list[dict]:
 
 def test_the_loaded_network_gives_the_losses_that_the_training_recorded(trained):
     run = load_run(trained)
-    data = prepare_data(run.config, progress=False, split=run.split)
-    x, y = data.arrays("validation")
-    logits = predict(run.model, x, 16)
-    loss = F.cross_entropy(logits, y, label_smoothing=0.1).item()
+    frames, _, target = recorded_test_set(run, progress=False, subsets=["validation"]).arrays("validation")
+    logits = predict(run.model, frames, batch_size=16)
     recorded = History.load(trained / "validation_metrics.json")
+    loss = F.cross_entropy(logits, target, label_smoothing=0.1).item()
     assert loss == pytest.approx(recorded["loss"][-1], abs=1e-5)
-    assert (logits.argmax(1) == y).float().mean().item() == pytest.approx(recorded["accuracy"][-1])
+    assert (logits.argmax(1) == target).float().mean().item() == pytest.approx(recorded["accuracy"][-1])
 
 
 def test_it_is_about_the_recorded_test_set(evaluation, trained):
@@ -239,42 +235,16 @@ def test_everything_is_no_test_and_leaves_no_files(run_dir, tiny_emovo):
     assert sorted([*run_dir.iterdir(), run_dir / "split.json"]) == before
 
 
-WITH_PROSODY = {"num_features": 21, "statistics": True, "late_fusion": True}
-
-
-def evaluated_by_sentence(root: Path, folder: Path, features: dict, model: dict) -> Evaluation:
-    """A run by sentence, evaluated: on the features of its training, whatever they are compared with."""
-    config = Config(
-        data={"root": root, "cache_dir": folder / "cache"},
-        features={"signal_length": 4_096, "by_sentence": True, **features},
-        train={"num_epochs": 1, "results_dir": folder / "results", "device": "cpu"},
-        model={"n_filter": 4, "hidden_scale": 0.25, "sentence_statistics": True, **model},
-    )
-    data = prepare_data(config, progress=False)
-    run_dir = fit(config, data, progress=False)
+def test_functionals_and_speakers_means_are_those_of_the_training(tiny_emovo, train_tiny):
+    features = {"prosody": True, "normalise": "speaker", "functionals": True}
+    run_dir = train_tiny({"root": tiny_emovo}, features=features)
     run, evaluation = load_run(run_dir), evaluate(run_dir, progress=False)
-    expected = predict(run.model, data.arrays("test")[0], 64).softmax(1).numpy()
+    frames, functionals, _ = recorded_test_set(run, progress=False).arrays("test")
+    assert functionals.shape == (len(frames), run.config.features.num_functionals)
+    expected = predict(run.model, frames, functionals).softmax(1).numpy()
     np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
-    return evaluation
-
-
-@pytest.mark.parametrize("more", [{"num_features": 13}, WITH_PROSODY])
-def test_a_run_by_sentence_is_tested_beside_its_training_set_only(tiny_emovo, tmp_path, more):
-    evaluation = evaluated_by_sentence(tiny_emovo, tmp_path, {"prosody": more is WITH_PROSODY}, more)
-    run_dir = evaluation.run.path
-    recognizer = Recognizer(run_dir)  # with the templates that the run has kept
-    for utterance, row in zip(evaluation.utterances[:20], evaluation.probabilities, strict=False):
-        heard = recognizer.recognise_file(utterance.path).answer.probabilities
-        np.testing.assert_allclose(list(heard.values()), row, atol=1e-4)
-    with pytest.raises(UserError, match=r"features\.by_sentence\): it can be .* its own test set only"):
-        evaluate(run_dir, everything=True, progress=False)
-
-
-def test_a_run_by_sentence_and_speaker_is_tested_as_it_was_trained(tiny_emovo, tmp_path):
-    features = {"by_speaker": True, "prosody": True}
-    evaluation = evaluated_by_sentence(tiny_emovo, tmp_path, features, WITH_PROSODY)
-    with pytest.raises(UserError, match=r"features\.by_speaker.*Take a run without"):
-        Recognizer(evaluation.run.path)
+    with pytest.raises(UserError, match=r"features\.normalise: speaker.*Take a run without"):
+        Recognizer(run_dir)
 
 
 # --- errors, as the command line shows them ---
@@ -425,7 +395,6 @@ def test_what_was_trained_cannot_be_overridden(run_dir):
     with pytest.raises(UserError, match=r"model.omega_0=30: the run was trained with"):
         load_run(run_dir, ["model.omega_0=30"])
     assert load_run(run_dir, ["train.batch_size=3"]).config.train.batch_size == 3
-    assert load_run(run_dir, ["data.storage=disk"]).config.data.storage == "disk"
 
 
 def test_without_configuration_the_name_and_the_call_take_its_place(trained, run_dir, capsys):
@@ -467,10 +436,8 @@ def test_across_corpora_the_shared_emotions_count(run_dir, emodb, capsys):
     metrics = read_json(folder / "CkTIM_test_metrics.json")
     assert metrics["emotions"] == ["dis", "gio", "neu", "pau", "rab", "tri"]  # no surprise, no boredom
     assert metrics["utterances"] == [24] and metrics["utterances_per_emotion"] == [4] * 6
-    assert (metrics["protocol"], metrics["corpus"], metrics["trained_on"]) == (
-        *(["cross-corpus"], ["EMO-DB"]),
-        ["EMOVO"],
-    )
+    origin = [metrics[key] for key in ("protocol", "corpus", "trained_on")]
+    assert origin == [["cross-corpus"], ["EMO-DB"], ["EMOVO"]]
     rows = read_predictions(folder)
     assert list(rows[0])[5:] == metrics["emotions"]
     for row in rows:
@@ -485,8 +452,9 @@ def test_across_corpora_the_shared_emotions_count(run_dir, emodb, capsys):
 def test_across_corpora_answers_are_those_of_the_whole_network(run_dir, emodb):
     evaluation = evaluate_across(run_dir, "emodb", [f"data.root={emodb}"], progress=False)
     run, corpus = evaluation.run, read_corpus("emodb", emodb)
-    features = load_features(corpus, run.config, progress=False)
-    logits = dict(zip((u.name for u in features.utterances), predict(run.model, features.frames, 4), strict=True))
+    features = load_features(corpus, run.config.features, run.config.data.cache_dir, False)
+    names = [utterance.name for utterance in features.utterances]
+    logits = dict(zip(names, predict(run.model, features.frames, batch_size=4), strict=True))
     for utterance, probabilities in zip(evaluation.utterances, evaluation.probabilities, strict=True):
         shared = logits[utterance.name][[EMOTIONS.index(e) for e in evaluation.corpus.emotions]]
         assert probabilities == pytest.approx(shared.softmax(0).numpy(), abs=1e-5)
@@ -508,23 +476,12 @@ def test_across_corpora_needs_another_corpus_with_two_emotions_at_least(run_dir,
         main([str(run_dir), "--corpus", "emodb", "--all"])
 
 
-def test_a_run_on_other_emotions_knows_them(tiny_emovo, emodb, tmp_path):
-    config = Config(
-        data={"corpus": ["emovo", "emodb"], "root": {"emovo": tiny_emovo, "emodb": emodb}},
-        features={"signal_length": 4_096},
-        train={"num_epochs": 1, "batch_size": 16, "results_dir": tmp_path / "results", "device": "cpu"},
-        model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25},
-    )
-    config = config.model_copy(
-        update={
-            "data": config.data.model_copy(
-                update={"cache_dir": tmp_path / "cache", "validation_fraction": 0.3, "test_fraction": 0.3}
-            )
-        }
-    )
-    data = prepare_data(config, progress=False)
-    assert data.corpus.emotions == (*EMOTIONS, "noi")
-    run_dir = fit(config, data, progress=False)
+LARGE_HELD_OUT = {"validation_fraction": 0.3, "test_fraction": 0.3}
+
+
+def test_a_run_on_other_emotions_knows_them(tiny_emovo, emodb, train_tiny):
+    roots = {"emovo": tiny_emovo, "emodb": emodb}
+    run_dir = train_tiny({"corpus": ["emovo", "emodb"], "root": roots, **LARGE_HELD_OUT})
     run = load_run(run_dir)
     assert run.emotions == (*EMOTIONS, "noi") and run.model.classifier.weight.shape[0] == 8
     evaluation = evaluate(run_dir, progress=False)
@@ -542,21 +499,13 @@ def test_a_run_on_other_emotions_knows_them(tiny_emovo, emodb, tmp_path):
         load_run(run_dir)
 
 
-def test_a_corpus_with_more_emotions_than_the_run_is_refused(emodb, tmp_path):
+def test_a_corpus_with_more_emotions_than_the_run_is_refused(emodb, train_tiny, tmp_path):
     for emotion, initial in (("angry", "W"), ("sad", "T")):
         (tmp_path / "mine" / emotion).mkdir(parents=True)
         for number in range(4):
             shutil.copy(emodb / f"wav/03a01{initial}a.wav", tmp_path / "mine" / emotion / f"{number}.wav")
-    config = Config(
-        data={
-            **{"corpus": "folder", "root": tmp_path / "mine", "cache_dir": tmp_path / "cache"},
-            **{"validation_fraction": 0.3, "test_fraction": 0.3},
-        },
-        features={"signal_length": 4_096},
-        train={"num_epochs": 1, "batch_size": 2, "results_dir": tmp_path / "results", "device": "cpu"},
-        model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25},
-    )
-    run_dir = fit(config, prepare_data(config, progress=False), progress=False)
+    place = {"corpus": "folder", "root": tmp_path / "mine"}
+    run_dir = train_tiny({**place, **LARGE_HELD_OUT}, train={"batch_size": 2})
     assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
     # later the folder has a further emotion: classes keep their places, and the test set is the same
     shutil.copytree(tmp_path / "mine/angry", tmp_path / "mine/afraid")

@@ -33,30 +33,25 @@ RATE = 22_050
 
 
 def write_run(folder: Path, **features) -> Path:
-    """The directory of a network with EMOVO's usual features that was not trained, and answers distinctly."""
-    config = Config(
-        train={"device": "cpu"},
-        model={"n_filter": 8, "hidden_scale": 0.25},
-        features={"standardise": True, **features},
-    )
+    """The directory of a network that was not trained, with EMOVO's usual features and distinct answers."""
+    model = {"n_filter": 8, "hidden_scale": 0.25}
+    config = Config(train={"device": "cpu"}, model=model, features=features)
     run_dir = folder / "CkTIM_TAB1_seed0"
     run_dir.mkdir(parents=True)
     torch.manual_seed(0)
-    model = build_model(config.model, len(EMOTIONS)).eval()
-    extract = Extractor(config)
-    sounds = [
-        fit_length(voice(1 + seed / 4, level=0.05 * 1.3**seed, seed=seed), 96_000) for seed in range(10)
-    ]
-    x = torch.cat([extract(torch.from_numpy(sound)[None]) for sound in sounds])
-    model.standardise(*feature_statistics(x))
+    net = build_model(config.model, len(EMOTIONS), config.features.num_features).eval()
+    sounds = (voice(1 + seed / 4, level=0.05 * 1.3**seed, seed=seed) for seed in range(10))
+    fitted = [torch.from_numpy(fit_length(sound, 96_000))[None] for sound in sounds]
+    x = torch.cat(list(map(Extractor(config.features), fitted)))
+    net.standardise(*feature_statistics(x, range(len(x))))
     with torch.no_grad():  # its scores vary from sound to sound, and saturate no probability
-        scores = model(x)
+        scores = net(x)
         spread = scores.std(0)[:, None]
-        model.classifier.weight.div_(spread)
-        model.classifier.bias.copy_((model.classifier.bias - scores.mean(0)) / spread[:, 0])
-        assert model(x).softmax(1).amax(1).median() < 0.9
+        net.classifier.weight.div_(spread)
+        net.classifier.bias.copy_((net.classifier.bias - scores.mean(0)) / spread[:, 0])
+        assert net(x).softmax(1).amax(1).median() < 0.9
     save_config(config, run_dir / "parameters.txt")
-    save_model(model, run_dir / "model.pt")
+    save_model(net, run_dir / "model.pt")
     return run_dir
 
 
@@ -114,9 +109,9 @@ def test_emovos_original_recordings_get_what_evaluation_says(
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.name in originals)
     assert len(chosen) == len(originals) > 10
     for run_dir in emovo_runs(repository, plain_run):
-        run = load_run(run_dir, ["train.device=cpu", f"data.cache_dir={tmp_path.as_posix()}"])
-        features = load_features(replace(corpus, utterances=chosen), run.config, progress=False)
-        logits = predict(run.model, features.frames, 64).numpy()
+        run = load_run(run_dir, ["train.device=cpu"])
+        features = load_features(replace(corpus, utterances=chosen), run.config.features, tmp_path, False)
+        logits = predict(run.model, features.frames).numpy()
         recognizer = Recognizer(run_dir, ["train.device=cpu"])
         expected = at_temperature(logits, recognizer.calibration.temperature)
         for utterance, row in zip(features.utterances, expected, strict=True):
@@ -139,11 +134,11 @@ def test_training_and_recognition_condition_alike(tmp_path, plain_run):
 def test_features_are_those_of_a_corpus(tiny_emovo, tmp_path, prosody):
     """Prosody included, where the run was trained with it."""
     run_dir = write_run(tmp_path, prosody=prosody)
-    run = load_run(run_dir, [f"data.cache_dir={tmp_path.as_posix()}"])
+    run = load_run(run_dir)
     corpus = read_corpus("emovo", tiny_emovo)
     chosen = tuple(next(u for u in corpus.utterances if u.emotion == emotion) for emotion in EMOTIONS)
-    features = load_features(replace(corpus, utterances=chosen), run.config, progress=False)
-    expected = predict(run.model, features.frames, 64).softmax(1).numpy()
+    features = load_features(replace(corpus, utterances=chosen), run.config.features, tmp_path, False)
+    expected = predict(run.model, features.frames).softmax(1).numpy()
     recognizer = Recognizer(run_dir)
     for utterance, row in zip(chosen, expected, strict=True):
         found = recognizer.recognise_file(utterance.path).answer.probabilities
@@ -153,11 +148,6 @@ def test_features_are_those_of_a_corpus(tiny_emovo, tmp_path, prosody):
 def test_a_run_by_speaker_cannot_hear_a_recording_alone(tmp_path):
     with pytest.raises(UserError, match=r"features\.by_speaker.*Take a run without"):
         Recognizer(write_run(tmp_path, prosody=True, by_speaker=True))
-
-
-def test_a_run_without_its_sentences_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"sentences\.npz: the sentences of this run cannot be read"):
-        Recognizer(write_run(tmp_path, by_sentence=True))
 
 
 # --- any file ---

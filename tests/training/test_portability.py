@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.loaders import prepare_data
 from testing.evaluate import evaluate
 from testing.evaluate import main as evaluate_command
 from training.train import main as train_command
+from training.train import train
 from utils.config import load_config
 from utils.errors import UserError
 from utils.files import expanded, write_json
@@ -33,6 +33,7 @@ TINY = [
     "data.test_fraction=0.3",
     "data.validation_fraction=0.2",
 ]
+NAMES = [f"s{number}" for number in range(10)]
 # Trains, evaluates, and takes a file without an encoding of its own for an error, as far as it is ours.
 TRAIN_AND_EVALUATE = """
 import sys
@@ -113,16 +114,11 @@ def test_odd_paths_a_read_only_corpus_and_a_home_that_cannot_be_written(tmp_path
     corpus = make_corpus(tmp_path / "my corpus, perché #1 [è]", names)
     work = tmp_path / "my work 日本 😀"
     wrapper = read_only(corpus)
-    output = command(
-        [str(work / "results"), *settings(corpus, work)],
-        repository,
-        wrapper,
-        HOME=os.devnull + "/home",
-        LC_ALL="C.UTF-8",
-    )
+    arguments = [str(work / "results"), *settings(corpus, work)]
+    output = command(arguments, repository, wrapper, HOME=os.devnull + "/home", LC_ALL="C.UTF-8")
     assert "Run directory: " in output
     (run_dir,) = (work / "results").iterdir()
-    assert (run_dir / "confusion_matrix.png").stat().st_size and list((work / "cache").glob("*.npz"))
+    assert (run_dir / "confusion_matrix.png").stat().st_size and list((work / "cache").glob("*.npy"))
     split = json.loads((run_dir / "split.json").read_text(encoding="utf-8"))
     recorded = sorted(name for subset in ("train", "validation", "test") for name in split[subset])
     assert recorded == sorted(
@@ -145,19 +141,14 @@ def test_librosa_starts_where_neither_it_nor_the_home_can_be_written(repository)
 
 
 def test_a_terminal_that_knows_ascii_alone_and_no_home(tmp_path, repository):
-    make_corpus(tmp_path / "made", [f"s{number}" for number in range(10)])
+    make_corpus(tmp_path / "made", NAMES)
     corpus = tmp_path / "corpus"
     for index, emotion in enumerate(("angry", "sad")):
         source = sorted((tmp_path / "made/anna").iterdir())[index]
         shutil.copytree(source, corpus / "anna" / emotion)
-    output = command(
-        [str(tmp_path / "results"), *settings(corpus, tmp_path)],
-        repository,
-        [],
-        LC_ALL="C",
-        PYTHONUTF8="0",
-        PYTHONCOERCECLOCALE="0",
-    )
+    arguments = [str(tmp_path / "results"), *settings(corpus, tmp_path)]
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    output = command(arguments, repository, [], **ascii_alone)
     assert "Run directory: " in output
     (run_dir,) = (tmp_path / "results").iterdir()
     assert results_of(run_dir)["confusion_matrix"]
@@ -166,9 +157,9 @@ def test_a_terminal_that_knows_ascii_alone_and_no_home(tmp_path, repository):
 @pytest.fixture
 def trained(tmp_path):
     """A run on a tiny corpus, and the corpus."""
-    corpus = make_corpus(tmp_path / "corpus", [f"s{number}" for number in range(10)])
+    corpus = make_corpus(tmp_path / "corpus", NAMES)
     config = load_config("conf/config.yaml", settings(corpus, tmp_path))
-    return fit(config, prepare_data(config, progress=False), progress=False), corpus
+    return train(config, progress=False), corpus
 
 
 def test_a_run_from_windows_is_evaluated(trained):
@@ -195,7 +186,7 @@ def test_a_run_from_windows_is_evaluated(trained):
 def test_a_home_is_written_as_a_tilde_in_every_path(tmp_path, monkeypatch, repository):
     home, here = tmp_path / "home", tmp_path / "here"
     here.mkdir()
-    make_corpus(home / "corpus", [f"s{number}" for number in range(10)])
+    make_corpus(home / "corpus", NAMES)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.chdir(here)

@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from dataloader.loaders import Data
-from training import train
 from training.resume import ResumeError, being_trained, configuration_of, unfinished_run
-from training.train import fit, main, run_epoch
+from training.train import main, train
 from utils import files
 from utils.config import Config
 from utils.errors import UserError
@@ -36,7 +35,7 @@ KINDS = {
     },
     "online augmentation": {
         "model": {"aug": True},
-        "augment": {"mode": "online", "mixup": 0.5, "noise": 0, "stretch": 0, "pitch": 0, "reverb": 0},
+        "augment": {"mixup": 0.5},
     },
 }
 
@@ -51,47 +50,38 @@ def settings(config):
 
     def build(kind: str, epochs: int = EPOCHS) -> Config:
         parts = KINDS[kind]
-        built = config(train={"num_epochs": epochs, **parts.get("train", {})}, model=parts.get("model", {}))
-        return built.model_copy(update={"augment": built.augment.model_copy(update=parts.get("augment", {}))})
+        return config(**parts | {"train": {"num_epochs": epochs, **parts.get("train", {})}})
 
     return build
 
 
 def outcome(run_dir: Path) -> dict:
-    """All that a run has to say: metrics but for the time that they took, weights, and its files."""
-    told: dict = {"files": sorted(path.name for path in run_dir.iterdir())}
+    """Everything in a run but the time that it took: metrics, weights, and the names of its files."""
+    found: dict = {"files": sorted(path.name for path in run_dir.iterdir())}
     for part in ("training", "validation"):
-        told[part] = History.load(run_dir / f"{part}_metrics.json").columns
-        told[part].pop("seconds", None)
+        found[part] = History.load(run_dir / f"{part}_metrics.json").columns
+        found[part].pop("seconds", None)
     state = torch.load(run_dir / "model.pt", weights_only=True)
-    told["weights"] = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
-    return told
+    found["weights"] = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_interrupted_training_ends_as_an_undisturbed_one(settings, data, monkeypatch, kind):
-    undisturbed = outcome(fit(settings(kind), data, progress=False))
-    calls = []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) in (4, 6):  # in the second epoch's validation, and when that is done, in the third's
-            raise KeyboardInterrupt
-        return run_epoch(*arguments)
-
-    monkeypatch.setattr(train, "run_epoch", interrupted)
-    run_dir = fit(settings(kind), data, progress=False)
+def test_an_interrupted_training_ends_as_an_undisturbed_one(settings, data, interrupt_at, kind):
+    undisturbed = outcome(train(settings(kind), data, progress=False))
+    calls = interrupt_at(4, 6)  # in the second epoch's validation, and when that is done, in the third's
+    run_dir = train(settings(kind), data, progress=False)
     assert len(History.load(run_dir / "training_metrics.json")) == 1
     for _ in range(2):
         torch.manual_seed(99)
-        fit(settings(kind), data, run_dir, progress=False, resume=True)
+        train(settings(kind), data, run_dir, progress=False, resume=True)
     assert len(calls) > 2 * len(undisturbed["training"]["loss"])
     assert outcome(run_dir) == undisturbed
 
 
 @pytest.mark.parametrize("kind", ["one cycle, last epoch", "plateau, best epoch", "early stopping"])
 def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeypatch, kind):
-    undisturbed = outcome(fit(settings(kind), data, progress=False))
+    undisturbed = outcome(train(settings(kind), data, progress=False))
     replace, writes = os.replace, []
 
     def counting(*paths):
@@ -99,13 +89,9 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
         replace(*paths)
 
     monkeypatch.setattr(files.os, "replace", counting)
-    fit(settings(kind), data, progress=False)
-    assert (
-        writes.count("resume.pt") == len(undisturbed["training"]["epoch"])
-        and "model.pt" in writes
-        and "loss_acc.png" in writes
-    )
-
+    train(settings(kind), data, progress=False)
+    assert writes.count("resume.pt") == len(undisturbed["training"]["epoch"])
+    assert {"model.pt", "loss_acc.png"} <= set(writes)
     for cut in range(len(writes)):
         run_dir = settings(kind).train.results_dir / f"cut {cut}"
         run_dir.mkdir(parents=True)
@@ -118,11 +104,11 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
 
         monkeypatch.setattr(files.os, "replace", cutting)
         with pytest.raises(PowerCut):
-            fit(settings(kind), data, run_dir, progress=False)
+            train(settings(kind), data, run_dir, progress=False)
         monkeypatch.setattr(files.os, "replace", replace)
         assert (run_dir / "resume.pt").exists() == ("resume.pt" in writes[:cut])
         if "resume.pt" in writes[:cut]:
-            fit(configuration_of(run_dir), data, run_dir, progress=False, resume=True)
+            train(configuration_of(run_dir), data, run_dir, progress=False, resume=True)
             assert outcome(run_dir) == undisturbed
 
 
@@ -130,10 +116,10 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
 
 
 def train_in_process(config: Config, data: Data, run_dir: Path, begun) -> None:
-    """What the processes do that are killed."""
+    """In a process that will be killed."""
     torch.set_num_threads(1)
     begun.set()
-    fit(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
+    train(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
 
 
 def check_killed_runs(processes, settings, data, runs: int) -> None:
@@ -170,9 +156,9 @@ def check_killed_runs(processes, settings, data, runs: int) -> None:
                 assert process.exitcode == 0
                 break
             killed += 1
-        told = outcome(run_dir)
-        told["files"] = [name for name in told["files"] if not name.endswith((".tmp", ".lock"))]
-        assert told == expected, f"{kind}, run {number}"
+        found = outcome(run_dir)
+        found["files"] = [name for name in found["files"] if not name.endswith((".tmp", ".lock"))]
+        assert found == expected, f"{kind}, run {number}"
     print(f"{runs} trainings, {killed} processes killed, {resumed} went on from where another had come")
     assert killed >= runs and resumed >= runs / 2
 
@@ -189,10 +175,8 @@ def test_many_trainings_that_are_killed_end_as_undisturbed_ones(processes, setti
 @needs_sigkill
 def test_the_command_line_goes_on_after_sigkill(demo, repository, tmp_path, capsys):
     results = tmp_path / "results"
-    overrides = [
-        f"{key}={value}"
-        for key, value in {**demo, "train.num_epochs": 40, "train.results_dir": results}.items()
-    ]
+    keys = {**demo, "train.num_epochs": 40, "train.results_dir": results}
+    overrides = [f"{key}={value}" for key, value in keys.items()]
     assert main([*overrides]) is None  # undisturbed; fills the cache, too
     (undisturbed,) = results.iterdir()
     command = [sys.executable, "-m", "training.train", *overrides]
@@ -216,33 +200,12 @@ def test_the_command_line_goes_on_after_sigkill(demo, repository, tmp_path, caps
 
 
 @pytest.fixture
-def stop(config, data, monkeypatch):
-    """Train, and be stopped in the second epoch; the run and its configuration."""
-
-    def train_and_stop() -> tuple[Path, Config]:
-        calls = []
-
-        def interrupted(*arguments):
-            calls.append(1)
-            if len(calls) == 3:
-                raise KeyboardInterrupt
-            return run_epoch(*arguments)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(train, "run_epoch", interrupted)
-            return fit(config(), data, progress=False), config()
-
-    return train_and_stop
-
-
-@pytest.fixture
-def stopped(stop):
-    return stop()
-
-
-def test_an_interrupt_says_how_to_go_on(stop, capsys):
-    run_dir, _ = stop()
-    assert f"python -m training.train resume={run_dir}" in capsys.readouterr().out
+def stopped(config, data, interrupt_at) -> tuple[Path, Config]:
+    """A training that was stopped in its second epoch: the run and its configuration."""
+    interrupt_at(3)
+    run_dir = train(config(), data, progress=False)
+    interrupt_at()  # no more
+    return run_dir, config()
 
 
 def test_settings_cannot_change_on_the_way(stopped):
@@ -253,7 +216,7 @@ def test_settings_cannot_change_on_the_way(stopped):
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(config, data, tmp_path):
-    run_dir = fit(config(), data, progress=False)
+    run_dir = train(config(), data, progress=False)
     with pytest.raises(ResumeError, match="it is finished, or was stopped before the end of its first epoch"):
         configuration_of(run_dir)
     with pytest.raises(UserError, match="there is no run directory"):
@@ -276,7 +239,7 @@ def test_a_damaged_state_is_named_and_costs_nothing_else(stopped, config, data, 
         settings = config(model={"n_filter": 9})
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
     with pytest.raises(ResumeError, match=r"resume\.pt.*other files of the run are untouched"):
-        fit(settings, data, run_dir, progress=False, resume=True)
+        train(settings, data, run_dir, progress=False, resume=True)
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
 
 
@@ -286,8 +249,8 @@ def test_other_data_are_refused(stopped, data):
     renamed = replace(data, corpus=replace(data.corpus, emotions=data.corpus.emotions[::-1]))
     for changed in (fewer, renamed):
         with pytest.raises(ResumeError, match="its emotions or its split have changed"):
-            fit(settings, changed, run_dir, progress=False, resume=True)
-    fit(settings, data, run_dir, progress=False, resume=True)
+            train(settings, changed, run_dir, progress=False, resume=True)
+    train(settings, data, run_dir, progress=False, resume=True)
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):
@@ -298,7 +261,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):
     assert ready.wait(60)
     try:
         with pytest.raises(ResumeError, match="being trained by another process"):
-            fit(settings, data, run_dir, progress=False, resume=True)
+            train(settings, data, run_dir, progress=False, resume=True)
         assert unfinished_run(settings) is None
     finally:
         done.set()
@@ -318,5 +281,5 @@ def test_unfinished_runs_are_found_by_their_settings(stopped, config, data):
     elsewhere = settings.model_copy(update={"data": settings.data.model_copy(update={"root": Path("moved")})})
     assert unfinished_run(elsewhere) == run_dir
     assert unfinished_run(config(train={"seed": 1})) is None
-    fit(settings, data, run_dir, progress=False, resume=True)
+    train(settings, data, run_dir, progress=False, resume=True)
     assert unfinished_run(settings) is None
