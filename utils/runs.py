@@ -22,7 +22,6 @@ PARAMETERS_FILE = "parameters.txt"
 SPLIT_FILE = "split.json"
 EMOTIONS_FILE = "emotions.json"  # the classes, in the order of the network's scores
 STANDARDISATION_FILE = "standardisation.json"
-SENTENCES_FILE = "sentences.npz"  # with features.by_sentence, their templates
 TRAINING_METRICS_FILE = "training_metrics.json"
 VALIDATION_METRICS_FILE = "validation_metrics.json"
 TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
@@ -33,6 +32,8 @@ HISTORY_PLOT_FILE = "loss_acc.png"
 CONFUSION_PLOT_FILE = "confusion_matrix.png"
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "conf/config.yaml"
+# The network for recordings of any kind; its features end at 7 kHz, so that 16 kHz are as good as 48.
+SHIPPED_RUN = DEFAULT_CONFIG.parents[1] / "training/results/CkTIM_TAB1_for_recognition"
 PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
 # What the user must say of a run whose configuration is lost: its name tells the rest.
 FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")
@@ -161,10 +162,10 @@ def existing_run_dir(run_dir: str | Path) -> Path:
     """
     run_dir = expanded(run_dir)
     if not run_dir.is_dir():
-        siblings = sorted(path.name for path in run_dir.parent.glob("*") if _is_run(path))
+        siblings = sorted(path.name for path in run_dir.parent.glob("*") if is_run_dir(path))
         there = f"; {run_dir.parent} holds {_some(siblings)}" if siblings else ""
         raise UserError(f"there is no run directory {run_dir}{there}.")
-    if not _is_run(run_dir):
+    if not is_run_dir(run_dir):
         raise UserError(
             f"{run_dir} is not a run directory: it holds neither {MODEL_FILE} nor {TRAINING_METRICS_FILE}. "
             "Name a directory that a training made."
@@ -176,7 +177,7 @@ def list_runs(results_dir: str | Path) -> list[Run]:
     """All runs in a results folder, in the order of their names; damaged ones are left out with a warning."""
     found = []
     for path in sorted(expanded(results_dir).glob("*")):
-        if _is_run(path):
+        if is_run_dir(path):
             try:
                 found.append(read_run(path))
             except UserError as error:
@@ -354,8 +355,9 @@ def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> 
         raise UserError(f"{run_dir} contradicts itself: {'; '.join(conflicts)}. Correct what is wrong.")
 
 
-def _is_run(path: Path) -> bool:
-    return any((path / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
+def is_run_dir(path: str | Path) -> bool:
+    """Whether a directory looks like a run."""
+    return any((Path(path) / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
 
 
 def _history(path: Path) -> History | None:
