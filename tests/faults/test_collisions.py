@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import utils.runs
-from dataloader.features.extract import load_features
 from utils.metrics import read_json
 from utils.runs import create_run_dir
 
@@ -82,13 +81,13 @@ def test_two_trainings_of_the_same_second_both_finish(two_trainings):
 
 
 @pytest.mark.slow
-def test_two_processes_that_fill_a_cache_leave_a_whole_one(two_trainings, configured, data, capsys):
-    (path,) = (two_trainings / "cache").iterdir()
-    config = configured({"data.cache_dir": (two_trainings / "cache").as_posix()})
-    inode = path.stat().st_ino
-    found = load_features(data.corpus, config, progress=False)
-    assert torch.equal(found.x, data.features.frames) and found.utterances == data.features.utterances
-    assert path.stat().st_ino == inode and capsys.readouterr().err == ""  # it was read, not made anew
+def test_two_processes_that_fill_a_cache_leave_a_whole_one(two_trainings, load, data, capsys):
+    inodes = {path: path.stat().st_ino for path in (two_trainings / "cache").iterdir()}
+    assert sorted(path.suffix for path in inodes) == [".json", ".npy"]
+    found = load(two_trainings / "cache")
+    assert torch.equal(found.frames, data.features.frames) and found.utterances == data.features.utterances
+    assert all(path.stat().st_ino == inode for path, inode in inodes.items())  # read, not made anew
+    assert capsys.readouterr().err == ""
 
 
 def at_once(call: Callable[[], object], count: int) -> list:
@@ -103,15 +102,13 @@ def at_once(call: Callable[[], object], count: int) -> list:
         return list(pool.map(wait_and_call, range(count)))
 
 
-@pytest.mark.parametrize("storage", ["memory", "disk"])
-def test_many_that_fill_a_cache_at_once_get_the_right_features(configured, data, tmp_path, storage):
+def test_many_that_fill_a_cache_at_once_get_the_right_features(load, data, tmp_path, storage):
     for number in range(3):
         folder = tmp_path / str(number)
-        config = configured({"data.cache_dir": folder.as_posix(), "data.storage": storage})
-        for found in at_once(lambda config=config: load_features(data.corpus, config, progress=False), 4):
-            assert torch.equal(found.x[:], data.features.frames)
+        for found in at_once(lambda folder=folder: load(folder), 4):
+            assert torch.equal(found.frames, data.features.frames)
             assert found.utterances == data.features.utterances
-        assert len(list(folder.iterdir())) == 1
+        assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".npy"]
 
 
 def test_many_directories_of_one_second(configured, tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from dataloader.features.extract import load_features
 from dataloader.splits import load_split
 from testing.calibration import load_calibration
 from testing.load_run import load_run, read_state
@@ -141,23 +140,23 @@ def test_every_byte_of_the_weights_counts(run_dir):
     assert silent > 10  # else PyTorch has come to compare checksums, and we need not
 
 
-@pytest.mark.parametrize("storage", ["memory", "disk"])
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
 @pytest.mark.parametrize("count", [15, pytest.param(200, marks=pytest.mark.slow)])
-def test_a_damaged_cache_gives_the_right_features(configured, data, tmp_path, capsys, storage, count):
-    config = configured({"data.cache_dir": tmp_path.as_posix(), "data.storage": storage})
-    load_features(data.corpus, config, progress=False)
-    (path,) = tmp_path.iterdir()
+def test_a_damaged_cache_gives_the_right_features(load, data, tmp_path, capsys, storage, suffix, count):
+    load(tmp_path)
+    files = set(tmp_path.iterdir())
+    (path,) = tmp_path.glob(f"*{suffix}")
     content, rebuilt = path.read_bytes(), 0
-    capsys.readouterr()
     for number, case in enumerate(cases(content, count, seed=count)):
         path.write_bytes(case)
-        found = load_features(data.corpus, config, progress=False)
-        assert torch.equal(found.x[:], data.features.frames), number
+        capsys.readouterr()
+        found = load(tmp_path)
+        assert torch.equal(found.frames, data.features.frames), number
         assert found.utterances == data.features.utterances and found.skipped == {}, number
         if path.read_bytes() != case:
             rebuilt += 1
-            assert f"{path} is damaged" in capsys.readouterr().err, number
-        assert list(tmp_path.iterdir()) == [path]
+            assert f"{path.with_suffix('.npy')} is damaged" in capsys.readouterr().err, number
+        assert set(tmp_path.iterdir()) == files
     assert rebuilt > 0.8 * count
 
 

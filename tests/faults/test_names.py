@@ -10,9 +10,7 @@ import pytest
 import soundfile
 from matplotlib.text import Text
 
-from dataloader.loaders import prepare_data
 from testing.calibration import calibrate, calibration_table, reliability_figure
-from testing.collect import collect, collected_tables
 from testing.evaluate import (
     confusion_figure,
     emotions_table,
@@ -22,13 +20,15 @@ from testing.evaluate import (
     scores_table,
 )
 from testing.predict import main
+from training.train import train
 from utils.config import Config
 from utils.errors import UserError
 from utils.files import write_json
 from utils.metrics import read_json
 from utils.notebooks.display import corpus_banner, runs_banner
 from utils.plots.style import save_figure
-from utils.runs import list_runs, read_run
+from utils.results import performance_tables, runs_frame
+from utils.runs import read_run
 from utils.tables import markdown_text
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids such names")
@@ -64,8 +64,7 @@ def config(strange, configured, tmp_path_factory) -> Config:
 
 @pytest.fixture(scope="module")
 def evaluation(config):
-    data = prepare_data(config, progress=False)
-    return evaluate(fit(config, data, progress=False), progress=False)
+    return evaluate(train(config, progress=False), progress=False)
 
 
 def assert_harmless(text: str) -> None:
@@ -81,8 +80,8 @@ def test_html_shows_names_as_they_are(evaluation, config):
     assert_harmless(emotions_table(evaluation)._repr_html_())
     assert "<img" not in calibration_table(calibrated)._repr_html_()
     assert_harmless(corpus_banner(evaluation.corpus.name, 40, False).data)
-    assert_harmless(runs_banner(list_runs(run_dir.parent)).data)
-    (table,) = collected_tables(collect([run_dir]), HTML)
+    assert_harmless(runs_banner(frame := runs_frame(run_dir.parent)).data)
+    (table,) = performance_tables(frame)
     assert_harmless(table._repr_html_())
 
 
@@ -109,8 +108,8 @@ def test_all_that_is_written_lies_where_it_belongs(evaluation, config):
     run_dir = evaluation.run.path
     assert run_dir.parent == config.train.results_dir
     assert all(path.is_file() for path in run_dir.iterdir())
-    (cache,) = config.data.cache_dir.iterdir()
-    assert cache.name.startswith(f"folder-{HTML}-")
+    caches = list(config.data.cache_dir.iterdir())
+    assert caches and all(cache.name.startswith(f"folder-{HTML}-") for cache in caches)
     assert evaluation.folder == run_dir
 
 
