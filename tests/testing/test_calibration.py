@@ -63,11 +63,13 @@ def test_a_run_without_one_stays_as_it_is(run_dir):
 @pytest.mark.parametrize(
     "text",
     [
-        "{",
-        "[]",
-        "{}",
-        '{"temperature": 0, "novelty": null, "validation": null}',
-        '{"temperature": "warm"}',
+        *(
+            "{",
+            "[]",
+            "{}",
+            '{"temperature": "warm"}',
+            '{"temperature": 0, "novelty": null, "validation": null}',
+        ),
         '{"temperature": 1, "novelty": {"location": [1]}, "validation": null}',
     ],
 )
@@ -84,11 +86,8 @@ def test_the_table_and_the_figure_show_both_sets_before_and_after(calibrated):
     assert table.rows[0]["accuracy"] == table.rows[1]["accuracy"]
     fit = calibrated.calibration.validation
     assert [row["loss (nats)"] for row in table.rows[:2]] == [f"{value:.3f}" for value in fit["nll"]]
-    figure = reliability_figure(calibrated)
-    assert [axes.get_title().partition("\n")[0] for axes in figure.axes[::2]] == [
-        "validation set, as trained",
-        "test set, as trained",
-    ]
+    titles = [axes.get_title().partition("\n")[0] for axes in reliability_figure(calibrated).axes[::2]]
+    assert titles == ["validation set, as trained", "test set, as trained"]
 
 
 def test_the_command_writes_it(run_dir, capsys):

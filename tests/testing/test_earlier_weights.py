@@ -68,12 +68,11 @@ def earlier(request, tmp_path) -> tuple[Path, TwoBranches]:
     config = load_config(PUBLISHED_CONFIG, [f"model.{setting}" for setting in (*small, "omega_0=24")])
     torch.manual_seed(0)
     net = build_model(config.model, 7, num_features=4).eval()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            nn.init.uniform_(module.running_mean, -1, 1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.uniform_(module.bias, -1, 1)
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm1d)):
+        for tensor in (norm.running_mean, norm.bias):
+            nn.init.uniform_(tensor, -1, 1)
+        for tensor in (norm.running_var, norm.weight):
+            nn.init.uniform_(tensor, 0.5, 2)
     nn.init.normal_(net.fusion.weight)
     branches = TwoBranches(net, config.model)
     torch.save(earlier_state(branches), run_dir / "model.pt")

@@ -1,13 +1,11 @@
-"""Evaluation: the same numbers in every process, on the recorded test set, and errors that say what to do."""
+"""Evaluation: the same numbers in every process, on the recorded test set or on another corpus."""
 
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,10 +31,8 @@ from testing.evaluate import (
     scores_table,
 )
 from testing.load_run import load_run, predict, recorded_test_set
-from testing.predict import Recognizer
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
-from utils.files import write_json
 from utils.metrics import History, read_json, scores
 from utils.runs import read_run
 
@@ -134,22 +130,18 @@ def mistaken(evaluation):
 
 def test_misjudged_utterances_come_surest_first(mistaken):
     rows = mistaken.misjudged()
-    assert len(rows) == (mistaken.predictions != mistaken.targets).sum() > 3
-    assert all(mistaken.predictions[row] != mistaken.targets[row] for row in rows)
+    assert sorted(rows) == np.flatnonzero(mistaken.predictions != mistaken.targets).tolist() and len(rows) > 3
     sureness = [mistaken.probabilities[row].max() for row in rows]
     assert sureness == sorted(sureness, reverse=True)
-
-
-def test_a_misjudged_utterance_in_words(mistaken):
-    row = mistaken.misjudged()[0]
+    row = rows[0]
     first, second = mistaken.probabilities[row].argsort()[::-1][:2]
-    true, heard, then = (ENGLISH[EMOTIONS[index]] for index in (mistaken.targets[row], first, second))
+    true, answer, then = (ENGLISH[EMOTIONS[index]] for index in (mistaken.targets[row], first, second))
     words = mistaken.in_words(row)
-    assert words.startswith(f"**{mistaken.utterances[row].name}**: {true}, heard as {heard} (")
+    assert words.startswith(f"**{mistaken.utterances[row].name}**: {true}, ") and f" {answer} (" in words
     assert f"; then {then} {100 * mistaken.probabilities[row, second]:.0f} %, " in words
     table = misjudged_table(mistaken, most=1)
-    assert table.rows[0]["true"] == true and table.rows[0]["heard as"] == heard
-    assert table.notes == [f"and {len(mistaken.misjudged()) - 1} more"]
+    assert table.rows[0]["true"] == true and answer in table.rows[0].values()
+    assert table.notes == [f"and {len(rows) - 1} more"]
 
 
 def test_runs_that_were_not_evaluated_yet_are_made_up_for(run_dir, capsys):
@@ -243,169 +235,18 @@ def test_functionals_and_speakers_means_are_those_of_the_training(tiny_emovo, tr
     assert functionals.shape == (len(frames), run.config.features.num_functionals)
     expected = predict(run.model, frames, functionals).softmax(1).numpy()
     np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
-    with pytest.raises(UserError, match=r"features\.normalise: speaker.*Take a run without"):
-        Recognizer(run_dir)
-
-
-# --- errors, as the command line shows them ---
-
-
-class Code:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def without(name):
-    return lambda run_dir: (run_dir / name).unlink()
-
-
-def save(thing):
-    return lambda run_dir: torch.save(thing, run_dir / "model.pt")
-
-
-def cut(name):
-    def damage(run_dir):
-        content = (run_dir / name).read_bytes()
-        (run_dir / name).write_bytes(content[: len(content) // 2])
-
-    return damage
-
-
-def change_weights(change):
-    def damage(run_dir):
-        state = torch.load(run_dir / "model.pt", weights_only=True)
-        change(state)
-        torch.save(state, run_dir / "model.pt")
-
-    return damage
-
-
-def pack(run_dir):
-    """What is 60 kB here might become gigabytes."""
-    with zipfile.ZipFile(run_dir / "model.pt") as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(run_dir / "model.pt", "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-
-
-def another_seed(run_dir):
-    path = run_dir / "split.json"
-    write_json(path, read_json(path) | {"seed": 4})
-
-
-def edit(name, old, new):
-    def damage(run_dir):
-        text = (run_dir / name).read_text()
-        assert old in text
-        (run_dir / name).write_text(text.replace(old, new))
-
-    return damage
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (shutil.rmtree, "there is no run directory"),
-        (lambda run_dir: [path.unlink() for path in run_dir.iterdir()], "is not a run directory"),
-        (without("model.pt"), "has no model.pt"),
-        (without("split.json"), "has no split.json.*--all"),
-        (without("parameters.txt"), "no configuration.*tells model.af_type, model.hidden_scale, model.omega"),
-        (save([1, 2]), "holds a list, not a state dict"),
-        (save({"epoch": 3}), "holds a dictionary with epoch: int, not a state dict"),
-        (save({}), "not a state dict"),
-        (save({"weight": torch.zeros(2)}), "does not fit"),
-        (lambda run_dir: (run_dir / "model.pt").write_text("hello"), "not a file of PyTorch"),
-        (cut("model.pt"), "cut off"),
-        (pack, r"model\.pt is not a file of PyTorch.* is packed"),
-        (cut("training_metrics.json"), r"training_metrics.json is not a whole JSON file"),
-        (cut("validation_metrics.json"), r"validation_metrics.json is not a whole JSON file"),
-        (cut("split.json"), "split.json"),
-        (change_weights(lambda state: state.pop("classifier.bias")), "classifier.bias is missing"),
-        (change_weights(lambda state: state.update(extra=torch.zeros(1))), "extra is not known"),
-        (
-            change_weights(lambda state: state.update({"classifier.weight": torch.zeros(4, 8)})),
-            r"classifier.weight has the shape \(4, 8\), not \(7, 16\)",
-        ),
-        (change_weights(lambda state: state["classifier.bias"].fill_(torch.nan)), "not finite"),
-        (
-            edit("parameters.txt", "n_temporal_aware_block: 2", "n_temporal_aware_block: 3"),
-            "n_temporal_aware_block is 2 by its name, 3 by parameters.txt, 2 by model.pt",
-        ),
-        (edit("parameters.txt", "ck: true", "ck: false"), "model.ck is true by its name, false by param"),
-        (edit("split.json", '"seed": 0', '"seed": 4'), r"split\.json .*its checksum does not fit"),
-        (another_seed, "train.seed is 0 by its name, .* 4 by split.json"),
-        (edit("parameters.txt", "hidden_scale: 0.25", "hidden_scale: 0.5"), "does not fit"),
-    ],
-)
-def test_damage_is_reported_in_one_line(run_dir, capsys, damage, message):
-    damage(run_dir)
-    with pytest.raises(SystemExit) as exit_:
-        main([str(run_dir)])
-    assert exit_.value.code == 2
-    *_, line = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert re.search(message, line)
 
 
 def test_damaged_test_metrics_are_written_anew(run_dir):
     evaluate(run_dir, progress=False)
     (file,) = run_dir.glob("*_test_metrics.json")
     whole = file.read_text()
-    cut(file.name)(run_dir)
+    file.write_text(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"test_metrics.json is not a whole JSON file.*evaluate the run"):
         read_run(run_dir)
     evaluate(run_dir, progress=False)
     assert json.loads(file.read_text()).keys() == json.loads(whole).keys()
     assert read_run(run_dir).test["accuracy"] == json.loads(whole)["accuracy"]
-
-
-def test_code_in_the_weights_is_refused_and_does_not_run(run_dir, tmp_path):
-    torch.save({"weight": Code(tmp_path / "it_ran")}, run_dir / "model.pt")
-    with pytest.raises(UserError, match="holds objects or code"):
-        load_run(run_dir)
-    assert not (tmp_path / "it_ran").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("TIM_TAB2", "model.ck is false by its name, true by parameters.txt, true by model.pt"),
-        ("CkkTIM_TAB2", 'model.generator_type is "convKan" by its name, "conv" by parameters.txt'),
-        ("CkTIM_aug_TAB2", "model.aug is true by its name, false by parameters.txt"),
-        ("CkTIM_demo_TAB2", 'corpus is "demo" by its name, "EMOVO" by split.json'),
-        ("CkTIM_omega_0_26", "model.omega_0 is 26 by its name"),
-    ],
-)
-def test_a_name_that_contradicts_the_rest_is_an_error(run_dir, name, message):
-    with pytest.raises(UserError, match=message):
-        load_run(run_dir.rename(run_dir.with_name(name)))
-
-
-def test_a_name_of_ones_own_contradicts_nothing(run_dir):
-    load_run(run_dir.rename(run_dir.with_name("my best run")))
-
-
-def test_what_was_trained_cannot_be_overridden(run_dir):
-    with pytest.raises(UserError, match=r"model.omega_0=30: the run was trained with"):
-        load_run(run_dir, ["model.omega_0=30"])
-    assert load_run(run_dir, ["train.batch_size=3"]).config.train.batch_size == 3
-
-
-def test_without_configuration_the_name_and_the_call_take_its_place(trained, run_dir, capsys):
-    (run_dir / "parameters.txt").write_text("model: {ck: tr")
-    fallback = ["model.af_type=sin", "model.hidden_scale=0.25", "model.n_temporal_aware_block=2"]
-    rest = ["model.n_filter=8", "features.n_mfcc=13", "features.signal_length=4096"]
-    again = load_run(run_dir, rest, fallback=[*fallback, "model.omega_0=25"])
-    assert "parameters.txt: not valid YAML" in capsys.readouterr().err
-    assert again.config.model == load_run(trained).config.model
-    with pytest.raises(UserError, match="n_temporal_aware_block is 2 by its name, 6 by the call"):
-        load_run(run_dir, rest, [*fallback[:2], "model.n_temporal_aware_block=6", "model.omega_0=25"])
 
 
 # --- on another corpus ---
