@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dataloader.corpora.find import read_emovo
+from dataloader.corpora.find import read_corpus
 from dataloader.features.extract import load_features
 from models.cktim import build_model
 from testing.earlier_weights import CLASSES
@@ -128,7 +128,7 @@ def test_parameters_are_read_and_not_run(earlier, tmp_path):
 @pytest.fixture(scope="module")
 def emovo(emovo_root, tmp_path_factory):
     """Unstandardised features of EMOVO, (588, 39, 188), and class indices."""
-    corpus, settings = read_emovo(emovo_root), load_config(PUBLISHED_CONFIG).features
+    corpus, settings = read_corpus("emovo", emovo_root), load_config(PUBLISHED_CONFIG).features
     features = load_features(corpus, settings, tmp_path_factory.mktemp("cache"), progress=False)
     return features.frames, torch.tensor([EMOTIONS.index(u.emotion) for u in features.utterances])
 

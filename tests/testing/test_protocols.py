@@ -9,7 +9,7 @@ import soundfile
 
 import testing.evaluate
 import training.train
-from dataloader.corpora.find import read_emovo
+from dataloader.corpora.find import read_corpus
 from dataloader.corpora.readers import EMOVO_NAMES
 from dataloader.corpora.utterance import DEMO_MARKER
 from dataloader.splits import load_split
@@ -79,7 +79,7 @@ def read_emovo_of(speakers, root):
     root.mkdir()
     for speaker in speakers:
         (root / f"dis-{speaker}-b1.wav").touch()
-    return read_emovo(root)
+    return read_corpus("emovo", root)
 
 
 def test_runs_are_made_once_evaluated_and_shown_a_table_a_protocol(command, tmp_path, capsys, monkeypatch):
@@ -128,7 +128,7 @@ def test_runs_are_made_once_evaluated_and_shown_a_table_a_protocol(command, tmp_
 
 def test_two_processes_and_a_run_that_fails(settings, demo, tmp_path, monkeypatch):
     """The others are done all the same; what was interrupted is done anew."""
-    corpus = read_emovo(demo)
+    corpus = read_corpus("emovo", demo)
     overrides = [*settings, "train.num_epochs=1"]
     configs = [c for c in plan(corpus, tmp_path / "work", overrides, (), ("kfold",)) if not c.model.aug]
     failing = configs[0].model_copy(update={"data": configs[0].data.model_copy(update={"fold": 7})})

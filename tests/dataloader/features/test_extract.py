@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import librosa
@@ -15,12 +16,13 @@ import torch
 
 import dataloader.features.extract
 from dataloader.audio import condition, fit_length, read_audio
-from dataloader.corpora.find import read_emovo
+from dataloader.corpora.find import read_corpus
 from dataloader.features.extract import MFCC, load_features
 from utils.config import Config, DataConfig, FeaturesConfig, ModelConfig
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
 
+read_emovo = partial(read_corpus, "emovo")
 RATE = 22_050
 SETTINGS = FeaturesConfig()
 
