@@ -23,16 +23,11 @@ from utils.files import expanded, write_json
 from utils.metrics import read_json
 
 TINY = [
-    "features.signal_length=8192",
-    "features.n_mels=40",
-    "features.n_mfcc=13",
-    "model.n_filter=4",
-    "model.hidden_scale=0.25",
-    "train.num_epochs=1",
-    "train.device=cpu",
-    "data.test_fraction=0.3",
-    "data.validation_fraction=0.2",
+    *("features.signal_length=8192", "features.n_mels=40", "features.n_mfcc=13"),
+    *("model.n_filter=4", "model.hidden_scale=0.25", "train.num_epochs=1", "train.device=cpu"),
+    *("data.test_fraction=0.3", "data.validation_fraction=0.2"),
 ]
+ODD_SPEAKERS, ODD_EMOTIONS = ("anna", "bé [2]"), ("angry", "it's $x_{$ 😀")
 NAMES = [f"s{number}" for number in range(10)]
 # Trains, evaluates, and takes a file without an encoding of its own for an error, as far as it is ours.
 TRAIN_AND_EVALUATE = """
@@ -50,11 +45,11 @@ evaluate([str(next(Path(results).iterdir()))])
 """
 
 
-def make_corpus(root: Path, names: list[str]) -> Path:
-    """SPEAKER/EMOTION/NAME.wav: two speakers, two emotions, short tones in noise."""
+def make_corpus(root: Path, names: list[str], speakers=ODD_SPEAKERS, emotions=ODD_EMOTIONS) -> Path:
+    """SPEAKER/EMOTION/NAME.wav: short tones in noise, of two emotions."""
     rng = np.random.default_rng(0)
-    for speaker in ("anna", "bé [2]"):
-        for pitch, emotion in ((0.05, "angry"), (0.2, "it's $x_{$ 😀")):
+    for speaker in speakers:
+        for pitch, emotion in zip((0.05, 0.2), emotions, strict=True):
             folder = root / speaker / emotion
             folder.mkdir(parents=True)
             for name in names:
@@ -92,7 +87,7 @@ def command(
 
 
 def read_only(folder: Path) -> list[str]:
-    """What to put before a command so that it cannot write to a folder; modes do not bind root."""
+    """Words before a command, so that it cannot write to a folder; modes do not bind root."""
     if os.name != "nt" and os.geteuid() != 0:
         for path in [folder, *folder.rglob("*")]:
             path.chmod(0o555 if path.is_dir() else 0o444)
@@ -121,13 +116,10 @@ def test_odd_paths_a_read_only_corpus_and_a_home_that_cannot_be_written(tmp_path
     assert (run_dir / "confusion_matrix.png").stat().st_size and list((work / "cache").glob("*.npy"))
     split = json.loads((run_dir / "split.json").read_text(encoding="utf-8"))
     recorded = sorted(name for subset in ("train", "validation", "test") for name in split[subset])
-    assert recorded == sorted(
-        f"{speaker}/{emotion}/{name}"
-        for speaker, emotion in [(p.parent.name, p.name) for p in corpus.glob("*/*")]
-        for name in names
-    )
-    predicted = (run_dir / "predictions.csv").read_text(encoding="utf-8")
-    assert "it's $x_{$ 😀" in predicted
+    paths = (path.relative_to(corpus) for path in corpus.rglob("*.wav"))
+    assert recorded == sorted(path.as_posix().removesuffix(".wav") for path in paths)
+    assert len(recorded) == 4 * len(names)
+    assert "it's $x_{$ 😀" in (run_dir / "predictions.csv").read_text(encoding="utf-8")
     assert results_of(run_dir)["confusion_matrix"]
 
 
@@ -141,11 +133,7 @@ def test_librosa_starts_where_neither_it_nor_the_home_can_be_written(repository)
 
 
 def test_a_terminal_that_knows_ascii_alone_and_no_home(tmp_path, repository):
-    make_corpus(tmp_path / "made", NAMES)
-    corpus = tmp_path / "corpus"
-    for index, emotion in enumerate(("angry", "sad")):
-        source = sorted((tmp_path / "made/anna").iterdir())[index]
-        shutil.copytree(source, corpus / "anna" / emotion)
+    corpus = make_corpus(tmp_path / "corpus", NAMES, ("anna",), ("angry", "sad"))
     arguments = [str(tmp_path / "results"), *settings(corpus, tmp_path)]
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     output = command(arguments, repository, [], **ascii_alone)
@@ -190,9 +178,8 @@ def test_a_home_is_written_as_a_tilde_in_every_path(tmp_path, monkeypatch, repos
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.chdir(here)
-    train_command(
-        ["--config", str(repository / "conf/config.yaml"), *settings(Path("~/corpus"), Path("~/work"))]
-    )
+    overrides = settings(Path("~/corpus"), Path("~/work"))
+    train_command(["--config", str(repository / "conf/config.yaml"), *overrides])
     assert sorted(path.name for path in (home / "work").iterdir()) == ["cache", "results"]
     (run_dir,) = (home / "work/results").iterdir()
     assert "~/work/results" in (run_dir / "parameters.txt").read_text(encoding="utf-8")  # as it was written

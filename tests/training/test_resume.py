@@ -1,6 +1,5 @@
 """Trainings that were stopped, by whatever means, end as if nothing had been."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -47,12 +46,9 @@ class PowerCut(BaseException):
 @pytest.fixture
 def settings(config):
     """Build a configuration of one of KINDS."""
-
-    def build(kind: str, epochs: int = EPOCHS) -> Config:
-        parts = KINDS[kind]
-        return config(**parts | {"train": {"num_epochs": epochs, **parts.get("train", {})}})
-
-    return build
+    return lambda kind, epochs=EPOCHS: config(
+        **KINDS[kind] | {"train": {"num_epochs": epochs, **KINDS[kind].get("train", {})}}
+    )
 
 
 def outcome(run_dir: Path) -> dict:
@@ -115,6 +111,9 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
 # ------------------------------------------------------------------------------------------------- SIGKILL
 
 
+needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
+
+
 def train_in_process(config: Config, data: Data, run_dir: Path, begun) -> None:
     """In a process that will be killed."""
     torch.set_num_threads(1)
@@ -122,10 +121,14 @@ def train_in_process(config: Config, data: Data, run_dir: Path, begun) -> None:
     train(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
 
 
-def check_killed_runs(processes, settings, data, runs: int) -> None:
-    """Trainings in processes of which each is killed at a random moment, but for the sixth of a training."""
+@needs_sigkill
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_trainings_that_are_killed_end_as_undisturbed_ones(processes, settings, data, kind):
+    """Four trainings, each of at most six processes, of which all but the sixth die at a random moment."""
+    config, moments = settings(kind, MANY_EPOCHS), random.Random(kind)
 
-    def begin(config: Config, run_dir: Path) -> multiprocessing.Process:
+    def begin(run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
         begun = processes.Event()
         process = processes.Process(target=train_in_process, args=(config, data, run_dir, begun))
@@ -133,22 +136,15 @@ def check_killed_runs(processes, settings, data, runs: int) -> None:
         assert begun.wait(60)
         return process
 
-    def undisturbed(kind: str) -> tuple[dict, float]:
-        run_dir = settings(kind, MANY_EPOCHS).train.results_dir / f"undisturbed {kind}"
-        process, started = begin(settings(kind, MANY_EPOCHS), run_dir), time.monotonic()
-        process.join()
-        return outcome(run_dir), time.monotonic() - started
-
-    kinds = list(KINDS)[:runs]
-    wanted = {kind: undisturbed(kind) for kind in kinds}
-    moments, killed, resumed = random.Random(7), 0, 0
-    for number in range(runs):
-        kind = kinds[number % len(kinds)]
-        expected, seconds = wanted[kind]
-        run_dir = settings(kind, MANY_EPOCHS).train.results_dir / f"killed {number}"
+    started, run_dir = time.monotonic(), config.train.results_dir / "undisturbed"
+    begin(run_dir).join()
+    expected, seconds = outcome(run_dir), time.monotonic() - started
+    killed = resumed = 0
+    for number in range(4):
+        run_dir = config.train.results_dir / f"killed {number}"
         for attempt in range(6):
             resumed += (run_dir / "resume.pt").exists()
-            process = begin(settings(kind, MANY_EPOCHS), run_dir)
+            process = begin(run_dir)
             process.join(None if attempt == 5 else moments.uniform(0, seconds))
             process.kill()
             process.join()
@@ -158,18 +154,8 @@ def check_killed_runs(processes, settings, data, runs: int) -> None:
             killed += 1
         found = outcome(run_dir)
         found["files"] = [name for name in found["files"] if not name.endswith((".tmp", ".lock"))]
-        assert found == expected, f"{kind}, run {number}"
-    print(f"{runs} trainings, {killed} processes killed, {resumed} went on from where another had come")
-    assert killed >= runs and resumed >= runs / 2
-
-
-needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
-
-
-@needs_sigkill
-@pytest.mark.slow
-def test_many_trainings_that_are_killed_end_as_undisturbed_ones(processes, settings, data):
-    check_killed_runs(processes, settings, data, 24)
+        assert found == expected, number
+    assert killed >= 4 and resumed >= 2
 
 
 @needs_sigkill
@@ -209,7 +195,7 @@ def stopped(config, data, interrupt_at) -> tuple[Path, Config]:
 
 
 def test_settings_cannot_change_on_the_way(stopped):
-    run_dir, _ = stopped
+    run_dir = stopped[0]
     with pytest.raises(ResumeError, match=r"train\.learning_rate=1: a training goes on with the settings"):
         configuration_of(run_dir, ["train.learning_rate=1"])
     assert configuration_of(run_dir, ["data.root=elsewhere"]).data.root == Path("elsewhere")
@@ -229,14 +215,12 @@ def test_a_finished_run_has_nothing_to_go_on_with(config, data, tmp_path):
 def test_a_damaged_state_is_named_and_costs_nothing_else(stopped, config, data, damage):
     run_dir, settings = stopped
     path = run_dir / "resume.pt"
-    content = bytearray(path.read_bytes())
-    if damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    elif damage == "flipped":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    else:
+    content, half = path.read_bytes(), path.stat().st_size // 2
+    if damage == "of another network":
         settings = config(model={"n_filter": 9})
+    else:
+        rest = b"" if damage == "cut" else bytes([content[half] ^ 1]) + content[half + 1 :]
+        path.write_bytes(content[:half] + rest)
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
     with pytest.raises(ResumeError, match=r"resume\.pt.*other files of the run are untouched"):
         train(settings, data, run_dir, progress=False, resume=True)
@@ -253,6 +237,12 @@ def test_other_data_are_refused(stopped, data):
     train(settings, data, run_dir, progress=False, resume=True)
 
 
+def hold(run_dir, ready, done) -> None:
+    with being_trained(run_dir):
+        ready.set()
+        done.wait(60)
+
+
 def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):
     run_dir, settings = stopped
     ready, done = processes.Event(), processes.Event()
@@ -267,12 +257,6 @@ def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):
         done.set()
         process.join()
     assert unfinished_run(settings) == run_dir
-
-
-def hold(run_dir, ready, done) -> None:
-    with being_trained(run_dir):
-        ready.set()
-        done.wait(60)
 
 
 def test_unfinished_runs_are_found_by_their_settings(stopped, config, data):
