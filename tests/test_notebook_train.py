@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,10 +123,9 @@ def test_ctrl_c_ends_the_training_and_the_notebook_goes_on(repository, tiny_demo
 def clonable(repository, tmp_path) -> str:
     """The URL of a local git repository that holds the files of this one as they are now."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    try:
-        files = subprocess.run(listing, cwd=repository, check=True, capture_output=True, text=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+    if shutil.which("git") is None or not (repository / ".git").exists():
         pytest.skip("not a git checkout")
+    files = subprocess.run(listing, cwd=repository, check=True, capture_output=True, text=True).stdout
     origin = tmp_path / "origin"
     for name in files.split("\0"):
         if (repository / name).is_file():
@@ -168,16 +168,13 @@ def test_the_notebook_offers_to_download_the_corpus(committed, monkeypatch):
     assert asked == ["emovo"]
 
 
-def test_colab_lacks_what_is_installed_in_no_version(tmp_path):
+def test_colab_lacks_packages_that_are_installed_in_no_version(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(colab.subprocess, "run", None)
+    colab.install_missing(repository / "requirements.txt")  # in this environment nothing is missing
     requirements = tmp_path / "requirements.txt"
     lines = "# torch", "torch>=99  # of any version", "", "no-such-thing>=1,<2", "jupyter>=99", "papermill"
     requirements.write_text("\n".join(lines))
     assert colab.missing_requirements(requirements) == ["no-such-thing>=1,<2"]
-
-
-def test_in_this_environment_nothing_is_missing(repository, monkeypatch):
-    monkeypatch.setattr(colab.subprocess, "run", None)
-    colab.install_missing(repository / "requirements.txt")
 
 
 def test_colab_installs_without_touching_what_is_there(tmp_path, monkeypatch):

@@ -34,9 +34,8 @@ def two_trainings(configured, processes, tmp_path_factory) -> Path:
     """A folder where two processes have trained with the same seed, `results`, from one cache, `cache`."""
     folder = tmp_path_factory.mktemp("two")
     places = {"data.cache_dir": folder / "cache", "train.results_dir": folder / "results"}
-    both = [
-        processes.Process(target=train_at_that_moment, args=(configured(places), start)) for _ in range(2)
-    ]
+    arguments = configured(places), processes.Barrier(2)
+    both = [processes.Process(target=train_at_that_moment, args=arguments) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
