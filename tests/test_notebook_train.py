@@ -9,12 +9,9 @@ import sys
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
-import soundfile
 from nbclient import NotebookClient
 
-from dataloader.corpora.readers import EMOVO_NAMES
 from dataloader.corpora.utterance import DEMO_MARKER
 from utils.errors import UserError
 from utils.notebooks import colab
@@ -24,14 +21,10 @@ TINY = ["features.signal_length=4096", "model.n_filter=4", "train.batch_size=16"
 
 
 @pytest.fixture(scope="module")
-def tiny_demo(tmp_path_factory) -> Path:
-    """A demo corpus of short noises: one speaker, all sentences."""
-    root = tmp_path_factory.mktemp("tiny") / "demo"
-    root.mkdir()
+def tiny_demo(tiny_emovo, tmp_path_factory) -> Path:
+    """A demo corpus of short sounds: one speaker, all sentences."""
+    root = shutil.copytree(tiny_emovo / "f1", tmp_path_factory.mktemp("tiny") / "demo")
     (root / DEMO_MARKER).write_text("{}")
-    for number, name in enumerate(name for name in EMOVO_NAMES if "-f1-" in name):
-        noise = np.random.default_rng(number).uniform(-0.1, 0.1, 4_000)
-        soundfile.write(root / f"{name}.wav", noise, 22_050)
     return root
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -137,7 +136,7 @@ def emovo(emovo_root, tmp_path_factory):
 def test_published_weights_agree_with_the_labels(published_root, emovo, name, at_least):
     x, y = emovo
     predictions = predict(load_run(published_root / name).model, x).argmax(1)
-    assert len(y) == 588
+    assert len(y) == 588 and sorted(CLASSES) == sorted(EMOTIONS)
     assert (predictions == y).float().mean() >= at_least
 
 
@@ -147,13 +146,3 @@ def test_published_directories_read_as_runs(published_root):
         assert (run.corpus, run.protocol, len(run.training), len(run.validation)) == ("EMOVO", None, 100, 100)
         assert run.config.model.name == json.loads(next(path.glob("*_test_*")).read_text())["model"][0]
         assert run.test["accuracy"][0] > 0.5
-
-
-def test_a_published_directory_under_a_wrong_name_is_an_error(published_root, tmp_path):
-    copy = shutil.copytree(published_root / "TIM_TAB6", tmp_path / "CkTIM_TAB6")
-    with pytest.raises(UserError, match=r"model.ck is true by its name, false by parameters.txt, false by"):
-        load_run(copy)
-
-
-def test_the_class_order_is_the_one_that_the_labels_support():
-    assert sorted(CLASSES) == sorted(EMOTIONS)

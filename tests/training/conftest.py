@@ -76,13 +76,8 @@ def interrupt_at(monkeypatch):
 
 
 TINY = {
-    "features.signal_length": 8_192,
-    "features.n_mels": 40,
-    "features.n_mfcc": 13,
-    "model.n_filter": 8,
-    "model.hidden_scale": 0.25,
-    "train.num_epochs": 1,
-    "train.device": "cpu",
+    **{"features.signal_length": 8_192, "features.n_mels": 40, "features.n_mfcc": 13},
+    **{"model.n_filter": 8, "model.hidden_scale": 0.25, "train.num_epochs": 1, "train.device": "cpu"},
 }
 
 

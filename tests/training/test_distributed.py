@@ -12,13 +12,8 @@ from training import distributed
 from utils.errors import UserError
 from utils.metrics import History
 
-SETTINGS = {
-    "train.num_epochs": 2,
-    "model.dropout_rate": 0,
-    "model.input_dropout": 0,
-    "model.pooling_dropout": 0,
-    "model.n_temporal_aware_block": 2,
-}
+NO_DROPOUT = dict.fromkeys(("model.dropout_rate", "model.input_dropout", "model.pooling_dropout"), 0)
+SETTINGS = {"train.num_epochs": 2, "model.n_temporal_aware_block": 2, **NO_DROPOUT}
 # Drawn for each utterance by name, so that it does not matter which process has it.
 AUGMENTED = {"model.aug": True, "augment.mode": "online", "augment.variants": 0}
 IN_DOUBLE_PRECISION = """
@@ -50,8 +45,8 @@ def losses(run_dir: Path) -> list[float]:
 
 def test_two_processes_with_half_the_batch_each_have_the_losses_of_one(demo, tmp_path):
     program = ["-m", "training.train"]
-    one = trained(demo, tmp_path / "one", 1, program, **{"train.learning_rate": 0.001})
-    two = trained(demo, tmp_path / "two", 2, program, **{"train.learning_rate": 0.001})
+    slow = {"train.learning_rate": 0.001}
+    one, two = (trained(demo, tmp_path / str(count), count, program, **slow) for count in (1, 2))
     assert losses(two) == pytest.approx(losses(one), abs=1e-3) and len(set(losses(one))) == 4
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 

@@ -19,10 +19,8 @@ from utils.metrics import History
 # Extraction, variants and an epoch in a process of its own; it prints its peak of resident memory in GiB.
 PEAK = """
 import resource, sys
-from training.train import train
-from utils.config import load_config
-
-train(load_config("conf/config.yaml", sys.argv[1:]), progress=False)
+from training.train import main
+main(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
@@ -64,14 +62,9 @@ def test_training_from_disk_gives_the_numbers_of_training_from_memory(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("augment", [[], ["model.aug=true", "augment.mode=online", "augment.variants=1"]])
 def test_twenty_thousand_utterances_train_in_two_gibibytes(repository, tmp_path, augment):
-    overrides = [
-        *make_recordings(tmp_path / "recordings", 20_000, 68_000),
-        *augment,
-        f"data.cache_dir={tmp_path}/cache",
-        f"train.results_dir={tmp_path}/results",
-        "train.num_epochs=1",
-        "train.device=cpu",
-    ]
+    recordings = make_recordings(tmp_path / "recordings", 20_000, 68_000)
+    places = [f"data.cache_dir={tmp_path}/cache", f"train.results_dir={tmp_path}/results"]
+    overrides = [*recordings, *augment, *places, "train.num_epochs=1", "train.device=cpu"]
     command = [sys.executable, "-c", PEAK, *overrides]
     result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
