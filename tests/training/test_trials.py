@@ -8,16 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from dataloader.corpora.utterance import Corpus
 from training import trials
-from training.trials import Outcome, TrialFolder, load_trial, main, make_run, plan, run_trial
+from training.trials import Outcome, finished, folder_of, load_trial, main, make_run, plan, run_trial
 from utils.config import load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
 from utils.metrics import read_json
+from utils.results import read_trial
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, flat
 
 TRIALS = sorted(path.stem for path in (DEFAULT_CONFIG.parent / "trials").iterdir())
@@ -58,10 +60,7 @@ def test_a_grid_meets_seeds_and_folds(write, emovo):
     which = [(run.config.train.seed, run.config.data.fold) for run in runs]
     assert which[::4] == [(3, 0), (3, 5), (4, 0), (4, 5)] and which == sorted(which)
     continuous = [run.config for run in runs if run.config.model.ck]
-    assert {(config.model.omega_0, config.train.learning_rate) for config in continuous} == {
-        (1, 0.001),
-        (25, 0.001),
-    }
+    assert {(one.model.omega_0, one.train.learning_rate) for one in continuous} == {(1, 0.001), (25, 0.001)}
     assert {run.config.train.learning_rate for run in runs if not run.config.model.ck} == {0.003}
     assert all(run.name.startswith(f"{run.config.model.name}_TAB1_kfold_fold") for run in runs)
 
@@ -107,53 +106,43 @@ def test_a_trial_that_is_not_valid_is_refused(write, content, overrides, message
         load_trial(write(**content), overrides)
 
 
-def test_a_grid_of_unknown_keys_is_refused(write, emovo):
-    with pytest.raises(UserError, match=r"did you mean model\.omega_0"):
-        plan(load_trial(write(grid={"model.omega": [1]})))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grid: {model.omega: [1]}", r"did you mean model\.omega_0"),
+        ("settings: [train.num_epochs]", "settings: must be configuration keys"),
+        ("[seeds]", "must hold the keys of a trial"),
+        ("settings: !!python/object/apply:os.mkdir ['it ran']", r"some\.yaml: not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_trial_is_refused(tmp_path, emovo, text, message):
+    (tmp_path / "some.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        plan(load_trial(tmp_path / "some.yaml"))
     with pytest.raises(UserError, match="cannot be read"):
         load_trial("nowhere.yaml")
 
 
-def test_yaml_of_a_trial_is_data_and_has_an_end(tmp_path):
-    path, marker = tmp_path / "some.yaml", tmp_path / "it ran"
-    path.write_text(f"settings: !!python/object/apply:os.mkdir ['{marker.as_posix()}']")
-    with pytest.raises(UserError, match=r"some\.yaml: not valid YAML: .* could not determine a constructor"):
-        load_trial(path)
-    assert not marker.exists()
-    lists = (f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
-    path.write_text(f"a0: &a0 [1]\n{''.join(lists)}grid: {{model.omega_0: *a29}}")
-    with pytest.raises(UserError, match=r"some\.yaml: .* more than 100,000 values"):
-        load_trial(path)
-
-
-def test_settings_that_are_no_mapping_are_refused(tmp_path):
-    path = tmp_path / "some.yaml"
-    path.write_text("settings: [train.num_epochs]")
-    with pytest.raises(UserError, match="settings: must be configuration keys"):
-        load_trial(path)
-
-
 @pytest.mark.parametrize("name", TRIALS)
 def test_the_trials_of_the_repository_can_be_planned(name, emovo):
+    """They plan the committed runs, and both sides of each comparison with the same seeds and folds."""
     trial = load_trial(DEFAULT_CONFIG.parent / f"trials/{name}.yaml")
-    runs = plan(trial)
-    settings = [flat(run.config) for run in runs]
-    for pairs in trial.compare.values():  # both sides of a pair are planned, with the same seeds and folds
-        for pair in pairs:
-            first, second = (
-                {
-                    (one["train.seed"], one["data.fold"])
-                    for one in settings
-                    if all(one[key] == side[key] for key in side)
-                }
-                for side in pair
-            )
-            assert len(first & second) >= 3
+    planned = [flat(run.config) for run in plan(trial)]
+    committed = read_trial(DEFAULT_CONFIG.parents[1] / f"training/results/{name}.json")
+    for run in committed.itertuples():
+        wanted = {**run.settings, "train.seed": run.seed, "data.protocol": run.protocol}
+        wanted |= {"data.fold": run.fold} if run.folds is not pd.NA else {}
+        assert sum(wanted.items() <= one.items() for one in planned) == 1
+    assert len(planned) == len(committed)
+    for first, second in (pair for pairs in trial.compare.values() for pair in pairs):
+        both = [[one for one in planned if side.items() <= one.items()] for side in (first, second)]
+        seeds, others = ({(one["train.seed"], one["data.fold"]) for one in side} for side in both)
+        assert len(seeds & others) >= 3
 
 
 def test_a_process_that_dies_fails_its_run_only(write, emovo, tmp_path, monkeypatch):
     runs = plan(load_trial(write(seeds=[0, 1, 2, 3, 4])))
-    folder = TrialFolder(load_trial(write()), runs)
+    folder = folder_of(load_trial(write()), runs)
     culprit = runs[1].name
 
     def some_work(run, home, number, threads):
@@ -166,8 +155,8 @@ def test_a_process_that_dies_fails_its_run_only(write, emovo, tmp_path, monkeypa
     failures = run_trial(load_trial(write(), ["workers=2"]), runs, folder, progress=False)
     assert failures.keys() == {culprit} and "without a word" in failures[culprit]
     for run in runs:
-        assert (folder.finished(run) is None) == (run.name == culprit)
-    assert "memory" in (folder.path / "failed" / culprit / "error.txt").read_text()
+        assert (finished(folder, run) is None) == (run.name == culprit)
+    assert "memory" in (folder / "failed" / culprit / "error.txt").read_text()
 
 
 def test_a_run_that_fails_is_reported_stops_no_other_and_is_made_again(write, demo, capsys):
@@ -206,22 +195,21 @@ def test_a_killed_trial_goes_on_and_ends_as_an_undisturbed_one(write, demo):
     folder = path.parent / "results/killed_demo"
 
     command = [sys.executable, "-m", "training.trials", str(path)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, start_new_session=True, **quiet)
     try:
         deadline = time.monotonic() + 120
-        while len(finished(folder)) < 4:
+        while len(weights_written(folder)) < 4:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    before = finished(folder)
+    before = weights_written(folder)
     assert 4 <= len(before) < 12 and not (folder.with_suffix(".json")).exists()
 
     main([str(path)])
-    after = finished(folder)
+    after = weights_written(folder)
     assert len(after) == 12 and before.items() <= after.items()  # none was written a second time
 
     main([str(path), f"train.results_dir={path.parent}/undisturbed"])
@@ -231,10 +219,10 @@ def test_a_killed_trial_goes_on_and_ends_as_an_undisturbed_one(write, demo):
     assert len(results["runs"]) == 12 and len({json.dumps(row["test"]) for row in results["runs"]}) > 1
 
     main([str(path)])
-    assert finished(folder) == after  # nothing is left to do
+    assert weights_written(folder) == after  # nothing is left to do
 
 
-def finished(folder: Path) -> dict[str, int]:
+def weights_written(folder: Path) -> dict[str, int]:
     """Name → when its weights were written, of every finished run."""
     runs = [path for path in folder.glob("*") if not path.name.startswith(".")]
     return {path.name: (path / "model.pt").stat().st_mtime_ns for path in runs}

@@ -46,9 +46,7 @@ def test_a_lost_machine_loses_nothing_and_the_metrics_are_those_of_processes(tri
             process.kill()
         cluster.shutdown()
     main([str(trial), f"train.results_dir={trial.parent / 'processes'}", "workers=2"])
-    results, expected = (
-        read_json(trial.parent / place / "some_demo.json") for place in ("ray", "processes")
-    )
+    results, expected = (read_json(trial.parent / f"{one}/some_demo.json") for one in ("ray", "processes"))
     assert len(results["runs"]) == 8 and results["runs"] == expected["runs"]
 
 

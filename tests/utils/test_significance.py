@@ -24,18 +24,6 @@ def test_an_interval_worked_out_by_hand():
     assert (summary.low, summary.high) == (pytest.approx(0.74 - half), pytest.approx(0.74 + half))
 
 
-@settings(deadline=None)
-@given(shares)
-def test_the_interval_is_scipys(values):
-    summary = summarise(values)
-    error = stats.sem(values)
-    if error:
-        low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), error)
-        assert (summary.low, summary.high) == (pytest.approx(low), pytest.approx(high))
-    else:
-        assert summary.low == summary.high == summary.mean
-
-
 def test_one_run_has_no_spread():
     summary = summarise([0.8])
     assert summary.mean == 0.8 and np.isnan([summary.std, summary.low, summary.high]).all()
@@ -82,15 +70,6 @@ def test_with_ties_it_counts_all_signs(first, random):
     assert comparison.p == pytest.approx(np.mean(abs(sums) >= abs(seen) - 1e-9))
     assert comparison.effect == pytest.approx(seen / ranks.sum())
     assert comparison.p >= comparison.least_p - 1e-12
-
-
-@settings(deadline=None)
-@given(shares, st.randoms())
-def test_the_other_way_round_only_the_signs_change(first, random):
-    second = random.sample(first, len(first))
-    one, other = compare(first, second), compare(second, first)
-    assert one.p == pytest.approx(other.p) and one.effect == pytest.approx(-other.effect)
-    assert (one.difference, one.low) == (pytest.approx(-other.difference), pytest.approx(-other.high))
 
 
 def test_holm_worked_out_by_hand():

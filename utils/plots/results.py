@@ -132,12 +132,12 @@ def plot_confusion_matrix(
 
 def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, label: str) -> None:
     """The mean over runs, some perhaps shorter, and one standard deviation to both sides."""
-    values = DataFrame(map(list, columns))  # (runs, epochs), NaN behind the end of a shorter run
-    epochs, mean, spread = values.columns + 1, values.mean(), values.std().fillna(0)
+    values = DataFrame(itertools.zip_longest(*columns, fillvalue=np.nan))  # (epochs, runs)
+    epochs, mean, spread = values.index + 1, values.mean(axis=1), values.std(axis=1).fillna(0)
     colour = COLOURS[index % len(COLOURS)]
-    label = textwrap.fill(f"{label} (n = {len(values)})" if len(values) > 1 else label, 60)
+    label = textwrap.fill(f"{label} (n = {len(columns)})" if len(columns) > 1 else label, 60)
     axes.plot(epochs, mean, color=colour, linestyle=STYLES[index % len(STYLES)], label=label)
-    if len(values) > 1:
+    if len(columns) > 1:
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 

@@ -33,9 +33,8 @@ def frame(make_run):
 def trial(tmp_path):
     """Two settings of three seeds each, 1 to 3 points apart, and a third of one run."""
     rows = []
-    for ck, seed, accuracy in [(c, s, 0.7 + c * 0.01 * (s + 1)) for c in (1, 0) for s in range(3)] + [
-        (2, 0, 0.8)
-    ]:
+    runs = [(ck, seed, 0.7 + ck * 0.01 * (seed + 1)) for ck in (1, 0) for seed in range(3)]
+    for ck, seed, accuracy in [*runs, (2, 0, 0.8)]:
         common = {"corpus": "EMOVO", "protocol": "holdout", "fold": None, "folds": None, "seed": seed}
         settings = {"model.ck": bool(ck), "model.omega_0": 25.0 + (ck == 2)}
         scores = {"accuracy": accuracy, "uar": accuracy}
@@ -51,10 +50,8 @@ PLOTS = {
     "curves": lambda frame, trial: plot_curves(frame(2), "title"),
     "trial": lambda frame, trial: plot_trial(trial, "title"),
     "differences from the first": lambda frame, trial: plot_trial(trial, "title", reference=True),
-    **{
-        f"matrices {n}": lambda frame, trial, n=n: plot_confusion_matrices(frame(n), "title")
-        for n in (1, 2, 4, 5)
-    },
+    "matrices 1": lambda frame, trial: plot_confusion_matrices(frame(1), "title"),
+    "matrices 4": lambda frame, trial: plot_confusion_matrices(frame(4), "title"),
     "matrix": lambda frame, trial: plot_confusion_matrix(np.eye(7, dtype=int), EMOTIONS, ENGLISH, "title"),
 }
 
