@@ -18,14 +18,9 @@ from testing.evaluate import evaluate_others
 from training import train
 from utils.notebooks import run as notebook
 
-TINY = [
-    "features.signal_length=4096",
-    "model.n_filter=4",
-    "model.num_features=8",
-    "train.num_epochs=12",
-    "train.batch_size=16",
-    "train.device=cpu",
-]
+TINY = ["features.signal_length=4096", "features.n_mfcc=8", "model.n_filter=4"]
+TINY += ["train.num_epochs=12", "train.batch_size=16", "train.device=cpu"]
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 NAMES = ("notebook_test.ipynb", "notebook_results.ipynb")
 
 
@@ -125,16 +120,10 @@ def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs
     assert "There are only runs on synthetic speech" in str(outputs(nb, "runs"))
     performance = str(outputs(nb, "performance"))
     assert "demo corpus, holdout" in performance and "±" in performance
-    trials = {
-        "omega_0": ["omega_0"],
-        "tabs": ["temporal_aware_blocks"],
-        "augmentation": ["augmentation"],
-        "trial_published": ["published"],
-        "accuracy": ["temporal_aware_blocks", "half_as_long"],
-        "ablation": ["ablation", "input_window"],
-        **{name: [name] for name in ("protocols", "generators")},
-        "speakers": ["speaker_independent"],
-    }
+    trials = {name: [name] for name in ("omega_0", "augmentation", "protocols", "generators")}
+    trials |= {"tabs": ["temporal_aware_blocks"], "trial_published": ["published"]}
+    trials |= {"accuracy": ["temporal_aware_blocks", "half_as_long"], "speakers": ["speaker_independent"]}
+    trials |= {"ablation": ["ablation", "input_window"]}
     for id, names in trials.items():
         for name in names:
             assert f"python -m training.trials conf/trials/{name}.yaml" in str(outputs(nb, id))
@@ -170,13 +159,9 @@ def test_notebook_test_without_any_run_says_what_to_do(run, tmp_path):
         run("notebook_test.ipynb", RESULTS_DIR=str(tmp_path))
 
 
-# --- make notebooks ---
-
-
 def tiny_notebook(path: Path, source: str) -> Path:
     cells = [nbformat.v4.new_code_cell(source, outputs=[], id="cell")]
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), path)
     return path
 
 
@@ -186,23 +171,15 @@ def test_refreshed_notebooks_keep_their_outputs_and_nothing_of_the_machine(tmp_p
     notebook.main(["--in-place", str(path)])
     nb = nbformat.read(path, as_version=4)
     assert outputs(nb)[0].text == "2\n"
-    assert nb.metadata == {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-    }
-    assert nb.cells[0].metadata == {}
+    assert nb.metadata == {"kernelspec": KERNEL} and nb.cells[0].metadata == {}
     assert capfd.readouterr().out.endswith("2\n")  # it is seen while it runs
 
 
 def test_refreshed_figures_are_small_and_look_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lines = (
-        "%matplotlib inline",
-        "from matplotlib.figure import Figure",
-        "figure = Figure()",
-        "figure.subplots().plot([1, 3, 2])",
-        "figure",
-    )
-    path = tiny_notebook(tmp_path / "notebook.ipynb", "\n".join(lines))
+    source = "%matplotlib inline\nfrom matplotlib.figure import Figure\nfigure = Figure()\n"
+    source += "figure.subplots().plot([1, 3, 2])\nfigure"
+    path = tiny_notebook(tmp_path / "notebook.ipynb", source)
     nb = nbformat.read(path, as_version=4)
     notebook.execute(nb)
     notebook.refresh(path)

@@ -174,9 +174,8 @@ def plan(trial: Trial) -> list[Planned]:
 def folder_of(trial: Trial, runs: Sequence[Planned]) -> Path:
     """Where the runs come home: a directory for each finished one, and `failed/` with the others.
 
-    It is in the first run's `train.results_dir`, and `demo` is part of its name where a run is about the demo
-    corpus. The version of the code is no part of a run's name: after a change of it, start with an empty
-    `train.results_dir`.
+    `demo` is part of its name where a run is about the demo corpus. The version of the code is no part of a
+    run's name: after a change of it, start with an empty `train.results_dir`.
     """
     name = f"{trial.name}_demo" if any(run.corpus == "demo" for run in runs) else trial.name
     return expanded(runs[0].config.train.results_dir) / name
@@ -220,10 +219,7 @@ def write_results(
 
 
 def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool = True) -> dict[str, str]:
-    """Make the runs (from `plan`) that are missing in the folder; returns name → reason of those that failed.
-
-    Failed ones are made again the next time.
-    """
+    """Make the runs that are missing in the folder; returns name → reason of those that failed."""
     missing = [run for run in runs if not finished(folder, run)]
     if not missing:
         return {}
@@ -300,18 +296,14 @@ def _on_this_machine(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Ma
             )
 
     yield workers, None
-    suspects: list[Planned] = []
-    while runs:
-        back = set()
+    left, suspects = {run.name: run for run in runs}, list[Planned]()
+    while left:
         try:
-            for outcome in make(runs, workers):
-                back.add(outcome.name)
+            for outcome in make(list(left.values()), workers):
+                del left[outcome.name]
                 yield workers, outcome
-            break
         except BrokenProcessPool:
-            left = [run for run in runs if run.name not in back]
-            suspects += left[:workers]
-            runs = left[workers:]
+            suspects += [left.pop(name) for name in list(left)[:workers]]
     for run in suspects:
         try:
             for outcome in make([run], 1):

@@ -88,10 +88,9 @@ def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
 def in_words(comparison: Comparison, first: str, second: str) -> str:
     """A comparison of shares (0 to 1) in words that say no more than it allows, in points of a hundred."""
     points = 100 * comparison.difference
+    said = f"{first} is {abs(points):.1f} points {'ahead of' if points > 0 else 'behind'} {second}"
     if f"{abs(points):.1f}" == "0.0":
         said = f"{first} and {second} are level"
-    else:
-        said = f"{first} is {abs(points):.1f} points {'ahead of' if points > 0 else 'behind'} {second}"
     if comparison.n == 1:
         return f"{said} in a single pair of runs: that says nothing of others."
     # As said, the interval is of the first's lead, or of the second's where that is ahead.
@@ -99,15 +98,12 @@ def in_words(comparison: Comparison, first: str, second: str) -> str:
     several = f" corrected for {comparison.family} comparisons" if comparison.family > 1 else ""
     figures = f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p {p_in_words(comparison.p)}"
     figures += f"{several}, effect {comparison.effect:+.2f}"
+    verdict = "no difference that can be told from chance, which is no proof that there is none"
     if comparison.p < SIGNIFICANT:
         verdict = "a difference beyond what chance explains"
     elif comparison.least_p >= SIGNIFICANT:
-        verdict = (
-            f"too few pairs to tell, for the smallest p they can reach is {comparison.least_p:.2g}; "
-            f"{needed_pairs(comparison.family)} that all differ would be needed"
-        )
-    else:
-        verdict = "no difference that can be told from chance, which is no proof that there is none"
+        verdict = f"too few pairs to tell, for the smallest p they can reach is {comparison.least_p:.2g}; "
+        verdict += f"{needed_pairs(comparison.family)} that all differ would be needed"
     return f"{said} ({figures}): {verdict}."
 
 

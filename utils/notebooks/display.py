@@ -68,11 +68,11 @@ def runs_banner(frame: DataFrame) -> HTML:
 
 
 def _demo_box(text: str) -> HTML:
+    look = "border: 3px solid #d55e00; border-radius: 6px; padding: 0.6em 1em; max-width: 60em"
     return HTML(
-        '<div style="border: 3px solid #d55e00; border-radius: 6px; padding: 0.6em 1em; max-width: 60em">'
-        f'<strong style="color: #d55e00">Demo corpus, not EMOVO.</strong> {text} Whatever is measured on it '
-        "says nothing about emotions in real voices. The README tells how to get EMOVO and where to put it."
-        "</div>"
+        f'<div style="{look}"><strong style="color: #d55e00">Demo corpus, not EMOVO.</strong> {text} '
+        "Whatever is measured on it says nothing about emotions in real voices. The README tells how to get "
+        "EMOVO and where to put it.</div>"
     )
 
 
@@ -97,14 +97,14 @@ def show_trial(
     Further files, of the same settings on other seeds, are shown as one with it. `folder` is where to save
     the figure, `options` are those of plot_trial; with `words`, sentences say which differences there are.
     """
-    for one in map(Path, (path, *further)):
-        if not one.exists():
-            display(Table([], f"Trial {one.stem}", [f"Missing: {one.as_posix()}. {trial_command(one)}"]))
-            return
+    files = [Path(path), *map(Path, further)]
+    for one in (one for one in files if not one.exists()):
+        display(Table([], f"Trial {one.stem}", [f"Missing: {one.as_posix()}. {trial_command(one)}"]))
+        return
     frame = read_trial(path, *further)
     scores = trial_tables(frame)[0]
     if figure:
-        name = "_".join(["trial", *(Path(one).stem for one in (path, *further))])
+        name = "_".join(["trial", *(one.stem for one in files)])
         display(keep(plot_trial(frame, scores.caption, **options), name, folder))
         scores = replace(scores, caption="")  # the figure's title
     display(scores)
