@@ -64,8 +64,8 @@ def outputs(nb, id=None) -> list:
     return [out for cell in nb.cells if id in (None, cell.id) for out in cell.get("outputs", [])]
 
 
-def count(nb, kind) -> int:
-    return sum(kind in output.get("data", {}) for output in outputs(nb))
+def pictures(nb, id=None) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs(nb, id))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,8 +86,8 @@ def test_notebook_test_evaluates_the_newest_run_and_compares_all(demo_runs, run,
     (newest,) = results.glob("TIM_*")  # trained last
     assert (newest / "TIM_test_metrics.json").exists()
     assert (newest / "calibration.json").exists()
-    explained = sum("image/png" in out.data for out in outputs(nb, "explained"))  # one right, one wrong
-    assert 1 <= explained <= 2 and count(nb, "image/png") == 3 + explained
+    explained = pictures(nb, "explained")  # one right, one wrong
+    assert 1 <= explained <= 2 and pictures(nb) == 3 + explained
     assert "choose a recording of your own" in str(outputs(nb, "recording"))
     written = nbformat.writes(nb)
     assert "Demo corpus, not EMOVO." in written and "<audio" not in written
@@ -107,9 +107,8 @@ def test_notebook_test_takes_the_run_that_is_named(demo_runs, run, tmp_path):
     parameters = {"RESULTS_DIR": str(tmp_path / "none"), "actual_dir": str(named), "EVERYTHING": True}
     nb = run("notebook_test.ipynb", **parameters)
     assert f"{named.name} · demo corpus, all 98 utterances (no test result)" in str(outputs(nb, "evaluate"))
-    explained = sum("image/png" in out.data for out in outputs(nb, "explained"))
-    assert str(outputs(nb, "kernels")).count("image/png") == 1
-    assert 1 <= explained <= 2 and count(nb, "image/png") == 3 + explained
+    assert pictures(nb, "kernels") == 1 and 1 <= pictures(nb, "explained") <= 2
+    assert pictures(nb) == 3 + pictures(nb, "explained")
     assert not (named / "confusion_matrix.png").exists()
 
 
@@ -129,8 +128,8 @@ def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs
             assert f"python -m training.trials conf/trials/{name}.yaml" in str(outputs(nb, id))
             assert (repository / f"conf/trials/{name}.yaml").exists()
     for id in ("kernels", "curves"):  # kernels, receptive fields; learning curves, confusion matrices
-        assert str(outputs(nb, id)).count("image/png") == 2 * 2  # with the alternative text of each
-    assert count(nb, "image/png") == 4
+        assert pictures(nb, id) == 2
+    assert pictures(nb) == 4
     published = str(outputs(nb, "beside"))
     assert "CkTIM_TAB6_aug" in published and "90.2" in published and "very probably not unseen" in published
     assert "(n = " not in published  # figures of the demo corpus do not stand beside those of EMOVO
@@ -150,7 +149,7 @@ def test_committed_results_have_a_figure_each_with_alternative_text(repository):
 def test_notebook_results_runs_without_any_run(run, tmp_path):
     nb = run("notebook_results.ipynb", RESULTS_DIR=str(tmp_path))
     assert "No run yet" in str(outputs(nb, "runs"))
-    assert count(nb, "image/png") == 0
+    assert pictures(nb) == 0
     assert "CkTIM_TAB1" in str(outputs(nb, "beside"))
 
 

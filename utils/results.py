@@ -121,7 +121,9 @@ def _row(run: Run) -> dict[str, Any]:
     """A run as in a trial's file, with all of its settings."""
     test, validation = run.test or {}, run.validation
     kept = kept_epoch(validation, run.config.train.keep) if validation and run.config else None
-    scored = () if validation is None or kept is None else [one for one in SCORES if one in validation]
+    scored = {}
+    if validation and kept is not None:
+        scored = {score: validation[score][kept] for score in SCORES if score in validation}
     return {
         "run": run.name,
         "model": run.network,
@@ -129,7 +131,7 @@ def _row(run: Run) -> dict[str, Any]:
         "seed": run.settings.get("train.seed"),
         "settings": with_effect(run.settings),
         "best_epoch": None if kept is None else kept + 1,
-        "validation": {score: validation[score][kept] for score in scored},
+        "validation": scored,
         "test": {score: test[score][0] for score in SCORES if score in test},
         "trainable_parameters": test["trainable_parameters"][0] if test else None,
     }
