@@ -52,41 +52,34 @@ def generated(monkeypatch):
 # --- outside of the block ---
 
 
-def generator(net):
-    return net.blocks[0].convolutions[0].generator
-
-
 def assign_modules(net, other):
     for name, module in net.named_modules():
         if not list(module.children()) and module.state_dict():
             module.load_state_dict(other.get_submodule(name).state_dict(), assign=True)
 
 
-def new_parameter(net, other):
-    generator(net).layers[2].bias = nn.Parameter(generator(net).layers[2].bias.detach() + 0.1)
-
-
-def new_running_statistics(net, other):
-    net.blocks[0].norms[1].running_mean.add_(2.0)
-
-
-def optimizer_step(net, other, fused=False):
+def optimizer_step(net, fused):
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1, fused=fused)
     net(X).sum().backward()  # still in evaluation mode
     optimizer.step()
 
 
+def change_parts(change):
+    """A change of the first block's first convolution: change(convolution, that of another network)."""
+    return lambda net, other: change(net.blocks[0].convolutions[0], other.blocks[0].convolutions[0])
+
+
 CHANGES = {
     "weights assigned to modules": assign_modules,
     "weights loaded": lambda net, other: net.load_state_dict(other.state_dict()),
-    "pruning": lambda net, other: prune.l1_unstructured(generator(net).layers[1], "bias", 0.5),
-    "another generator": lambda net, other: setattr(
-        net.blocks[0].convolutions[0], "generator", generator(other)
+    "pruning": change_parts(lambda conv, _: prune.l1_unstructured(conv.generator.layers[1], "bias", 0.5)),
+    "another generator": change_parts(lambda conv, other: setattr(conv, "generator", other.generator)),
+    "a new parameter": change_parts(
+        lambda conv, _: setattr(conv.generator.layers[2], "bias", nn.Parameter(X[0, :1, :50].flatten()))
     ),
-    "a new parameter": new_parameter,
-    "new running statistics": new_running_statistics,
-    "a step of an optimiser": optimizer_step,
-    "a step of a fused optimiser": lambda net, other: optimizer_step(net, other, fused=True),
+    "new running statistics": lambda net, _: net.blocks[0].norms[1].running_mean.add_(2.0),
+    "a step of an optimiser": lambda net, _: optimizer_step(net, fused=False),
+    "a step of a fused optimiser": lambda net, _: optimizer_step(net, fused=True),
 }
 
 
