@@ -32,11 +32,11 @@ def test_equals_an_explicit_sum_over_past_samples(algorithm, window):
                 if index < 2:
                     h = torch.sin(10.0 * h)
             kernel[lag, g] = h.view(2, 3) * (math.exp(-(lag / 29) / window) if window else 1)
-    past = torch.zeros(2, 2, 2, 30, dtype=torch.float64)  # batch, groups, out channels, frames
+    y = torch.zeros(2, 2, 2, 30, dtype=torch.float64)  # batch, groups, out channels, frames
     for t in range(30):
         for d in range(t + 1):
-            past[..., t] += torch.einsum("goi,bgi->bgo", kernel[d], x.view(2, 2, 3, 30)[..., t - d])
-    torch.testing.assert_close(conv(x), past.flatten(1, 2) + conv.bias[:, None], rtol=1e-6, atol=1e-6)
+            y[..., t] += torch.einsum("goi,bgi->bgo", kernel[d], x.view(2, 2, 3, 30)[..., t - d])
+    torch.testing.assert_close(conv(x), y.flatten(1, 2) + conv.bias[:, None], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "fft"])

@@ -11,16 +11,8 @@ from models.ckconv import MOST_KEPT, CKConv
 from models.kernel_generators import ConvGenerator
 
 # batch, frames, frame rate as a multiple of the training's
-SIZES = [
-    (1, 188, 1),
-    (3, 188, 1),
-    (64, 188, 1),
-    (2, 1, 1),
-    (2, 7, 1),
-    (1, 2_000, 1),
-    (2, 376, 2),
-    (2, 90, 0.5),
-]
+SIZES = [(1, 188, 1), (3, 188, 1), (64, 188, 1), (2, 1, 1), (2, 7, 1), (1, 2_000, 1)]
+SIZES += [(2, 376, 2), (2, 90, 1), (2, 90, 0.5)]
 X = torch.randn(2, 4, 188, generator=torch.Generator().manual_seed(0))
 
 
@@ -112,12 +104,11 @@ def test_logits_are_those_of_kernels_made_anew(small, algorithm, changes):
     for norm in (norm for block in net.blocks for norm in block.norms):  # it is part of a kept kernel
         for values in (norm.running_mean, norm.weight, norm.bias):
             nn.init.normal_(values)
-    for batch, frames, rate in SIZES:
-        x, frame_seconds = torch.randn(batch, 4, frames), 512 / 22_050 / rate
-        with net.frozen_kernels():
-            for _ in range(2):
-                frozen = answer(net, x, frame_seconds)
-                torch.testing.assert_close(frozen, anew(net, x, frame_seconds), rtol=1e-5, atol=1e-5)
+    with net.frozen_kernels():
+        for batch, frames, rate in 2 * SIZES:
+            x, frame_seconds = torch.randn(batch, 4, frames), 512 / 22_050 / rate
+            frozen = answer(net, x, frame_seconds)
+            torch.testing.assert_close(frozen, anew(net, x, frame_seconds), rtol=1e-5, atol=1e-5)
 
 
 def test_kernels_are_generated_once_until_the_block_ends(pair, generated):
@@ -142,8 +133,8 @@ def test_kernels_are_generated_once_until_the_block_ends(pair, generated):
 
 
 @pytest.mark.parametrize("assign", [True, False])
-def test_loading_weights_and_moving_renew_the_kernels(pair, generated, assign):
-    net, other = pair
+def test_loading_weights_and_moving_renew_the_kernels(small, generated, assign):
+    net, other = small(kernel_window=0.0), small(kernel_window=0.0)  # as many taps in either precision
     expected = answer(other)
     with net.frozen_kernels():
         assert not torch.allclose(answer(net), expected)

@@ -154,6 +154,13 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_or_is_named(here, data,
         load(here(), data.corpus)
 
 
+def test_a_file_on_disk_that_another_process_overwrites_is_named(here, data, on_disk, monkeypatch):
+    on_disk()
+    monkeypatch.setattr(dataloader.features.extract, "save_rows", lambda *args: save_rows(*args) + 1)
+    with pytest.raises(UserError, match="changed while they were written"):
+        load(here(), data.corpus)
+
+
 def test_a_full_disk_leaves_no_file(here, data, monkeypatch, capsys, tmp_path):
     def full_disk(handle):
         raise OSError(28, "No space left on device")
