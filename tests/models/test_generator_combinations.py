@@ -7,8 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from utils.config import ModelConfig
-
 FRAMES = 33
 KEYS = ("generator_type", "af_type", "hidden_scale")
 CHOICES = ("conv", "convKan"), ("sin", "ReLu", "KAF", "KAFsin"), (1.0, 0.5, 0.2, 0.1)
@@ -90,9 +88,3 @@ def test_hidden_scale_sets_the_width(small, generator_type):
     for hidden_scale, width in ((1.0, 32), (0.5, 16), (0.2, 6), (0.1, 3), (1 / 32, 1)):
         net = small(generator_type=generator_type, hidden_scale=hidden_scale, af_type="KAF")
         assert len(net.input_conv.generator.activations[0].coefficients) == 2 * width
-
-
-def test_runs_are_named_by_the_generator():
-    assert ModelConfig(generator_type="convKan").name == "CkkTIM"
-    assert ModelConfig(generator_type="conv").name == "CkTIM"
-    assert ModelConfig(generator_type="convKan", ck=False).name == "TIM"
