@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV   := .venv/bin/python
+# import-linter: floors and circles, as pyproject.toml says. It has no `python -m`.
+LINT_IMPORTS := .venv/bin/lint-imports --no-cache --no-logo
 
 # The environment's own Jupyter kernel, not one that the user has installed elsewhere under the same name.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -15,9 +17,12 @@ help:  ## show this list
 train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO or else on the demo corpus
 	$(VENV) -m utils.notebooks.run $(OVERRIDES)
 
+# Two processes with a thread each; --dist loadfile: the tests of a file share its fixtures.
 test: .venv/.installed-dev  ## run the linters and the tests
 	$(VENV) -m ruff check .
-	$(VENV) -m pytest
+	$(LINT_IMPORTS)
+	$(VENV) -m mypy
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/.installed-dev  ## run the tests that take minutes: faults, fuzzing, memory
 	$(VENV) -m pytest -m slow
@@ -33,7 +38,7 @@ notebooks: .venv/.installed  ## run all notebooks and keep their outputs in them
 		notebook_train.ipynb notebook_test.ipynb notebook_results.ipynb
 
 clean:  ## delete the environment and caches; corpora and runs stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made once, and brought up to date when the requirements change. `.unfinished` lies in it while

@@ -45,7 +45,6 @@ class _Forwards(soundfile.SoundFile):
     """A sound file that is read from its start to its end: no seeking, which fails where a header lies."""
 
     def seekable(self) -> bool:
-        """What soundfile asks before each seek of its own."""
         return False
 
 
@@ -66,8 +65,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         sample_rate: of the result, in Hz.
 
     Returns:
-        float32 array (samples,): the mean of the channels, resampled as librosa.resample(res_type="soxr_hq")
-        does. The top mel bands depend on the resampler, so there is one for everything.
+        float32 (samples,): the mean of the channels, resampled as librosa.resample(res_type="soxr_hq") does.
 
     Raises:
         AudioError: when the file is missing, is not audio, is cut short or corrupt, is too short, is silent,
@@ -90,13 +88,9 @@ def to_waveform(
         sound: (samples,) or (samples, channels); floats with full scale 1, or integers.
         rate: samples per second (Hz).
         sample_rate: of the result, in Hz.
-        name: what errors call it.
+        name: for errors.
 
-    Returns:
-        float32 (samples,), see read_audio.
-
-    Raises:
-        AudioError: when it is too short, silent, holds values that are not finite, or is no sound at all.
+    Returns, raises: as read_audio.
     """
     channels = _as_channels(sound, name)
     _check_rate(rate, name)
@@ -109,11 +103,7 @@ def to_waveform(
 
 
 def audio_seconds(path: str | Path) -> float:
-    """How long a sound file is, by its header; where that does not know, the file is read.
-
-    Raises:
-        AudioError: when the file is missing, or is not audio.
-    """
+    """How long a sound file is, by its header; where that does not know, the file is read."""
     with _opened(path, _source(Path(path))) as file:
         _check_rate(file.samplerate, path)
         unknown = file.frames == UNKNOWN_LENGTH
@@ -123,11 +113,7 @@ def audio_seconds(path: str | Path) -> float:
 def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
     """As read_audio, block by block: for recordings of hours, of which only a block is in memory.
 
-    Yields:
-        float32 (samples,), one after the other, of any length. The resampler is the same, but for rounding.
-
-    Raises:
-        AudioError: as read_audio does, when it comes to that; silence is no error.
+    Yields float32 (samples,) of any length, the same but for rounding; silence is no error.
     """
     with _opened(path, _source(Path(path))) as file:
         _check_rate(file.samplerate, path)
@@ -139,18 +125,10 @@ def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[n
 
 
 def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
-    """Take from a recording what its maker's habits and microphone put there, as the configuration says.
+    """Trim and level a whole utterance (samples,), in training and recognition alike: (samples or fewer,).
 
-    Training and prediction both read through this, so that they cannot differ.
-
-    Args:
-        waveform: (samples,), one whole utterance at `features.sample_rate`.
-        features: `trim_silence` cuts off what comes before the first frame, and after the last one, that is
-            less than TRIM_DB below the loudest (librosa.effects.trim); `normalise_level` then scales what is
-            left to a root mean square of LEVEL.
-
-    Returns:
-        float32 (samples or fewer,).
+    `features.trim_silence` cuts off both ends, as far as frames are more than TRIM_DB below the loudest
+    (librosa.effects.trim); `normalise_level` then scales the rest to a root mean square of LEVEL.
     """
     if features.trim_silence:
         waveform = import_librosa().effects.trim(waveform, top_db=TRIM_DB)[0]

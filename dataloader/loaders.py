@@ -16,6 +16,7 @@ from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
 from utils.config import AugmentConfig, Config, FeaturesConfig
+from utils.device import use_huge_pages
 from utils.errors import UserError
 from utils.progress import warn
 
@@ -87,6 +88,7 @@ def prepare_data(
             (with `features.normalise: speaker` in any) an utterance that can no longer be read, or has a
             speaker in two subsets that was to be left out.
     """
+    use_huge_pages()
     corpus = find_corpus(config.data)
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
         warn(warning)

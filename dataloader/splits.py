@@ -14,8 +14,7 @@ from utils.errors import UserError
 from utils.files import without_checksum, write_json
 
 SUBSETS = ("train", "validation", "test")
-# Protocols that leave something out whole → what: an attribute of Utterance; none of its values is in two
-# subsets.
+# Protocols that leave something out whole → an attribute of Utterance; no value of it is in two subsets.
 LEFT_OUT = {"leave_one_speaker_out": "speaker", "leave_one_sentence_out": "sentence"}
 
 
@@ -31,7 +30,7 @@ class Split:
         fold: which of the protocol's folds is the test set, counted from 0; None where it has none (holdout).
         folds: how many there are; None in the same case.
         validate_on: where speakers (sentences) are left out, whether the validation set is of "unheard" ones,
-            or of utterances of the "heard", that training knows.
+            or of utterances of the "heard", on which the network trains.
 
     Raises:
         UserError: when an utterance is listed twice, be it in two subsets or in one, or a subset is empty.
@@ -64,13 +63,14 @@ class Split:
 
 
 def draw_split(utterances: Iterable[Utterance], data: DataConfig, seed: int, corpus: str = "") -> Split:
-    """The split that a configuration asks for, the same on every machine.
+    """The split that a configuration asks for, the same on every machine and with every library.
 
-    Over the folds of one protocol and seed, every utterance is in exactly one test set.
+    Names are ordered by the SHA-256 of seed and name; the order of `utterances` does not matter. Over the
+    folds of one protocol and seed, every utterance is in exactly one test set.
 
     Args:
-        utterances: those that have features; their order does not matter.
-        data: `protocol`, `fold`, `folds` and the two fractions are used.
+        utterances: those that have features.
+        data: `protocol`, `fold`, `folds`, `validate_on` and the two fractions are used.
         seed: another seed, another split.
         corpus: the corpus's name, to be recorded.
 
@@ -103,18 +103,7 @@ def holdout(
 
     Of an emotion's n utterances, floor(n · (1 - validation_fraction - test_fraction)) train,
     floor(n · test_fraction) test and the rest validates: 58, 16 and 10 of EMOVO's 84 at the fractions 0.1
-    and 0.2. Who goes where depends on the seed and on the names of that emotion's utterances, and on nothing
-    else: they are ordered by the SHA-256 of seed and name, the same on every machine and with every library.
-
-    Args:
-        utterances: those that have features; their order does not matter.
-        seed: another seed, another split.
-        validation_fraction, test_fraction: shares of each emotion's utterances.
-        corpus: the corpus's name, to be recorded.
-
-    Raises:
-        UserError: when the fractions leave nothing for a subset, or an emotion has too few utterances for all
-            three.
+    and 0.2. Arguments and errors as in draw_split.
     """
     train_fraction = 1 - validation_fraction - test_fraction
     if min(train_fraction, validation_fraction, test_fraction) <= 0:
@@ -125,8 +114,7 @@ def holdout(
     train, validation, test = [], [], []
     for emotion, names in _by_emotion(utterances):
         names = _drawn(names, seed)
-        num_train = _floor(len(names) * train_fraction)
-        num_test = _floor(len(names) * test_fraction)
+        num_train, num_test = _floor(len(names) * train_fraction), _floor(len(names) * test_fraction)
         if min(num_train, num_test, len(names) - num_train - num_test) < 1:
             raise UserError(
                 f"{len(names)} usable utterances of the emotion '{emotion}' are too few to train "
@@ -136,8 +124,7 @@ def holdout(
         train += names[:num_train]
         test += names[num_train : num_train + num_test]
         validation += names[num_train + num_test :]
-    parts = (tuple(sorted(names)) for names in (train, validation, test))
-    return Split(*parts, seed, corpus, validation_fraction, test_fraction)
+    return Split(*_sorted(train, validation, test), seed, corpus, validation_fraction, test_fraction)
 
 
 def kfold(
@@ -150,19 +137,10 @@ def kfold(
 ) -> Split:
     """One fold of a cross-validation, stratified by emotion.
 
-    Each emotion's utterances, ordered by the SHA-256 of seed and name, are dealt out to the folds in turn,
-    one emotion going on where the one before ended: no two folds differ by more than one utterance, in all or
-    of an emotion. One fold tests; `validation_fraction` of each emotion (rounded, at least one) is drawn from
-    the others and validates.
-
-    Args:
-        utterances, seed, corpus: as for draw_split.
-        fold: which one tests, from 0 to folds - 1.
-        folds: how many there are.
-        validation_fraction: share of each emotion's utterances.
-
-    Raises:
-        UserError: when there is no such fold, or an emotion has too few utterances.
+    Each emotion's utterances are dealt out to the folds in turn, one emotion going on where the one before
+    ended: no two folds differ by more than one utterance, in all or of an emotion. One fold tests;
+    `validation_fraction` of each emotion (rounded, at least one) is drawn from the others and validates.
+    Arguments and errors as in draw_split.
     """
     _check_fold(fold, folds, "kfold", f"data.folds is {folds}")
     train, validation, test = [], [], []
@@ -181,7 +159,7 @@ def kfold(
         test += tested
         validation += rest[:num_validation]
         train += rest[num_validation:]
-    parts = (tuple(sorted(names)) for names in (train, validation, test))
+    parts = _sorted(train, validation, test)
     return Split(*parts, seed, corpus, validation_fraction, 1 / folds, "kfold", fold, folds)
 
 
@@ -196,22 +174,18 @@ def leave_one_out(
 ) -> Split:
     """All utterances of one speaker (or sentence) test, all of others validate, those of the rest train.
 
-    Validation too is on whole speakers that training never hears: the epoch is chosen, and settings may be
-    compared, by the very question that the test asks. Utterances of speakers who are trained on would answer
-    another one, and go on improving where unheard speakers no longer do. The price is a smaller training set:
-    4 of EMOVO's speakers. Where nothing is chosen by validation (`train.keep: last`), `validate_on` "heard"
-    saves it: a share of each emotion's utterances of all other speakers validates, and 5 are trained on.
+    Validation too is on whole speakers, as the test is: utterances of speakers who are trained on go on
+    improving where those of others no longer do. Where nothing is chosen by validation (`train.keep: last`),
+    `validate_on` "heard" spares a speaker: a share of each emotion's utterances of all others validates.
 
     Fold i tests the i-th speaker in alphabetical order. The seed puts the speakers in a circle (by SHA-256),
     in which those after the tested one validate, so that over the folds each validates equally often.
 
     Args:
-        utterances, seed, corpus: as for draw_split.
         protocol: a key of LEFT_OUT.
-        fold: which speaker (sentence) tests, from 0.
         validation_fraction: share of the speakers (sentences) that validate; rounded, at least one. With
             "heard", share of each emotion's utterances.
-        validate_on: "unheard" or "heard".
+        (others: as in draw_split)
 
     Raises:
         UserError: when there is no such fold, there are too few speakers (sentences), or the corpus does not
@@ -238,28 +212,25 @@ def leave_one_out(
     circle = _drawn(values, f"{seed}/{protocol}")
     place = circle.index(values[fold])
     tested, *others = circle[place:] + circle[:place]
-    folds = 1 / len(values), protocol, fold, len(values), validate_on
+    train, validation = [], []
     if validate_on == "heard":
-        heard = [utterance for utterance in utterances if getattr(utterance, attribute) != tested]
-        train, validation = [], []
-        for _, names in _by_emotion(heard):
+        for _, names in _by_emotion(one for one in utterances if getattr(one, attribute) != tested):
             names = _drawn(names, f"{seed}/{protocol}/{fold}")
             num_validation = max(1, round(len(names) * validation_fraction))
             validation += names[:num_validation]
             train += names[num_validation:]
-        parts = (tuple(sorted(names)) for names in (train, validation, by_value[tested]))
-        return Split(*parts, seed, corpus, validation_fraction, *folds)
-    chosen = others[num_validation:], others[:num_validation], [tested]
-    parts = (tuple(sorted(name for value in part for name in by_value[value])) for part in chosen)
+    else:
+        validation = [name for value in others[:num_validation] for name in by_value[value]]
+        train = [name for value in others[num_validation:] for name in by_value[value]]
+    parts = _sorted(train, validation, by_value[tested])
+    folds = 1 / len(values), protocol, fold, len(values), validate_on
     return Split(*parts, seed, corpus, validation_fraction, *folds)
 
 
 def check_left_out(split: Split, utterances: Iterable[Utterance]) -> None:
     """Raise a UserError where a split that leaves speakers (sentences) out has one of them in two subsets.
 
-    Args:
-        split: of any protocol; of those that leave nothing out whole there is nothing to check.
-        utterances: the corpus; names that it lacks are passed over.
+    Names that `utterances`, the corpus, lacks are passed over.
     """
     attribute = LEFT_OUT.get(split.protocol)
     if attribute is None:
@@ -268,7 +239,7 @@ def check_left_out(split: Split, utterances: Iterable[Utterance]) -> None:
     home: dict[str, str] = {}
     for subset in SUBSETS:
         for name in getattr(split, subset):
-            # of voices that were trained on, those that validate are no strangers where they need not be
+            # speakers who are trained on may validate where they need not be strangers
             role = "train" if subset == "validation" and split.validate_on == "heard" else subset
             if name in value_of and home.setdefault(value_of[name], role) != role:
                 raise UserError(
@@ -300,11 +271,7 @@ def check_sources(names: Iterable[str], split: Split) -> None:
 
 
 def save_split(split: Split, path: str | Path) -> None:
-    """Write a split as JSON, whole or not at all.
-
-    Raises:
-        UserError: when the file cannot be written.
-    """
+    """Write a split as JSON, whole or not at all; a UserError says that the file cannot be written."""
     write_json(path, asdict(split), indent=1)
 
 
@@ -322,16 +289,13 @@ def load_split(path: str | Path) -> Split:
     except (ValueError, RecursionError) as error:  # JSON, UTF-8, or the checksum
         raise UserError(f"{path} is not JSON, or damaged ({error}). Restore it, or train anew.") from error
     try:
-        subsets = {subset: _names(content[subset]) for subset in SUBSETS}
         return Split(
-            **subsets,
-            seed=int(content["seed"]),
-            corpus=str(content["corpus"]),
-            validation_fraction=float(content["validation_fraction"]),
-            test_fraction=float(content["test_fraction"]),
-            protocol=str(content["protocol"]),
-            validate_on=str(content.get("validate_on", "unheard")),
+            **{subset: _names(content[subset]) for subset in SUBSETS},
+            **{key: str(content[key]) for key in ("corpus", "protocol")},
+            **{key: float(content[key]) for key in ("validation_fraction", "test_fraction")},
             **{key: None if content.get(key) is None else int(content[key]) for key in ("fold", "folds")},
+            seed=int(content["seed"]),
+            validate_on=str(content.get("validate_on", "unheard")),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -358,6 +322,10 @@ def _by_emotion(utterances: Iterable[Utterance]) -> list[tuple[str, list[str]]]:
 def _drawn(names: Iterable[str], salt: int | str) -> list[str]:
     """Names in an order that depends on them and the salt alone, on every machine and with every library."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
+
+
+def _sorted(*parts: Iterable[str]) -> list[tuple[str, ...]]:
+    return [tuple(sorted(names)) for names in parts]
 
 
 def _check_fold(fold: int, folds: int, protocol: str, reason: str) -> None:

@@ -36,8 +36,7 @@ def causal_conv(x: Tensor, kernel: Tensor, bias: Tensor | None = None, algorithm
         bias: (groups · out_channels,) or None.
         algorithm: "direct", "fft", or "auto" (see choose_algorithm).
 
-    Returns:
-        (batch, groups · out_channels, frames).
+    Returns (batch, groups · out_channels, frames).
     """
     kernel = kernel[..., : x.shape[-1]]  # further taps would weigh frames before the first
     taps = kernel.shape[-1]
@@ -58,10 +57,7 @@ def direct_conv(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor
 def in_blocks(x: Tensor, taps: int, convolve: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply `convolve` to overlapping blocks of a signal much longer than the kernel (overlap-save).
 
-    Args:
-        x: (batch, channels, frames).
-        taps: of the kernel; the blocks overlap by taps - 1 frames.
-        convolve: causal convolution of (any batch, channels, block) of that many taps.
+    The blocks of x (batch, channels, frames) overlap by taps - 1 frames, `taps` being those of the kernel.
     """
     batch, _, frames = x.shape
     step = max(3 * taps, MIN_BLOCK)  # new frames a block

@@ -29,8 +29,7 @@ class CKConv(nn.Module):
     frame rate samples the same function.
 
     Args:
-        in_channels, out_channels: channels a group.
-        groups: independent groups (one for each direction in time).
+        in_channels, out_channels, groups: channels a group, and independent groups (one for each direction).
         generator: module mapping positions (taps,) to values (groups, out_channels · in_channels, taps).
         horizon: the kernel's reach in frames, that of a training utterance.
         bias: learn one bias per output channel.

@@ -34,9 +34,7 @@ class CkTIMNet(nn.Module):
 
     Args:
         model: the `model` section of the configuration.
-        num_classes: number of emotions.
-        num_features: features of a frame.
-        num_functionals: functionals of an utterance; 0 for none.
+        num_classes, num_features, num_functionals: emotions, features of a frame, functionals (0: none).
         frames: frames of a training utterance: the horizon of the continuous kernels.
         frame_seconds: seconds from one frame to the next in training.
     """
@@ -90,8 +88,7 @@ class CkTIMNet(nn.Module):
         Args:
             frames: (batch, num_features, frames), any number of frames, not standardised.
             functionals: (batch, num_functionals), for a network that was made with them.
-            frame_seconds: seconds from one frame to the next, where it is not that of the training:
-                continuous kernels are sampled accordingly (TIM-net has no such notion, and ignores it).
+            frame_seconds: where it is not that of the training; TIM-net ignores it.
         """
         logits = self.classifier(self.fusion(self.summaries(frames, frame_seconds)))
         return logits if self.functionals is None else logits + self.functionals(functionals)
@@ -154,10 +151,7 @@ class DynamicFusion(nn.Module):
 
 
 def all_but_a_stretch(x: Tensor, longest: float) -> Tensor:
-    """A random mask (batch, 1, frames): 0 on one stretch of frames, up to that share of all, 1 elsewhere.
-
-    The summaries over time are of the rest, as in dropout: no part of an utterance may be relied on alone.
-    """
+    """A random mask (batch, 1, frames): 0 on one stretch of frames, up to that share of all, 1 elsewhere."""
     batch, _, frames = x.shape
     width = frames * longest * torch.rand(batch, 1, 1, device=x.device)
     begin = (frames - width) * torch.rand(batch, 1, 1, device=x.device)
@@ -191,10 +185,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def convolution(model: ModelConfig, num_features: int, frames: int, block: int | None = None) -> nn.Module:
-    """A convolution in both directions: the input's, from num_features to n_filter channels, or a block's.
-
-    With `ck` a CKConv; otherwise TIM-net's, of one tap at the input and of dilation 2^block in the blocks.
-    """
+    """The input's convolution, or a block's: CKConv, or TIM-net's (1 tap; in the blocks dilation 2^block)."""
     in_channels = num_features if block is None else model.n_filter
     if not model.ck:
         taps, dilation = (1, 1) if block is None else (model.kernel_size, 2**block)

@@ -23,8 +23,7 @@ class KernelGenerator(nn.Module):
         groups: independent generators (one for each direction in time).
         out_channels: values a position, of each generator.
         hidden_channels: width of the two hidden layers.
-        omega_0: factor on the sine's argument; the larger, the faster kernels may vary. KAF takes it up to
-            4, ReLU not at all (models.kan.argument_factor).
+        omega_0: factor on the argument of the nonlinearity (models.kan.argument_factor).
         norm: "none", or "batch" for the published network's batch norm over positions, with which training
             and evaluation have different kernels, and omega_0 cancels.
         af_type: the nonlinearity: "sin", "KAF", "KAFsin" or "ReLu" (models.kan).

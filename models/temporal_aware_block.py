@@ -9,10 +9,7 @@ class DilatedCausalConv(nn.Conv1d):
     """TIM-net's convolution: an output depends on `kernel_size` frames of the past, `dilation` apart."""
 
     def forward(self, x: Tensor, step: float = 1.0, norm: nn.BatchNorm1d | None = None) -> Tensor:
-        """(batch, groups · in_channels, frames) → (batch, groups · out_channels, frames).
-
-        Arguments as in CKConv; `step` is ignored: taps that are whole frames apart have no notion of time.
-        """
+        """As CKConv; `step` is ignored, for taps that are whole frames apart have no notion of time."""
         past = (self.kernel_size[0] - 1) * self.dilation[0]
         y = super().forward(F.pad(x, (past, 0)))
         return y if norm is None else norm(y)

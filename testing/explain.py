@@ -18,8 +18,8 @@ from dataloader.features.extract import Extractor
 from models.ckconv import CKConv
 from models.cktim import DIRECTIONS, CkTIMNet
 from testing.calibration import at_temperature, load_calibration
-from testing.continuity import LAYER, kernel_figure
 from testing.evaluate import Evaluation
+from testing.kernels import LAYER, kernel_figure
 from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
 from utils.emotions import ENGLISH, common_code
 from utils.errors import UserError, exit_on_user_error
@@ -135,7 +135,7 @@ def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
 
 
 def kernels_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
-    """Some learned kernels of a layer as functions of time (testing.continuity.kernel_figure).
+    """Some learned kernels of a layer as functions of time (testing.kernels.kernel_figure).
 
     Args:
         run: a run of CkTIM-net.

@@ -21,7 +21,8 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -37,52 +38,41 @@ from dataloader.features.extract import MFCC
 from models.ckconv import CKConv
 from testing.evaluate import describe_device
 from testing.load_run import LoadedRun, load_run, predict
-from training.benchmark import measure_in_turns
-from training.benchmark_report import milliseconds
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_atomically
+from utils.progress import measure_in_turns, milliseconds
 from utils.tables import Table
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 OPSET = 18  # of ONNX; the lowest that PyTorch writes
 TOLERANCE = 1e-4  # largest difference of a logit from the run's
-UTTERANCES = 16  # on which that is looked at
-REPETITIONS = 15  # of the benchmark
-ON_CPU = ("train.device=cpu",)
+UTTERANCES, REPETITIONS = 16, 15  # compared; measured by the benchmark
 TRIM_FRAME, TRIM_HOP = 2_048, 512  # samples; librosa.effects.trim's
-LEAST_SAMPLES = TRIM_HOP
 
 Program = Callable[[np.ndarray], np.ndarray]  # waveforms (batch, samples) → logits (batch, emotions)
 
 
 class Recogniser(nn.Module):
-    """Waveforms → logits and probabilities, in operations that can be exported.
-
-    Args:
-        run: a run on the CPU; it stays as it is.
-    """
+    """A run on the CPU, which stays as it is, in operations that can be exported."""
 
     def __init__(self, run: LoadedRun) -> None:
         super().__init__()
         self.features = run.config.features
-        self.mfcc = MFCC(self.features, run.config.n_mfcc)
+        self.mfcc = MFCC(self.features)
         self.net = copy.deepcopy(run.model)
         bake_kernels(self.net, self.features.frames)
         self.eval().requires_grad_(False)
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) → logits (batch, emotions), probabilities (batch, emotions)."""
-        logits = self.net(self.mfcc(heard(waveform, self.features)))
+        logits = self.net(self.mfcc(conditioned(waveform, self.features)))
         return logits, logits.softmax(1)
 
 
-def heard(waveform: Tensor, features: FeaturesConfig) -> Tensor:
-    """dataloader.audio's condition and fit_length as one graph, for waveforms of any length.
-
-    (batch, samples) → (batch, features.signal_length)
-    """
+def conditioned(waveform: Tensor, features: FeaturesConfig) -> Tensor:
+    """dataloader.audio's condition and fit_length as one graph: (batch, samples) → (batch, signal_length)."""
     start = torch.zeros_like(waveform[:, :1], dtype=torch.long)
     end = start + waveform.shape[-1]
     if features.trim_silence:
@@ -100,11 +90,7 @@ def heard(waveform: Tensor, features: FeaturesConfig) -> Tensor:
 
 
 def speech_bounds(waveform: Tensor) -> tuple[Tensor, Tensor]:
-    """Where speech begins and ends, as librosa.effects.trim finds it.
-
-    Returns:
-        Its first sample and the one after its last, each (batch, 1).
-    """
+    """As librosa.effects.trim: the first sample of speech and the one after its last, each (batch, 1)."""
     mean = torch.full((1, 1, TRIM_FRAME), 1 / TRIM_FRAME)
     power = F.conv1d(waveform.square().unsqueeze(1), mean, stride=TRIM_HOP, padding=TRIM_FRAME // 2)
     power = power.squeeze(1).clamp(min=1e-10)  # (batch, frames)
@@ -117,45 +103,37 @@ def speech_bounds(waveform: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def bake_kernels(net: nn.Module, frames: int) -> None:
-    """Put in place of every kernel generator the kernel that it gives for utterances of `frames` frames.
-
-    The convolutions are then computed by the sum as written, for ONNX has no fast Fourier transform worth it.
-    """
+    """Put in each generator's place its kernel for so many frames; ONNX has no fast Fourier transform."""
     for conv in net.modules():
         if isinstance(conv, CKConv):
             taps = min(frames, conv.support())
             conv.register_buffer("kernel", conv.sample_kernel(taps).clone())
             conv.sample_kernel = lambda *_, conv=conv, **__: conv.kernel
             conv.support = lambda *_, taps=taps, **__: taps
-            conv.algorithm = "direct"
-            conv.generator = None
+            conv.algorithm, conv.generator = "direct", None
+            conv.keep_kernels(False)
 
 
 def metadata(run: LoadedRun) -> dict[str, str]:
-    """What a program needs to know beside the graph: it stands in the file, lists as JSON."""
+    """For programs that use the graph; the file holds it, lists as JSON."""
     return {
         "emotions": json.dumps(run.emotions),  # in the order of the scores
         "emotions_english": json.dumps([ENGLISH[emotion] for emotion in run.emotions]),
         "sample_rate": str(run.config.features.sample_rate),  # Hz
-        "signal_length": str(run.config.features.signal_length),  # samples that the network hears
+        "signal_length": str(run.config.features.signal_length),  # samples of a training utterance
         "run": run.path.name,
         "corpus": run.split.corpus if run.split else "",
     }
 
 
 def traced(run: LoadedRun) -> torch.export.ExportedProgram:
-    """The graph of a Recogniser, for any batch and number of samples.
-
-    Raises:
-        UserError: when the run uses prosody or sentences, which are not computed by PyTorch.
-    """
-    for key in ("prosody", "by_sentence"):
-        if getattr(run.config.features, key):
+    """The graph of a Recogniser, for any batch and length; a UserError for a run whose features forbid it."""
+    for key in ("functionals", "normalise", "prosody"):
+        if getattr(run.config.features, key) not in (False, "none"):
             raise UserError(f"{run.path} uses features.{key}, which cannot be part of an exported graph.")
     example = torch.randn(2, 1_000, generator=torch.Generator().manual_seed(0))
-    shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=LEAST_SAMPLES)},)
-    with torch.enable_grad():  # without, CKConv looks for a kernel that it has kept
-        program = torch.export.export(Recogniser(run), (example,), dynamic_shapes=shapes)
+    shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=TRIM_HOP)},)
+    program = torch.export.export(Recogniser(run), (example,), dynamic_shapes=shapes)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it holds paths of this machine
     return program
@@ -164,30 +142,16 @@ def traced(run: LoadedRun) -> torch.export.ExportedProgram:
 def torch_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
     """The content of a .pt2 file; `metadata` lies in it as metadata.json."""
     content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
-        torch.export.save(program, content, extra_files={"metadata.json": json.dumps(metadata(run))})
+    torch.export.save(program, content, extra_files={"metadata.json": json.dumps(metadata(run))})
     return content.getvalue()
 
 
 def onnx_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
-    """The content of an .onnx file; `metadata` lies in its metadata_props.
-
-    Raises:
-        UserError: when onnx or onnxscript is not installed.
-    """
+    """The content of an .onnx file; `metadata` lies in its metadata_props."""
     _import("onnx"), _import("onnxscript")
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # on torchvision
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
-        model = torch.onnx.export(
-            program,
-            input_names=["waveform"],
-            output_names=["logits", "probabilities"],
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        ).model_proto
+    names = {"input_names": ["waveform"], "output_names": ["logits", "probabilities"]}
+    model = torch.onnx.export(program, opset_version=OPSET, dynamo=True, verbose=False, **names).model_proto
     graph = model.graph
     graph.ClearField("value_info")
     for thing in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
@@ -203,23 +167,12 @@ def onnx_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
 
 def load_torch(content: bytes) -> Program:
     """A .pt2 file's content as a function."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
-        module = torch.export.load(io.BytesIO(content)).module()
-
-    @torch.inference_mode()
-    def answer(waveforms: np.ndarray) -> np.ndarray:
-        return module(torch.from_numpy(waveforms))[0].numpy()
-
-    return answer
+    module = torch.export.load(io.BytesIO(content)).module()
+    return torch.inference_mode()(lambda waveforms: module(torch.from_numpy(waveforms))[0].numpy())
 
 
 def load_onnx(content: bytes) -> Program:
-    """An .onnx file's content as a function, run by onnxruntime with as many threads as PyTorch has.
-
-    Raises:
-        UserError: when onnxruntime is not installed.
-    """
+    """An .onnx file's content as a function, run by onnxruntime with as many threads as PyTorch has."""
     onnxruntime = _import("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -227,40 +180,31 @@ def load_onnx(content: bytes) -> Program:
     return lambda waveforms: session.run(["logits"], {"waveform": waveforms})[0]
 
 
-WRITERS = {"onnx": onnx_file, "torch": torch_file}
-READERS = {"onnx": load_onnx, "torch": load_torch}
+KINDS = {"onnx": (onnx_file, load_onnx), "torch": (torch_file, load_torch)}
+
+
+def _import(name: str):
+    """A package of requirements-export.txt; a UserError says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"{name} is missing: python -m pip install -r requirements-export.txt") from error
 
 
 def run_program(run: LoadedRun) -> Program:
     """The run itself as a function, as the evaluation computes."""
-    features = run.config.features
-    mfcc = MFCC(features, run.config.n_mfcc)
+    features, mfcc = run.config.features, MFCC(run.config.features)
+    run.model.freeze_kernels()
 
-    @torch.inference_mode()
     def answer(waveforms: np.ndarray) -> np.ndarray:
-        waves = (condition(waveform, features) for waveform in waveforms)
-        fitted = np.stack([fit_length(wave, features.signal_length) for wave in waves])
-        return predict(run.model, mfcc(torch.from_numpy(fitted)), len(fitted)).numpy()
+        waves = [fit_length(condition(wave, features), features.signal_length) for wave in waveforms]
+        return predict(run.model, mfcc(torch.from_numpy(np.stack(waves)))).numpy()
 
-    return answer
-
-
-def largest_difference(program: Program, reference: Program, waveforms: Sequence[np.ndarray]) -> float:
-    """Between the logits of two programs: of single utterances, of all in a row, and of a batch of all."""
-    shortest = min(map(len, waveforms))
-    batches = [waveform[None] for waveform in (*waveforms, np.concatenate(waveforms))]
-    batches.append(np.stack([waveform[:shortest] for waveform in waveforms]))
-    return max(float(np.abs(program(batch) - reference(batch)).max()) for batch in batches)
+    return torch.inference_mode()(answer)
 
 
 def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> list[np.ndarray]:
-    """Waveforms (samples,) at the run's rate: of `recordings`, or else of UTTERANCES of its corpus.
-
-    Of the corpus those come from the test set, where one was recorded.
-
-    Raises:
-        UserError: when a recording cannot be used, or the run's corpus is not found.
-    """
+    """Waveforms (samples,) at the run's rate: of `recordings`, or else of UTTERANCES of its test set."""
     rate = run.config.features.sample_rate
     if recordings:
         return [read_audio(path, rate) for path in recordings]
@@ -280,19 +224,36 @@ def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> li
 
 @dataclass(frozen=True)
 class Export:
-    """An exported network.
+    """An exported network, which was compared with the run on some utterances."""
 
-    Attributes:
-        content: of the file.
-        difference: largest one between its logits and the run's.
-        utterances: on how many that was looked at.
-        path: where it was written; None where it was not.
-    """
+    content: bytes  # of the file
+    program: Program  # what it computes
+    difference: float  # the largest one between its logits and the run's
+    utterances: int  # compared
+    path: Path | None = None  # where it was written
 
-    content: bytes
-    difference: float
-    utterances: int
-    path: Path | None = None
+
+def checked(
+    run: LoadedRun, kind: str, graph: torch.export.ExportedProgram, waveforms: Sequence[np.ndarray]
+) -> Export:
+    """A file of that kind, not yet written; a UserError where a logit is off by more than TOLERANCE."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
+        write, load = KINDS[kind]
+        content = write(run, graph)
+        program = load(content)
+    reference, shortest = run_program(run), min(map(len, waveforms))
+    batches = [wave[None] for wave in (*waveforms, np.concatenate(waveforms))]  # single ones, all in a row,
+    batches.append(np.stack([wave[:shortest] for wave in waveforms]))  # and a batch of all
+    difference = max(float(np.abs(program(batch) - reference(batch)).max()) for batch in batches)
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"the exported network differs from {run.path} by up to {difference:.1e} in a logit, more than "
+            f"{TOLERANCE:g}: nothing is written. Install the versions that requirements.txt and "
+            "requirements-export.txt name. Where they are installed, the run's logits are too large to be "
+            "that exact in float32, as those of the published weights are."
+        )
+    return Export(content, program, difference, len(waveforms))
 
 
 def export(
@@ -302,137 +263,77 @@ def export(
     overrides: Sequence[str] = (),
     recordings: Sequence[str | Path] = (),
 ) -> Export:
-    """Export a run, compare the file with the run on real utterances, and write it.
+    """Export a run as "onnx" or "torch", compare the file with the run on real utterances, and write it.
 
     Args:
         run_dir: the run directory.
-        kind: "onnx" or "torch".
+        kind: of the file.
         out: the file; None for FILES[kind] in the run directory.
         overrides: see testing.load_run.load_run; data.root says where the corpus is.
         recordings: sound files to compare on, instead of utterances of the run's corpus.
 
     Raises:
-        UserError: from load_run, real_utterances and traced; when a package is missing, the logits differ by
-            more than TOLERANCE, or the file cannot be written. Nothing is written then.
+        UserError: when the run, its corpus or a package is not found, a recording cannot be read, the run's
+            features cannot be exported, the logits differ, or the file cannot be written.
     """
-    run = load_run(run_dir, [*overrides, *ON_CPU])
-    waveforms = real_utterances(run, recordings)
-    content, _, difference = checked(run, kind, traced(run), waveforms)
+    run = load_run(run_dir, [*overrides, "train.device=cpu"])
+    made = checked(run, kind, traced(run), real_utterances(run, recordings))
     path = Path(out) if out else run.path / FILES[kind]
-    write_atomically(path, content)
-    return Export(content, difference, len(waveforms), path)
-
-
-def checked(
-    run: LoadedRun, kind: str, program: torch.export.ExportedProgram, waveforms: Sequence[np.ndarray]
-) -> tuple[bytes, Program, float]:
-    """The content of a file, what it computes, and its largest_difference from the run.
-
-    Raises:
-        UserError: when that is above TOLERANCE.
-    """
-    content = WRITERS[kind](run, program)
-    exported = READERS[kind](content)
-    difference = largest_difference(exported, run_program(run), waveforms)
-    if not difference <= TOLERANCE:
-        raise UserError(
-            f"the exported network differs from {run.path} by up to {difference:.1e} in a logit, more than "
-            f"{TOLERANCE:g}: nothing is written. Install the versions that requirements.txt and "
-            "requirements-export.txt name. Where they are installed, the run's logits are too large to "
-            "be that exact in float32, as those of the published weights are."
-        )
-    return content, exported, difference
+    write_atomically(path, made.content)
+    return replace(made, path=path)
 
 
 def benchmark(
     run_dir: str | Path, overrides: Sequence[str] = (), recordings: Sequence[str | Path] = ()
 ) -> Table:
-    """Time from a waveform to its scores, one utterance at a time, of a run and its exports; writes nothing.
-
-    Each way is measured in turns, after one round that does not count.
-
-    Args:
-        run_dir, overrides, recordings: as in export.
-
-    Raises:
-        UserError: as export does.
-    """
-    run = load_run(run_dir, [*overrides, *ON_CPU])
+    """Time from waveform to scores of a run and its exports; arguments as in `export`."""
+    run = load_run(run_dir, [*overrides, "train.device=cpu"])
     waveforms = real_utterances(run, recordings)
-    program = traced(run)
-    ways = {"PyTorch": (None, run_program(run), 0.0)}
-    ways["torch.export"] = checked(run, "torch", program, waveforms)
-    ways["ONNX Runtime"] = checked(run, "onnx", program, waveforms)
-    batches = [waveform[None] for waveform in waveforms]
-    calls = {
-        name: lambda answer=answer: [answer(batch) for batch in batches]
-        for name, (_, answer, _) in ways.items()
-    }
-    seconds = measure_in_turns(calls, REPETITIONS, torch.device("cpu"))
-    rows = [
-        {
-            "waveform to scores": name,
-            "ms an utterance": milliseconds([time / len(batches) for time in seconds[name]]),
-            "of PyTorch's time": f"{median(seconds[name]) / median(seconds['PyTorch']):.2f}",
-            "largest difference of a logit": f"{difference:.0e}" if content else "",
-            "file (MB)": f"{len(content) / 1e6:.1f}" if content else "",
-        }
-        for name, (content, _, difference) in ways.items()
-    ]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime"))
-    notes = [
-        f"Median of {REPETITIONS} rounds over {len(batches)} utterances, one at a time; ± half the range. "
-        f"{describe_device(run.model)}; {versions}."
-    ]
-    return Table(rows, run.path.name, notes)
+    graph = traced(run)
+    ways = {"PyTorch": Export(b"", run_program(run), 0.0, len(waveforms))}
+    ways["torch.export"] = checked(run, "torch", graph, waveforms)
+    ways["ONNX Runtime"] = checked(run, "onnx", graph, waveforms)
 
+    def all_by(program: Program) -> list[np.ndarray]:
+        return [program(waveform[None]) for waveform in waveforms]
 
-def _import(name: str):
-    """A package of requirements-export.txt."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"{name} is not installed: python -m pip install -r requirements-export.txt"
-        ) from error
+    calls = {name: partial(all_by, way.program) for name, way in ways.items()}
+    seconds = measure_in_turns(calls, REPETITIONS)
+    rows = []
+    for name, way in ways.items():
+        row = {"waveform to scores": name}
+        row["ms an utterance"] = milliseconds([time / len(waveforms) for time in seconds[name]])
+        row["of PyTorch's time"] = f"{median(seconds[name]) / median(seconds['PyTorch']):.2f}"
+        row["largest difference of a logit"] = f"{way.difference:.0e}" if way.content else ""
+        row["file (MB)"] = f"{len(way.content) / 1e6:.1f}" if way.content else ""
+        rows.append(row)
+    note = (
+        f"Median of {REPETITIONS} rounds over {len(waveforms)} utterances, one at a time; ± half the range. "
+        f"{describe_device(run.model)}; torch {version('torch')}, onnxruntime {version('onnxruntime')}."
+    )
+    return Table(rows, run.path.name, [note])
 
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m testing.export",
-        description="Export a run as one file, from waveforms to scores, after comparing it with the run.",
-    )
-    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="where the corpus is on this machine: data.root=…"
-    )
-    parser.add_argument(
-        "--format", choices=FILES, default="onnx", help="onnx if left out; torch is a program of torch.export"
-    )
-    parser.add_argument("--out", type=Path, help=f"RUN_DIR/{' or '.join(FILES.values())} if left out")
-    parser.add_argument(
-        "--recordings",
-        nargs="+",
-        type=Path,
-        default=(),
-        metavar="FILE",
-        help="sound files to compare on, instead of utterances of the run's corpus",
-    )
-    parser.add_argument(
-        "--benchmark",
-        action="store_true",
-        help="measure PyTorch, torch.export and ONNX Runtime side by side, and write nothing",
-    )
+    description = "Export a run as one file, from waveforms to scores, after comparing it with the run."
+    parser = argparse.ArgumentParser("python -m testing.export", description=description)
+    add = parser.add_argument
+    add("run_dir", help="a run directory, such as training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    add("overrides", nargs="*", metavar="key=value", help="where the corpus is on this machine: data.root=…")
+    add("--format", choices=FILES, default="onnx", help="onnx if left out; torch is one of torch.export")
+    add("--out", type=Path, help=f"RUN_DIR/{' or '.join(FILES.values())} if left out")
+    add("--recordings", nargs="+", type=Path, default=(), metavar="FILE", help="to compare on")
+    add("--benchmark", action="store_true", help="time PyTorch, torch.export and ONNX Runtime; write nothing")
     options = parser.parse_intermixed_args(arguments)
     if options.benchmark:
         print(benchmark(options.run_dir, options.overrides, options.recordings))
         return
-    found = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
-    opset = f", opset {OPSET}" if options.format == "onnx" else ""
-    print(f"Written: {found.path} ({len(found.content) / 1e6:.1f} MB{opset}).")
-    print(f"On {found.utterances} utterances its logits are the run's within {found.difference:.0e}.")
+    made = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
+    kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"
+    print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB, {kind}).")
+    print(f"On {made.utterances} utterances its logits are the run's within {made.difference:.0e}.")
 
 
 if __name__ == "__main__":

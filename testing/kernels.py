@@ -1,11 +1,28 @@
-"""The kernels of a trained CkTIM-net as what they are: functions of the time that has passed."""
+"""Learned kernels as functions of the time that has passed, and how far back each block looks.
 
+The effective receptive field (Luo et al., arXiv 1701.04128) is measured by an output's gradient to the input.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
 import torch
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from models.ckconv import CKConv
+from models.cktim import CkTIMNet
+from testing.load_run import LoadedRun, load_run
+from utils.notebooks.display import keep
+from utils.plots.explain import plot_kernel, plot_receptive_fields
+from utils.runs import Run
 
-CURVE_STEP = 1 / 16  # training frames from point to point of what looks continuous
+CURVE_STEP = 1 / 16  # training frames between two points of a curve
+HOPS = (256, 512, 1024)  # samples; figures of kernels show the taps at these frame rates
+LAYER = "blocks.0.convolutions.0"  # the first layer of TAB 1, whose kernels are shown by default
+NOISES = 16  # utterances of noise, over which a receptive field is averaged
 
 
 @torch.no_grad()
@@ -27,12 +44,7 @@ def kernel_at(conv: CKConv, lags: Tensor) -> Tensor:
 
 
 def forward_kernels(conv: CKConv, step: float = CURVE_STEP) -> tuple[Tensor, Tensor]:
-    """The forward direction's kernels, sampled over their whole reach.
-
-    Args:
-        conv: a continuous convolution.
-        step: training frames from sample to sample: 1 gives the taps of the training, 0.5 those of a net that
-            is run at twice the frame rate.
+    """The forward direction's kernels over their whole reach, `step` training frames from point to point.
 
     Returns:
         lags (points,) in training frames, values (out_channels, in_channels, points), both on the CPU.
@@ -42,12 +54,9 @@ def forward_kernels(conv: CKConv, step: float = CURVE_STEP) -> tuple[Tensor, Ten
 
 
 def telling_kernels(conv: CKConv, count: int = 3) -> list[tuple[int, int]]:
-    """A few kernels of different reach, the shortest and the longest among them.
+    """(output, input channel) of `count` forward kernels, from the shortest reach to the longest.
 
-    Of each output channel it is the kernel of the most energy; its reach is the energy's mean lag.
-
-    Returns:
-        (output channel, input channel) of each, in forward direction, the shortest first.
+    For each output channel the kernel with the most energy is considered; its reach is the energy's mean lag.
     """
     lags, kernels = forward_kernels(conv, step=1.0)
     energy = kernels.square()
@@ -56,3 +65,76 @@ def telling_kernels(conv: CKConv, count: int = 3) -> list[tuple[int, int]]:
     order = ((energy * lags).sum(-1) / energy.sum(-1)).argsort()
     chosen = order[torch.linspace(0, len(order) - 1, count).round().long()].tolist()
     return [(channel, strongest[channel].item()) for channel in chosen]
+
+
+def kernel_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
+    """Some kernels of a CkTIM run's layer as functions of time, and their samples at HOPS."""
+    conv: CKConv = run.model.get_submodule(layer)
+    pairs = telling_kernels(conv)
+    frame_seconds, sample_rate = run.model.frame_seconds, run.config.features.sample_rate
+
+    def sample(step: float) -> tuple[np.ndarray, np.ndarray]:
+        lags, kernels = forward_kernels(conv, step)
+        return frame_seconds * lags.numpy(), np.stack([kernels[o, i] for o, i in pairs])
+
+    samples = {
+        f"hop {hop} ({1000 * hop / sample_rate:.0f} ms)": sample(hop / sample_rate / frame_seconds)
+        for hop in HOPS
+    }
+    labels = [f"channel {i + 1} → {o + 1}" for o, i in pairs]
+    return plot_kernel(*sample(CURVE_STEP), samples, labels, f"{run.path.name} · kernels of {layer}")
+
+
+def effective_receptive_field(net: CkTIMNet, x: Tensor | None = None) -> Tensor:
+    """Influence of each input frame on every block's forward output at the last frame.
+
+    For block j: the mean over utterances and coefficients of |∂ p_j / ∂ x[:, :, t]|, where p_j is the block's
+    output in forward direction at the last frame, summed over its channels; scaled to sum to 1.
+
+    Args:
+        net: a network; evaluated as in inference.
+        x: standardised MFCCs (batch, coefficients, frames); None for white noise, the same each time.
+
+    Returns:
+        (n blocks, frames); column frames - 1 - d is the influence of the frame d steps before the last.
+    """
+    if x is None:
+        x = torch.randn(NOISES, len(net.feature_mean), net.frames, generator=torch.Generator().manual_seed(0))
+    x = x.to(net.feature_mean).requires_grad_()
+    h = net.eval().input_conv(torch.cat([x, x.flip(-1)], dim=1))
+    fields = []
+    for block in net.blocks:
+        h = block(h)
+        (gradient,) = torch.autograd.grad(h[:, : h.shape[1] // 2, -1].sum(), x, retain_graph=True)
+        influence = gradient.abs().mean((0, 1))
+        fields.append(influence / influence.sum())
+    return torch.stack(fields)
+
+
+def deepest_run(runs: Iterable[Run], network: str) -> LoadedRun | None:
+    """Of one network ("CkTIM", "TIM") the run with weights and the most TABs, loaded on the CPU."""
+    runs = [run for run in runs if run.has_weights and run.config and run.config.model.name == network]
+    deepest = max(runs, key=lambda run: run.config.model.n_temporal_aware_block, default=None)
+    return load_run(deepest.path, ["train.device=cpu"]) if deepest else None
+
+
+def show_kernels(runs: Iterable[Run], folder: str | Path | None = None) -> None:
+    """Display kernel_figure of the deepest CkTIM run; where none has weights, say how to get one."""
+    if run := deepest_run(runs, "CkTIM"):
+        display(keep(kernel_figure(run), "kernels", folder))
+    else:
+        display(Markdown("**Missing: a run of CkTIM with weights** (`python -m training.train`)."))
+
+
+def show_receptive_fields(runs: Iterable[Run], folder: str | Path | None = None) -> None:
+    """Display the receptive fields of the deepest CkTIM and TIM runs, and name the one that is missing."""
+    runs, fields = list(runs), {}
+    for network, ck in (("CkTIM", "true"), ("TIM", "false")):
+        if run := deepest_run(runs, network):
+            field = effective_receptive_field(run.model).numpy()
+            fields[run.path.name] = field, run.model.frame_seconds
+        else:
+            command = f"`python -m training.train model.ck={ck}`"
+            display(Markdown(f"**Missing: a run of {network} with weights** ({command})."))
+    if fields:
+        display(keep(plot_receptive_fields(fields, "Effective receptive fields"), "receptive_fields", folder))

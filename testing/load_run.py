@@ -15,7 +15,7 @@ from models.cktim import DIRECTIONS, CkTIMNet, build_model
 from testing import earlier_weights
 from utils import runs
 from utils.config import Config, ConfigError
-from utils.device import pick_device
+from utils.device import pick_device, use_huge_pages
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
 from utils.files import TensorsError, expanded, read_tensors
@@ -73,6 +73,7 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
         UserError: when there is no such run, something in it is missing or damaged, an override is not free,
             or its name, configuration, split and weights contradict each other.
     """
+    use_huge_pages()
     run_dir = runs.existing_run_dir(run_dir)
     state = read_state(run_dir / runs.MODEL_FILE)
     is_earlier = earlier_weights.is_earlier(state)

@@ -1,13 +1,13 @@
-"""Recognise the emotion in anyone's recording: `python -m testing.predict RUN_DIR FILE_OR_FOLDER …`.
+"""Recognise the emotion in anyone's recording: `python -m testing.predict [RUN_DIR] FILE_OR_FOLDER …`.
 
 From Python:
 
-    recognizer = Recognizer("training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    recognizer = Recognizer()                # the shipped network; Recognizer(RUN_DIR) for a run of yours
     recognizer(waveform, sample_rate)        # → {"dis": 0.02, "gio": 0.81, …}
     recognizer.recognise_file("hello.wav")   # → Recognition, with silence, doubts, novelty and timeline
 
 A recording is read, conditioned, padded or cut just as the training's were. One that is longer than the
-network's window is heard window by window as well; one longer than any utterance, that way only.
+network's window is looked at window by window as well; one longer than any utterance, that way only.
 """
 
 import argparse
@@ -51,9 +51,10 @@ from testing.predictions import (
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.progress import progress_bar, warn
+from utils.runs import SHIPPED_RUN, is_run_dir
 
 LONGEST_UTTERANCE = 3.5  # windows; EMOVO's longest, 14 s, is 3.2. What is longer holds several utterances
-OVERLAP = 2  # windows that hear each moment
+OVERLAP = 2  # windows that cover each moment
 NEAR_SILENCE = 1e-3  # level of the loudest frame, 60 dB below full scale; EMOVO's faintest recording: 47
 SURE = 0.5  # the least probability of an answer
 BATCH = 32  # windows
@@ -62,19 +63,19 @@ SUFFIXES = (  # that are looked for in folders; any file may be named
     *(".rf64", ".snd", ".voc", ".w64", ".wav"),
 )
 
-Heard = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
+Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
 
 
 class Recognizer:
     """The network of a run, ready for any recording.
 
     Args:
-        run_dir: the run directory.
+        run_dir: the run directory; by default the network that is shipped for recordings of any kind.
         overrides: `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu".
         sure: the least probability of an answer; below it the label is `unsure`.
 
     Attributes:
-        run: the run and its network.
+        run: the run and its network, whose weights must not change.
         calibration: its temperature and novelty (testing.calibration), if it was calibrated.
         emotions: codes, in the order of the network's scores.
 
@@ -83,7 +84,7 @@ class Recognizer:
             speaker.
     """
 
-    def __init__(self, run_dir: str | Path, overrides: Sequence[str] = (), sure: float = SURE):
+    def __init__(self, run_dir: str | Path = SHIPPED_RUN, overrides: Sequence[str] = (), sure: float = SURE):
         self.run = load_run(run_dir, overrides)
         self.calibration = load_calibration(self.run.path)
         self.emotions, self.sure = self.run.emotions, sure
@@ -94,19 +95,14 @@ class Recognizer:
         self._extract = Extractor(self.features)
         self.run.model.freeze_kernels()
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
-        self._hear([noise])  # so that the first recording need not wait for what is made once
+        self._look([noise])  # so that the first recording need not wait for what is made once
 
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
-        """Each emotion's probability; no emotion at all (an empty dict) in silence.
-
-        Args:
-            waveform: as in `recognise`.
-            sample_rate: in Hz.
-        """
+        """Each emotion's probability; an empty dict in silence. Arguments as in `recognise`."""
         return dict(self.recognise(waveform, sample_rate).answer.probabilities)
 
     def recognise(self, waveform: np.ndarray, sample_rate: int, name: str = "the sound") -> Recognition:
-        """Hear a recording that is in memory.
+        """Recognise a recording that is in memory.
 
         Args:
             waveform: (samples,) or (samples, channels); floats with full scale 1, or integers.
@@ -125,15 +121,14 @@ class Recognizer:
         return self._recognise(name, seconds, waveform, [waveform], False)
 
     def recognise_file(self, path: str | Path, progress: bool = False) -> Recognition:
-        """Hear a sound file: any format of libsndfile's, any sample rate, any number of channels.
+        """Recognise a sound file: any format of libsndfile's, any sample rate, any number of channels.
 
         Args:
             path: the file; it may lie in a zip.
             progress: show a progress bar, where it is long.
 
         Raises:
-            AudioError: when it is missing, no audio, corrupt, cut short, shorter than 0.05 s, or holds values
-                that are not finite. The message names it and says why.
+            AudioError: from dataloader.audio.read_audio.
         """
         name, seconds, rate = str(path), audio_seconds(path), self.features.sample_rate
         if self._is_long(seconds):
@@ -161,29 +156,29 @@ class Recognizer:
             timeline = tuple(self._timeline(seconds, blocks, progress))
         if waveform is None or self._is_long(seconds):
             return Recognition(name, _together(timeline, seconds, self.sure), timeline)
-        return Recognition(name, _answer(0.0, seconds, *self._hear([waveform])[0], self.sure), timeline)
+        return Recognition(name, _answer(0.0, seconds, *self._look([waveform])[0], self.sure), timeline)
 
     def _timeline(self, seconds: float, blocks: Iterable[np.ndarray], progress: bool) -> list[Answer]:
         """An answer for each window; it stands for the time that is nearer to its middle than to others'."""
         rate = self.features.sample_rate
         middles: list[float] = []
-        heard: list[Heard] = []
+        found: list[Looked] = []
         total = 1 + math.ceil(max(seconds * rate - self.window, 0) / self.hop)
         looks = windows(blocks, self.window, self.hop)
-        with progress_bar(total=total, desc="listening", unit="window", disable=not progress) as bar:
+        with progress_bar(total=total, desc="recognising", unit="window", disable=not progress) as bar:
             while batch := list(islice(looks, BATCH)):
                 middles += [(start + self.window / 2) / rate for start, _ in batch]
-                heard += self._hear([window for _, window in batch])
+                found += self._look([window for _, window in batch])
                 bar.update(len(batch))
         edges = [0.0, *((one + other) / 2 for one, other in pairwise(middles)), seconds]
-        return [_answer(*edge, *one, self.sure) for edge, one in zip(pairwise(edges), heard, strict=True)]
+        return [_answer(*edge, *one, self.sure) for edge, one in zip(pairwise(edges), found, strict=True)]
 
-    def _hear(self, waveforms: Sequence[np.ndarray]) -> list[Heard]:
+    def _look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
         """Each as one utterance."""
         loud = [index for index, one in enumerate(waveforms) if loudest_level(one) >= NEAR_SILENCE]
-        heard: list[Heard] = [({}, None)] * len(waveforms)
+        found: list[Looked] = [({}, None)] * len(waveforms)
         if not loud:
-            return heard
+            return found
         fitted = [fit_length(condition(waveforms[index], self.features), self.window) for index in loud]
         with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
             x = torch.cat([self._extract(torch.from_numpy(waveform)[None]) for waveform in fitted])
@@ -191,8 +186,8 @@ class Recognizer:
         rows = at_temperature(logits.numpy(), self.calibration.temperature)
         novelty = self.calibration.novelty(x).tolist() if self.calibration.novelty else [None] * len(loud)
         for index, row, new in zip(loud, rows.tolist(), novelty, strict=True):
-            heard[index] = dict(zip(self.emotions, row, strict=True)), new
-        return heard
+            found[index] = dict(zip(self.emotions, row, strict=True)), new
+        return found
 
 
 def _answer(
@@ -231,7 +226,7 @@ def find_files(paths: Sequence[str | Path]) -> Iterator[Path | Failure]:
 def recognise_files(
     recognizer: Recognizer, paths: Sequence[str | Path], progress: bool = True
 ) -> list[Outcome]:
-    """Hear files and whole folders; one that cannot be used costs the others nothing.
+    """Recognise files and whole folders; one that cannot be used costs the others nothing.
 
     Args:
         recognizer: the network.
@@ -243,7 +238,7 @@ def recognise_files(
     """
     files = list(find_files(paths))
     outcomes: list[Outcome] = []
-    for file in progress_bar(files, desc="listening", unit="file", disable=not progress or len(files) == 1):
+    for file in progress_bar(files, desc="recognising", unit="file", disable=not progress or len(files) == 1):
         if isinstance(file, Failure):
             outcomes.append(file)
             continue
@@ -263,8 +258,12 @@ def main(arguments: list[str] | None = None) -> None:
         epilog="Exit status: 0 when every file got an answer (silence is one), 1 when some did not, 2 when "
         "none was tried, for the run or an argument is wrong.",
     )
-    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
-    parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER", help="recordings, or folders of them")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="[RUN_DIR] FILE_OR_FOLDER",
+        help="recordings, or folders of them; before them, for a network of yours, its run directory",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
     parser.add_argument("--csv", metavar="FILE", help="write all answers there; - is standard output")
     parser.add_argument("--json", metavar="FILE", help="the same as JSON")
@@ -279,9 +278,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     overrides = [text for text in options.paths if "=" in text and not Path(text).exists()]
     paths = [text for text in options.paths if text not in overrides]
+    run_dir = paths.pop(0) if paths and _names_a_run(paths[0], len(paths)) else SHIPPED_RUN
     if not paths:
         parser.error("name a file or a folder")
-    recognizer = Recognizer(options.run_dir, overrides, options.sure)
+    recognizer = Recognizer(run_dir, overrides, options.sure)
     outcomes = recognise_files(recognizer, paths)
 
     for outcome in outcomes:
@@ -299,6 +299,12 @@ def main(arguments: list[str] | None = None) -> None:
         save_plots(outcomes, recognizer.emotions, Path(options.plots))
     if any(isinstance(outcome, Failure) for outcome in outcomes):
         raise SystemExit(1)
+
+
+def _names_a_run(path: str, paths: int) -> bool:
+    """Whether the first of so many paths is a run directory, or a mistyped one."""
+    mistyped = paths > 1 and not Path(path).exists() and not Path(path).suffix
+    return is_run_dir(path) or mistyped
 
 
 def show(outcomes: Sequence[Outcome]) -> None:

@@ -191,9 +191,7 @@ def test_colab_lacks_what_is_installed_in_no_version(tmp_path):
     requirements.write_text(
         "# torch\ntorch>=99  # of any version\n\nno-such-thing>=1,<2\njupyter>=99\npapermill\n"
     )
-    assert [line.replace(" ", "") for line in colab.missing_requirements(requirements)] == [
-        "no-such-thing<2,>=1"
-    ]
+    assert colab.missing_requirements(requirements) == ["no-such-thing>=1,<2"]
 
 
 def test_in_this_environment_nothing_is_missing(repository, monkeypatch):
@@ -216,7 +214,7 @@ def test_colab_installs_without_touching_what_is_there(tmp_path, monkeypatch):
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
     assert command[-1] == "no-such-thing>=1"
     assert not any(argument.startswith(("torch", "--upgrade")) for argument in command)
-    assert f"torch=={colab.version('torch')}" in constraints
+    assert any(line.startswith("torch==") for line in constraints)
 
     with pytest.raises(UserError, match="no-such-thing"):  # the second time, pip fails
         colab.install_missing(tmp_path / "requirements.txt")

@@ -118,35 +118,44 @@ def test_notebook_test_takes_the_run_that_is_named(demo_runs, run, tmp_path):
     assert not (named / "confusion_matrix.png").exists()
 
 
-def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs, run, tmp_path):
+def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs, run, tmp_path, repository):
     results = Path(shutil.copytree(demo_runs, tmp_path / "results"))
     evaluate_others(results)
     nb = run("notebook_results.ipynb", RESULTS_DIR=str(results), FIGURES_DIR=str(tmp_path / "figures"))
     assert "There are only runs on synthetic speech" in str(outputs(nb, "runs"))
     performance = str(outputs(nb, "performance"))
     assert "demo corpus, holdout" in performance and "±" in performance
-    omega_0 = str(outputs(nb, "omega_0"))
-    assert "Missing runs: ω₀ = 24, ω₀ = 25, ω₀ = 26." in omega_0
-    assert "python -m training.train model.n_temporal_aware_block=6 model.omega_0=24" in omega_0
-    for id in ("blocks_cktim", "blocks_tim"):
-        assert "Missing runs: 3 TABs, 6 TABs." in str(outputs(nb, id))
-        assert str(outputs(nb, id)).count("image/png") == 2  # whole and zoomed
-    assert "Missing runs: augmented." in str(outputs(nb, "augmentation"))
-    trials = {"accuracy": "temporal_aware_blocks", "trials": "omega_0"}
-    for id, name in {**trials, "trial_augmentation": "augmentation", "trial_published": "published"}.items():
-        assert f"training.trials conf/trials/{name}.yaml" in str(outputs(nb, id))
-    assert "training.trials conf/trials/generators.yaml" in str(outputs(nb, "generators"))
-    assert "testing.frame_rates" in str(outputs(nb, "frame_rates"))
-    for id in ("kernels", "receptive_fields"):
-        assert str(outputs(nb, id)).count("image/png") == 1
-    assert count(nb, "image/png") == 8  # also scores, twice two trials, confusion matrices
+    trials = {
+        "omega_0": ["omega_0"],
+        "tabs": ["temporal_aware_blocks"],
+        "augmentation": ["augmentation"],
+        "trial_published": ["published"],
+        "accuracy": ["temporal_aware_blocks", "half_as_long"],
+        "ablation": ["ablation", "input_window"],
+        **{name: [name] for name in ("protocols", "generators")},
+        "speakers": ["speaker_independent"],
+    }
+    for id, names in trials.items():
+        for name in names:
+            assert f"python -m training.trials conf/trials/{name}.yaml" in str(outputs(nb, id))
+            assert (repository / f"conf/trials/{name}.yaml").exists()
+    for id in ("kernels", "curves"):  # kernels, receptive fields; learning curves, confusion matrices
+        assert str(outputs(nb, id)).count("image/png") == 2 * 2  # with the alternative text of each
+    assert count(nb, "image/png") == 4
     published = str(outputs(nb, "beside"))
-    assert "CkTIM_TAB6_aug" in published and "90.2" in published
-    assert "±" not in published  # figures of the demo corpus do not stand beside those of EMOVO
-    assert "very probably not unseen" in str(outputs(nb, "caveats"))
-    saved = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    figures = {"accuracy_holdout.pdf", "accuracy_holdout.png", "tabs_tim_1_zoomed.pdf"}
-    assert len(saved) == 16 and figures <= set(saved)
+    assert "CkTIM_TAB6_aug" in published and "90.2" in published and "very probably not unseen" in published
+    assert "(n = " not in published  # figures of the demo corpus do not stand beside those of EMOVO
+    saved = {path.name for path in (tmp_path / "figures").iterdir()}
+    figures = ("curves_holdout", "confusion_holdout", "kernels", "receptive_fields")
+    assert saved == {f"{figure}.{kind}" for figure in figures for kind in ("pdf", "png")}
+
+
+def test_committed_results_have_a_figure_each_with_alternative_text(repository):
+    nb = nbformat.read(repository / "notebook_results.ipynb", as_version=4)
+    figures = [output for output in outputs(nb) if "image/png" in output.get("data", {})]
+    assert len(nb.cells) <= 30 and len(figures) == 11
+    assert all(figure.metadata["image/png"]["alt"] for figure in figures)
+    assert not any("is missing" in str(output) or "Missing" in str(output) for output in outputs(nb))
 
 
 def test_notebook_results_runs_without_any_run(run, tmp_path):

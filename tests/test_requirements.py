@@ -1,8 +1,10 @@
-"""The requirements' ranges and the exact versions in constraints.txt belong together."""
+"""Each import is declared, and the ranges belong together with the exact versions in constraints.txt."""
 
+import ast
 import os
 import re
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 NOT_IN_CI = {"ray"}  # only for clusters; its tests are skipped where it is missing
+OURS = {"dataloader", "models", "testing", "training", "utils"}
+# kagglehub: `dataloader.download` says how to get it; google: only Colab has it.
+# pydantic_core: a part of pydantic.
+NEED_NO_LINE = {"kagglehub", "google", "pydantic_core", *sys.stdlib_module_names}
 
 
 def requirements(path: Path) -> list[Requirement]:
@@ -39,6 +45,37 @@ def test_every_requirement_has_a_range_and_an_exact_version_within(repository, c
             if one.name not in NOT_IN_CI:
                 tested = constraints.get(canonicalize_name(one.name))
                 assert tested and one.specifier.contains(tested), f"{file.name}: {one}, tested: {tested}"
+
+
+def imported(path: Path) -> dict[str, bool]:
+    """Top-level name of each library that a file imports → whether at once, not within a function."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {}
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        for name in {name.partition(".")[0] for name in names} - OURS - NEED_NO_LINE:
+            found[name] = found.get(name, False) or node in tree.body
+    return found
+
+
+def test_every_import_is_declared(repository):
+    distributions = packages_distributions()
+    declared = {
+        file.name: {canonicalize_name(one.name) for one in requirements(file)}
+        for file in repository.glob("requirements*.txt")
+    }
+    always, anywhere = declared["requirements.txt"], set().union(*declared.values())
+    used = set()
+    for file in (path for folder in (*sorted(OURS), "tests") for path in (repository / folder).rglob("*.py")):
+        in_code = file.relative_to(repository).parts[0] in OURS
+        for name, at_once in imported(file).items():
+            packages = {canonicalize_name(one) for one in distributions.get(name, [name])}
+            known = always if in_code and at_once else anywhere
+            assert packages & known, f"{file} imports {name}, which no file of requirements names"
+            used |= packages if in_code else set()
+    assert always - used == {"jupyter"}, "requirements.txt names what no module imports"
 
 
 def test_torch_and_torchaudio_are_a_pair(constraints):

@@ -1,8 +1,8 @@
 """A trial, many runs of a grid of settings × seeds × folds: `python -m training.trials conf/trials/X.yaml`.
 
-Runs go on in parallel, on this machine or on a Ray cluster, and each is trained and evaluated in a temporary
-folder. What it wrote comes home into the trial's folder, as a directory that is there whole or not at all: a
-run that has its directory is finished. A trial that was stopped, however hard, goes on with what is missing.
+Runs go on in parallel, on this machine or on a Ray cluster, each in a temporary folder. Its files come home
+into the trial's folder, as a directory that is there whole or not at all: a run that has its directory is
+finished. A trial that was stopped, however hard, goes on with the runs that are missing.
 """
 
 import argparse
@@ -32,16 +32,14 @@ from sklearn.model_selection import ParameterGrid
 from dataloader.corpora.find import find_corpus
 from dataloader.features.extract import load_features
 from dataloader.loaders import prepare_data
-from testing.collect import collect
 from testing.evaluate import evaluate
-from testing.trial_results import trial_in_words, trial_tables
-from training.train import fit
-from utils.comparison import with_effect
+from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config, parse_yaml
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_atomically
 from utils.progress import progress_bar, warn
-from utils.runs import DEFAULT_CONFIG, flat, run_name
+from utils.results import comparisons_in_words, read_trial, trial_content, trial_tables, with_effect
+from utils.runs import DEFAULT_CONFIG, flat, read_run, run_name
 
 FAILED = "failed"  # the folder of what failed runs have left
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
@@ -72,28 +70,24 @@ class Trial(Section):
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a trial.
+    """One run of a trial."""
 
-    Attributes:
-        name: of its directory; the same settings, seed and fold always have the same.
-        config: its configuration.
-        corpus: the name of the corpus that it must find.
-        varied: what tells it from the trial's other runs, key → value.
-    """
-
-    name: str
+    name: str  # of its directory; the same settings, seed and fold always have the same
     config: Config
-    corpus: str
-    varied: Mapping[str, Any]
+    corpus: str  # the name of the corpus that it must find
+    varied: Mapping[str, Any]  # key → value, as far as the trial's runs differ
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: the files that it wrote, and, where it failed, why."""
+    """The files that a run wrote, and where it failed the reason."""
 
     name: str
     files: Mapping[str, bytes]
     failure: str | None = None
+
+
+Made = Iterator[tuple[int, Outcome | None]]  # runs at a time, and an outcome; at first none
 
 
 def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
@@ -116,29 +110,28 @@ def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
         raise UserError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold the keys of a trial: {', '.join(Trial.model_fields)}.")
-    content = {"name": path.stem, **content}
-    settings = content.get("settings") or {}
-    if not isinstance(settings, dict):
+    content = {"name": path.stem, "settings": {}, **content}
+    if not isinstance(content["settings"] or {}, dict):
         raise UserError(f"{path}: settings: must be configuration keys, each with its value.")
-    settings = content["settings"] = dict(settings)
+    settings = content["settings"] = dict(content["settings"] or {})
     for override in overrides:
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals:
             raise UserError(f"override {override}: must be key=value, such as workers=4.")
-        target = settings if "." in key else content
-        target[key] = parse_yaml(text)
+        (settings if "." in key else content)[key] = parse_yaml(text)
     try:
         trial = Trial.model_validate(content)
     except ValidationError as error:
         found = (f"{path}: {_explain(one)}" for one in error.errors(include_url=False))
         raise UserError("\n".join(dict.fromkeys(found))) from None
-    if not all(isinstance(one, dict) for grid in trial.grid for one in grid.get("variants", ())):
+    variants = [variant for grid in trial.grid for variant in grid.get("variants", ())]
+    if not all(isinstance(variant, dict) for variant in variants):
         raise UserError(f"{path}: grid: variants: must be a list of sets of settings, each key: value.")
     for key in (key for pairs in trial.compare.values() for pair in pairs for side in pair for key in side):
         if key not in KEYS:  # else the pair would describe no run, and be left out without a word
             raise UserError(f"{path}: compare: {_unknown(key, KEYS)}")
-    twice = [key for key in settings if any(key in _keys(grid) for grid in trial.grid)]
-    if twice:
+    in_grid = {key for keys in (*trial.grid, *variants) for key in keys}
+    if twice := [key for key in settings if key in in_grid]:
         raise UserError(f"{path}: {', '.join(twice)} is set for all runs and varied by the grid: choose one.")
     for key, instead in (("train.seed", "seeds"), ("data.fold", "folds")):
         if key in settings:
@@ -154,12 +147,10 @@ def plan(trial: Trial) -> list[Planned]:
     """
     corpora: dict[str, str] = {}
     planned: dict[str, Planned] = {}
+    everywhere = {"train.seed": trial.seeds} | ({} if trial.folds is None else {"data.fold": trial.folds})
     for grid in trial.grid:
-        everywhere: dict[str, list] = {"train.seed": trial.seeds}
-        if trial.folds is not None:
-            everywhere["data.fold"] = trial.folds
-        for point in ParameterGrid({**everywhere, **grid}):
-            varied = {**{key: point[key] for key in point if key != "variants"}, **point.get("variants", {})}
+        for varied in ParameterGrid({**everywhere, **grid}):
+            varied |= varied.pop("variants", {})
             config = load_config(trial.config, _overrides({**trial.settings, **varied}))
             place = config.data.model_dump_json(include={"corpus", "root", "demo_dir"})
             if place not in corpora:
@@ -183,13 +174,9 @@ def name_of(config: Config, corpus: str) -> str:
 class TrialFolder:
     """Where the runs of a trial come home: a directory for each finished one, and `failed/` with the others.
 
-    A run that is finished in another trial's folder beside this one is not made again. What a name does not
-    tell is the version of the code: after a change of it, start with an empty `train.results_dir`.
-
-    Args:
-        trial: the trial.
-        runs: its runs; the folder is in the first one's `train.results_dir`, and `demo` is part of its name
-            where one of them is about the demo corpus.
+    It is in the first run's `train.results_dir`, and `demo` is part of its name where a run is about the demo
+    corpus. A run that is finished in another trial's folder beside it is not made again. The version of the
+    code is no part of a run's name: after a change of it, start with an empty `train.results_dir`.
     """
 
     def __init__(self, trial: Trial, runs: Sequence[Planned]):
@@ -203,7 +190,7 @@ class TrialFolder:
         return here if here.is_dir() else min(elsewhere, default=None)
 
     def keep(self, outcome: Outcome) -> None:
-        """Write what a run brought home: whole, then in one step under its name.
+        """Write the files of a run: whole, then in one step under its name.
 
         Raises:
             UserError: when the folder cannot be written.
@@ -221,37 +208,21 @@ class TrialFolder:
         except OSError as error:
             raise UserError(f"cannot write {home}: {error.strerror or error}.") from error
 
-    def collect(self, trial: Trial, runs: Sequence[Planned], failures: Mapping[str, str]) -> dict | None:
-        """Write the file of results: what testing.collect makes of the finished runs, and `trial`, about all.
-
-        Returns:
-            Its content; None where no run is finished.
-        """
+    def write_results(self, trial: Trial, runs: Sequence[Planned], failures: Mapping[str, str]) -> bool:
+        """Write the file of results (utils.results.trial_content), if any run is finished."""
         finished = [home for run in runs if (home := self.finished(run))]
-        if not finished:
-            return None
-        about = {
-            "name": self.path.name,
-            "title": trial.title or trial.name,
-            "planned": len(runs),
-            "failed": dict(failures),
-            "compare": trial.compare,
-        }
-        collected = {"trial": about, **collect(finished)}
-        write_atomically(self.results_file, json.dumps(collected, indent=1, ensure_ascii=False) + "\n")
-        return collected
+        about = {"name": self.path.name, "title": trial.title or trial.name, "planned": len(runs)}
+        about |= {"failed": dict(failures), "compare": trial.compare}
+        if finished:
+            content = trial_content(about, [read_run(home) for home in finished])
+            write_atomically(self.results_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        return bool(finished)
 
 
 def run_trial(
     trial: Trial, runs: Sequence[Planned], folder: TrialFolder, progress: bool = True
 ) -> dict[str, str]:
-    """Make the runs that are missing.
-
-    Args:
-        trial: says where and how many at a time.
-        runs: from `plan`.
-        folder: where they come home.
-        progress: show a progress bar over all runs.
+    """Make the runs (from `plan`) that are missing in the folder.
 
     Returns:
         Name → reason of those that failed; they are made again the next time.
@@ -267,17 +238,14 @@ def run_trial(
     on_cuda = all(run.config.train.device in ("auto", "cuda") for run in missing)
     make = _on_ray if trial.backend == "ray" else _on_this_machine
     done = len(runs) - len(missing)
-    bar = progress_bar(
-        total=len(runs), initial=done, desc=trial.name, bar_format=BAR, smoothing=0, disable=not progress
-    )
-    with bar:
+    look = {"desc": trial.name, "bar_format": BAR, "smoothing": 0, "disable": not progress}
+    with progress_bar(total=len(runs), initial=done, **look) as bar:
         for workers, outcome in make(trial, missing, on_cuda):
             if outcome is not None:
                 folder.keep(outcome)
                 bar.update()
-                if outcome.failure is None:
-                    done += 1
-                else:
+                done += outcome.failure is None
+                if outcome.failure is not None:
                     failures[outcome.name] = outcome.failure
                     bar.write(f"failed: {outcome.name}: {outcome.failure}", file=sys.stderr)
             running = min(workers, len(runs) - done - len(failures))
@@ -295,10 +263,10 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
         threads: that PyTorch may use on the CPU.
 
     Returns:
-        Its files. Where anything was raised, with the reason and what there is of them, and error.txt.
+        Its files; where anything was raised, as far as they were written, with the reason and error.txt.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trial's; fit would take it for its end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trial's; train would take it for its end
     output = io.StringIO()
     redirected = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
     with TemporaryDirectory() as folder, redirected[0], redirected[1]:
@@ -310,7 +278,7 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
             data = prepare_data(run.config, progress=False)
             if data.corpus.name != run.corpus:
                 raise UserError(f"{data.corpus.root} holds {data.corpus.name}, not {run.corpus}.")
-            fit(run.config, data, run_dir, progress=False)
+            train(run.config, data, run_dir, progress=False)
             evaluate(run_dir, progress=False)
         except Exception as error:  # whatever it is, it must not stop the other runs
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -331,31 +299,22 @@ def _prepare_process(home: str, number: int, threads: int, device: str) -> None:
         torch.cuda.set_device(number % torch.cuda.device_count())
 
 
-def _on_this_machine(
-    trial: Trial, runs: Sequence[Planned], on_cuda: bool
-) -> Iterator[tuple[int, Outcome | None]]:
-    """Runs in processes of this machine: (runs at a time, outcome), at first without an outcome.
+def _on_this_machine(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
+    """Runs in processes of this machine.
 
-    A process that dies takes the others with it, and does not tell which run it had. Those that were under
-    way are then made again at the end, one by one: one that dies alone has failed.
+    A process that dies ends the others too, and its run is not known. Those that were under way are then made
+    again at the end, one by one: one that dies alone has failed.
     """
     gpus = torch.cuda.device_count() if on_cuda else 0
-    room = int(gpus / trial.gpu_share) or max(joblib.cpu_count() // trial.threads, 1)
-    workers = trial.workers or room
+    workers = trial.workers or int(gpus / trial.gpu_share) or max(joblib.cpu_count() // trial.threads, 1)
     numbers = {run.name: number for number, run in enumerate(runs)}
 
     def make(some: Sequence[Planned], at_a_time: int) -> Iterator[Outcome]:
         # With one job joblib would work in this process; with two, one of them sent at a time, it does not.
+        how = {"pre_dispatch": at_a_time, "batch_size": 1, "return_as": "generator_unordered"}
         with joblib.parallel_config("loky", inner_max_num_threads=trial.threads):
-            parallel = joblib.Parallel(
-                n_jobs=max(at_a_time, 2),
-                pre_dispatch=at_a_time,
-                batch_size=1,
-                return_as="generator_unordered",
-            )
-            yield from parallel(
-                joblib.delayed(make_run)(run, os.getcwd(), numbers[run.name], trial.threads)
-                for run in some
+            yield from joblib.Parallel(n_jobs=max(at_a_time, 2), **how)(
+                joblib.delayed(make_run)(run, os.getcwd(), numbers[run.name], trial.threads) for run in some
             )
 
     yield workers, None
@@ -380,13 +339,10 @@ def _on_this_machine(
             yield 1, Outcome(run.name, {"error.txt": reason.encode()}, f"{reason}.")
 
 
-def _on_ray(
-    trial: Trial, runs: Sequence[Planned], on_cuda: bool
-) -> Iterator[tuple[int, Outcome | None]]:
+def _on_ray(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
     """The same on an existing Ray cluster; Ray makes a run again whose worker or machine is lost.
 
-    Its tasks are used, and not its backend for joblib: that hands out results only when all are there, deals
-    runs out in turn whether a worker is free or not, and gives up when one of them dies.
+    Its backend for joblib hands out results only when all are there, and gives up when a worker dies.
     """
     try:
         import ray
@@ -394,13 +350,10 @@ def _on_ray(
         raise UserError("backend: ray needs `pip install -r requirements-cluster.txt`.") from None
     places = {key: value for key, value in os.environ.items() if key.endswith("_ROOT")}  # of corpora
     modules = os.pathsep.join([str(DEFAULT_CONFIG.parents[1]), "${PYTHONPATH}"])  # beside a worker's own
+    environment = {"env_vars": {**places, "PYTHONPATH": modules}}
+    quiet = {"log_to_driver": False, "logging_level": "WARNING"}
     try:
-        ray.init(
-            address=os.environ.get("RAY_ADDRESS", "auto"),
-            runtime_env={"env_vars": {**places, "PYTHONPATH": modules}},
-            log_to_driver=False,
-            logging_level="WARNING",
-        )
+        ray.init(os.environ.get("RAY_ADDRESS", "auto"), runtime_env=environment, **quiet)
     except ConnectionError as error:
         raise UserError(
             "no Ray cluster is found. Start one (`ray start --head`, on other machines `ray start "
@@ -433,20 +386,17 @@ def _extract_features(runs: Sequence[Planned], progress: bool) -> None:
     """Extract features of each kind once, here, so that no two runs do it at the same time."""
     kinds = {}
     for run in runs:
-        settings = flat(run.config)
-        of_features = {key: settings[key] for key in settings if key.startswith(("features.", "data."))}
-        kind = {**of_features, "model.num_features": run.config.model.num_features, "data.fold": None}
-        kinds[json.dumps({**kind, "features.standardise": None, "data.protocol": None})] = run.config
+        exclude = {"data": {"fold", "protocol"}, "features": {"standardise"}}
+        kinds[run.config.model_dump_json(include={"data", "features"}, exclude=exclude)] = run.config
     for config in kinds.values():
-        load_features(find_corpus(config.data), config, progress)
+        load_features(find_corpus(config.data), config.features, config.data.cache_dir, progress)
 
 
 def _explain(details: Mapping[str, Any]) -> str:
     """One of pydantic's errors in a line."""
     key = ".".join(map(str, details["loc"]))
-    if details["type"] == "extra_forbidden":
-        return _unknown(key, Trial.model_fields)
-    return f"{key}: {details['msg']}"
+    unknown = details["type"] == "extra_forbidden"
+    return _unknown(key, Trial.model_fields) if unknown else f"{key}: {details['msg']}"
 
 
 def _unknown(key: str, known: Collection[str]) -> str:
@@ -454,23 +404,16 @@ def _unknown(key: str, known: Collection[str]) -> str:
     return f"unknown key {key}" + (f"; did you mean {nearest[0]}?" if nearest else ".")
 
 
-def _keys(grid: Mapping[str, Sequence]) -> set[str]:
-    """All configuration keys that a grid varies."""
-    return {*grid, *(key for variant in grid.get("variants", ()) for key in variant)}
-
-
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
 
 
 def listing(runs: Sequence[Planned], folder: TrialFolder) -> str:
-    """What there is to do, and what is done: a line for each run."""
-    done = sum(folder.finished(run) is not None for run in runs)
-    lines = [f"{len(runs)} runs, {done} done, in {folder.path}"]
-    for run in runs:
-        varied = " ".join(_overrides(run.varied))
-        lines.append(f"{'done ' if folder.finished(run) else 'to do'}  {run.name}  {varied}")
-    return "\n".join(lines)
+    """A line for each run: whether it is done, and its settings."""
+    states = ["done " if folder.finished(run) else "to do" for run in runs]
+    pairs = zip(states, runs, strict=True)
+    lines = (" ".join([state, "", run.name, "", *_overrides(run.varied)]) for state, run in pairs)
+    return "\n".join([f"{len(runs)} runs, {states.count('done ')} done, in {folder.path}", *lines])
 
 
 @exit_on_user_error
@@ -482,13 +425,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("trial", help="for instance conf/trials/omega_0.yaml")
     parser.add_argument("--list", action="store_true", help="list the runs, and make none")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
-        "(train.num_epochs=5; give it another name then: name.json holds the last call's results)",
-    )
+    more = "of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
+    more += "(train.num_epochs=5; give it another name then: name.json holds the last call's results)"
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=more)
     options = parser.parse_intermixed_args(arguments)
     trial = load_trial(options.trial, options.overrides)
     runs = plan(trial)
@@ -501,10 +440,10 @@ def main(arguments: list[str] | None = None) -> None:
         failures = run_trial(trial, runs, folder)
     except KeyboardInterrupt:
         interrupted = True
-    collected = folder.collect(trial, runs, failures)
-    if collected is not None:
-        print(*trial_tables(collected), sep="\n\n")
-        for family, sentences in trial_in_words(collected).items():
+    if folder.write_results(trial, runs, failures):
+        frame = read_trial(folder.results_file)
+        print(*trial_tables(frame), sep="\n\n")
+        for family, sentences in comparisons_in_words(frame).items():
             print(f"\n{family}:", *(f"- {sentence}" for sentence in sentences), sep="\n")
         print(f"\nWritten: {folder.results_file}")
     if interrupted:

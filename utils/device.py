@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Where to compute, with which memory, and with equal numbers from equal seeds."""
 
 import ctypes
 import os
@@ -12,8 +12,6 @@ from utils.errors import UserError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
-
 
 def pick_device(name: str = "auto") -> torch.device:
     """The device called cuda, mps or cpu; `auto` is the first of these three that the machine has.
@@ -21,17 +19,9 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         UserError: when the machine, or the installed PyTorch, does not have that device.
     """
-    available = [
-        device
-        for device, there in (
-            ("cuda", torch.cuda.is_available()),
-            ("mps", torch.backends.mps.is_available()),
-            ("cpu", True),
-        )
-        if there
-    ]
-    if name == "auto":
-        name = available[0]
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = [device for device in there if there[device]]
+    name = available[0] if name == "auto" else name
     if name not in available:
         raise UserError(f"train.device = {name}: not available here; choose auto or {' or '.join(available)}")
     return torch.device(name)
@@ -40,9 +30,8 @@ def pick_device(name: str = "auto") -> torch.device:
 def use_huge_pages() -> None:
     """Let PyTorch ask Linux for pages of 2 MiB for large tensors; a user's own setting stands.
 
-    Time steps and utterances are transposed all the time, and with pages of 4 KiB every other element needs
-    another entry of the processor's page table: 6 % of a training step. PyTorch reads the setting when it
-    makes its first tensor; later calls change nothing.
+    Layouts change all the time, and with pages of 4 KiB every other element needs another entry of the
+    processor's page table: 6 % of a training step. It must come before the first tensor of the process.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
@@ -62,15 +51,12 @@ def keep_freed_memory() -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's global random generators, PyTorch's on every device.
+    """Seed Python's, NumPy's and PyTorch's global random generators (0 to 2**32 - 1), on every device.
 
     On the CPU, with the same versions of the libraries and the same number of threads, the same program
     then gives the same numbers to the last digit. On a GPU PyTorch is asked for its deterministic
     algorithms; an operation that has none warns and runs all the same, so runs there may differ in the
     last digits.
-
-    Args:
-        seed: 0 to 2**32 - 1, the range that NumPy takes.
     """
     random.seed(seed)
     np.random.seed(seed)

@@ -1,30 +1,30 @@
-"""The one base class of every error that a user can cause and cure."""
+"""The one base class of every error that a user can cause and cure, and the end of commands on one."""
 
 import io
 import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 
 class UserError(ValueError):
     """Bad input. The message says what is wrong, where, and what to do about it."""
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows when this ends a cell (IPython's hook): the message alone."""
+        """A notebook shows the message alone when this ends a cell (IPython's hook)."""
         return [f"error: {self}"]
 
 
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
     """Decorate a command's main(): a UserError ends it with one `error: …` line and exit status 2.
 
-    Ctrl-C, where the command has nothing of its own to do then, ends it with a line and the usual status 130.
-    So does, without a word and with status 141, a reader of its output that has seen enough (`| head`).
-    What the terminal, or the file that the output goes to, has no letters for is printed as `\\u2026`.
+    Ctrl-C that the command does not catch ends it with a line and status 130; a closed pipe (`| head`) with
+    status 141 alone. Characters that the terminal's encoding lacks are printed as `\\u2026`.
     """
 
     @wraps(main)
-    def wrapper(*args, **kwargs) -> None:
+    def wrapper(*args: Any, **kwargs: Any) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
@@ -37,15 +37,15 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None
         except BrokenPipeError:
-            if not _nobody_reads():
+            if not _output_is_closed():
                 raise
             raise SystemExit(141) from None
 
     return wrapper
 
 
-def _nobody_reads() -> bool:
-    """Whether standard output is a pipe whose reader has gone; then what is printed later is dropped."""
+def _output_is_closed() -> bool:
+    """Whether standard output is a pipe whose reader has gone; later output is dropped then."""
     try:
         print(flush=True)
     except BrokenPipeError:

@@ -1,11 +1,11 @@
-"""Files that are written whole or not at all, JSON that tells whether it was changed since, and paths."""
+"""Files that are written whole or not at all, JSON with a checksum, files of tensors, and paths."""
 
 import glob
 import json
 import os
 import pickle
 import re
-import tempfile
+import secrets
 import time
 import warnings
 import zipfile
@@ -27,10 +27,10 @@ KIND = "crc32:"  # what its value begins with
 def expanded(path: str | Path) -> Path:
     """A path with its `~` or `~name` replaced by that home; left as it is where there is none.
 
-    Paths in a configuration are kept as they were written, and go through this where they are used.
+    A configuration keeps paths as they were written; they go through this where they are used.
 
     Raises:
-        UserError: when it is one of another system: `C:\\…` would be a file of that name here.
+        UserError: when it is a path on Windows and this is another system: `C:\\…` would be a file.
     """
     if os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", str(path)):
         raise UserError(
@@ -64,25 +64,25 @@ def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
         UserError: when the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = None
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
-        _remove_abandoned(path)
+        for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            with suppress(OSError):  # another process may be faster
+                if time.time() - other.stat().st_mtime > ABANDONED:
+                    other.unlink()
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
             f"cannot write {path}: {reason}. Free some space or choose a folder you may write to."
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_json(path: str | Path, content: dict[str, Any], indent: int | None = None) -> None:
@@ -97,21 +97,21 @@ def write_json(path: str | Path, content: dict[str, Any], indent: int | None = N
 
 
 def without_checksum(content: Any) -> Any:
-    """What was read from a JSON file, less the checksum of write_json; other files have none.
+    """The content of a JSON file without the checksum of write_json; other files have none.
 
-    A digit that flips leaves valid JSON behind: only the checksum tells. It is known by its name and by its
-    value, one of which may itself be damaged.
+    A flipped digit leaves valid JSON, so that only the checksum shows it. A key with the checksum's name, or
+    with a value like a checksum's, is taken for it, for either may be damaged itself.
 
     Raises:
         ValueError: when the checksum is not that of the content.
     """
     if not isinstance(content, dict):
         return content
-    is_checksum = {
-        key: key == CHECKSUM or (isinstance(value, str) and value.startswith(KIND))
+    rest = {
+        key: value
         for key, value in content.items()
+        if key != CHECKSUM and not (isinstance(value, str) and value.startswith(KIND))
     }
-    rest = {key: value for key, value in content.items() if not is_checksum[key]}
     if len(rest) < len(content) and content != {**rest, CHECKSUM: _checksum(rest)}:
         raise ValueError(
             f"its checksum does not fit; where it was changed on purpose, take out its key {CHECKSUM}"
@@ -124,21 +124,6 @@ def _checksum(content: dict[str, Any]) -> str:
     return f"{KIND}{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of writings of `path` that ended long ago without a word."""
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError):  # another process may be faster
-            if time.time() - temporary.stat().st_mtime > ABANDONED:
-                temporary.unlink()
-
-
-def _umask() -> int:
-    """The process's umask, which mkstemp's private mode ignores (reading it means setting it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 class TensorsError(UserError):
     """A file of tensors that cannot be used."""
 
@@ -146,12 +131,11 @@ class TensorsError(UserError):
 def read_tensors(path: Path) -> Any:
     """The content of a file of torch.save, on the CPU: tensors, and plain Python values around them.
 
-    Its checksums are verified, which torch.load does not do: one flipped bit would be another number.
-    Nor does it mind how much memory a packed file would fill.
+    Checksums are verified and packed files refused. torch.load does neither: a flipped bit would be another
+    number, and a small file could fill the memory.
 
     Raises:
-        TensorsError: when the file is damaged, or holds anything else, for a pickle may hold code that runs
-            on loading.
+        TensorsError: when the file is damaged, or holds objects: a pickle may hold code that runs on loading.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -161,7 +145,7 @@ def read_tensors(path: Path) -> Any:
                 if damaged := file.testzip():
                     raise zipfile.BadZipFile(f"{damaged} has changed since it was written")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle's protocol; what matters is said below
+            warnings.simplefilter("ignore")  # about the pickle's protocol
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise TensorsError(

@@ -1,27 +1,26 @@
-"""Scores of a classifier, and their history over the epochs of a training."""
+"""Scores of a classifier, their intervals, its calibration, and their history over a training's epochs."""
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support, recall_score
+from numpy.typing import ArrayLike
 
 from utils.errors import UserError
 from utils.files import without_checksum, write_json
 
-LEVEL = 0.95
+LEVEL = 0.95  # of the intervals
 
 
 class MetricsError(UserError):
     """A metrics file that is missing or damaged."""
 
 
-def scores(targets: Sequence[int], predictions: Sequence[int], num_classes: int) -> dict[str, float]:
-    """Score predicted classes against the true ones, all in 0 … 1, as scikit-learn computes them.
+def scores(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> dict[str, float]:
+    """Score predicted classes against the true ones, all in 0 … 1, to the values that scikit-learn gives.
 
     - `accuracy`: the share of utterances that are right, the field's weighted accuracy (WAR).
     - `uar`: unweighted average recall, the mean recall of the classes *that occur in `targets`*.
@@ -36,6 +35,12 @@ def scores(targets: Sequence[int], predictions: Sequence[int], num_classes: int)
     Raises:
         ValueError: for no utterances, unequal lengths, or an index out of range.
     """
+    matrix = confusion_matrix(targets, predictions, num_classes)
+    return {score: float(value) for score, value in matrix_scores(matrix).items()}
+
+
+def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
+    """Counts (num_classes, num_classes); row: the true class, column: the predicted one."""
     targets, predictions = np.asarray(targets), np.asarray(predictions)
     if targets.ndim != 1 or targets.shape != predictions.shape or targets.size == 0:
         raise ValueError(
@@ -44,18 +49,92 @@ def scores(targets: Sequence[int], predictions: Sequence[int], num_classes: int)
     lowest, highest = min(targets.min(), predictions.min()), max(targets.max(), predictions.max())
     if lowest < 0 or highest >= num_classes:
         raise ValueError(f"class indices run from {lowest} to {highest}, not 0 to {num_classes - 1}")
+    cells = np.bincount(targets * num_classes + predictions, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
 
-    precision, recall, f1_score, _ = precision_recall_fscore_support(
-        targets, predictions, labels=range(num_classes), average="macro", zero_division=0
-    )
-    uar = recall_score(targets, predictions, labels=np.unique(targets), average="macro")
+
+def matrix_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """The scores of `scores` (defined there), from confusion matrices (…, classes, classes)."""
+    matrices = np.asarray(matrices, dtype=float)
+    right = np.diagonal(matrices, axis1=-2, axis2=-1)
+    true, predicted = matrices.sum(-1), matrices.sum(-2)
+    recall = _ratio(right, true)
     return {
-        "accuracy": float(accuracy_score(targets, predictions)),
-        "uar": float(uar),
-        "recall": float(recall),
-        "precision": float(precision),
-        "f1_score": float(f1_score),
+        "accuracy": right.sum(-1) / matrices.sum((-2, -1)),
+        "uar": recall.sum(-1) / (true > 0).sum(-1),
+        "recall": recall.mean(-1),
+        "precision": _ratio(right, predicted).mean(-1),
+        "f1_score": _ratio(2 * right, true + predicted).mean(-1),
     }
+
+
+def intervals(matrix: np.ndarray, resamples: int = 10_000, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of the scores, over samples of as many utterances drawn with replacement.
+
+    Scores depend on an utterance only through its cell in the confusion matrix, so that drawing utterances
+    is drawing cells, with the counts as their chances: one multinomial draw a sample.
+
+    Args:
+        matrix: (classes, classes) counts.
+        resamples: samples to draw.
+        seed: of the draws.
+
+    Returns:
+        score → (low, high).
+    """
+    counts = np.asarray(matrix)
+    total = counts.sum()
+    drawn = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, size=resamples)
+    bounds = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    found = matrix_scores(drawn.reshape(resamples, *counts.shape))
+    return {score: tuple(np.quantile(values, bounds).tolist()) for score, values in found.items()}
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, nothing: float = 0.0) -> np.ndarray:
+    """`nothing` where there is nothing to divide by."""
+    out = np.full(denominator.shape, nothing)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Answers in bins of equal width by their confidence, the probability of the answer given.
+
+    Attributes:
+        count: (bins,) answers in each.
+        confidence: (bins,) their mean confidence; NaN in an empty bin.
+        accuracy: (bins,) share of them that is right; NaN in an empty bin.
+    """
+
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the mean distance of confidence and accuracy over all answers.
+
+        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+        """
+        gaps = np.abs(self.confidence - self.accuracy)
+        return float(np.nansum(gaps * self.count) / self.count.sum())
+
+
+def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 10) -> Reliability:
+    """Compare the confidence of answers with the share of them that is right.
+
+    Args:
+        probabilities: (utterances, classes).
+        targets: (utterances,) class indices.
+        bins: number of bins between 0 and 1.
+    """
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == targets
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    count = np.bincount(places, minlength=bins)
+    confidence, accuracy = (
+        _ratio(np.bincount(places, weights, minlength=bins), count, np.nan) for weights in (confidence, right)
+    )
+    return Reliability(count, confidence, accuracy)
 
 
 class History:
@@ -92,10 +171,11 @@ class History:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file, whole or not at all. A value that is not finite is stored as null."""
-        content: dict[str, list] = {"model": [self.model]}
-        for name, values in self.columns.items():
-            content[name] = [value if math.isfinite(value) else None for value in values]
-        write_json(path, content, indent=4)
+        columns = {
+            name: [value if math.isfinite(value) else None for value in values]
+            for name, values in self.columns.items()
+        }
+        write_json(path, {"model": [self.model], **columns}, indent=4)
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
@@ -129,11 +209,10 @@ def kept_epoch(validation: History, keep: str) -> int | None:
 
 def keep_whole_epochs(*histories: History) -> None:
     """Cut histories of one training to the epochs that all of their columns have, after an interrupt."""
-    columns = [history.columns for history in histories]
-    rows = min(min(map(len, of_one.values()), default=0) for of_one in columns)
-    for of_one in columns:
-        for name in of_one:
-            of_one[name] = of_one[name][:rows]
+    rows = min(min(map(len, one.columns.values()), default=0) for one in histories)
+    for one in histories:
+        for values in one.columns.values():
+            del values[rows:]
 
 
 def read_json(path: Path) -> Any:
@@ -153,107 +232,15 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def _has_schema(content: object) -> bool:
+def _has_schema(content: Any) -> bool:
     if not isinstance(content, dict) or not {"model", "loss", "accuracy"} <= content.keys():
         return False
-    model = content["model"]
-    if not (isinstance(model, list) and len(model) == 1 and isinstance(model[0], str)):
+    model, *columns = content["model"], *(values for key, values in content.items() if key != "model")
+    if not all(isinstance(values, list) for values in (model, *columns)):
         return False
-    columns = [values for key, values in content.items() if key != "model"]
-    if not all(isinstance(values, list) for values in columns):
-        return False
-    if not all(value is None or isinstance(value, int | float) for values in columns for value in values):
-        return False
-    # A file of test metrics of the earlier implementation has one value a column, and no epochs.
-    return all(len(values) in (len(content["loss"]), 0) for values in columns)
-
-
-def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts (num_classes, num_classes); row: the true class, column: the predicted one."""
-    cells = np.asarray(targets) * num_classes + np.asarray(predictions)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def matrix_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
-    """The scores of utils.metrics.scores (defined there), from confusion matrices (…, classes, classes)."""
-    matrices = np.asarray(matrices, dtype=float)
-    right = np.diagonal(matrices, axis1=-2, axis2=-1)
-    true, predicted = matrices.sum(-1), matrices.sum(-2)
-    recall, precision = _ratio(right, true), _ratio(right, predicted)
-    return {
-        "accuracy": right.sum(-1) / matrices.sum((-2, -1)),
-        "uar": recall.sum(-1) / (true > 0).sum(-1),
-        "recall": recall.mean(-1),
-        "precision": precision.mean(-1),
-        "f1_score": _ratio(2 * right, true + predicted).mean(-1),
-    }
-
-
-def intervals(matrix: np.ndarray, resamples: int = 10_000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of the scores, over samples of as many utterances drawn with replacement.
-
-    Scores depend on an utterance only through its cell in the confusion matrix, so that drawing utterances
-    is drawing cells, with the counts as their chances: one multinomial draw a sample.
-
-    Args:
-        matrix: (classes, classes) counts.
-        resamples: samples to draw.
-        seed: of the draws.
-
-    Returns:
-        score → (low, high).
-    """
-    counts = np.asarray(matrix)
-    total = counts.sum()
-    drawn = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, size=resamples)
-    bounds = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-    found = matrix_scores(drawn.reshape(resamples, *counts.shape))
-    return {score: tuple(np.quantile(values, bounds).tolist()) for score, values in found.items()}
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """0 where there is nothing to divide by."""
-    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
-
-
-BINS = 10
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Answers in bins of equal width by their confidence, the probability of the answer given.
-
-    Attributes:
-        count: (bins,) answers in each.
-        confidence: (bins,) their mean confidence; NaN in an empty bin.
-        accuracy: (bins,) share of them that is right; NaN in an empty bin.
-    """
-
-    count: np.ndarray
-    confidence: np.ndarray
-    accuracy: np.ndarray
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: the mean distance of confidence and accuracy over all answers.
-
-        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
-        """
-        gaps = np.abs(self.confidence - self.accuracy)
-        return float(np.nansum(gaps * self.count) / self.count.sum())
-
-
-def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Reliability:
-    """Compare confidences with how often they are right.
-
-    Args:
-        probabilities: (utterances, classes).
-        targets: (utterances,) class indices.
-        bins: number of bins between 0 and 1.
-    """
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == targets
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    count = np.bincount(places, minlength=bins)
-    sums = (np.bincount(places, weights, minlength=bins) for weights in (confidence, right))
-    means = [np.divide(total, count, out=np.full(bins, np.nan), where=count > 0) for total in sums]
-    return Reliability(count, *means)
+    return (
+        [type(name) for name in model] == [str]
+        and all(value is None or isinstance(value, int | float) for values in columns for value in values)
+        # A file of test metrics of the earlier implementation has one value a column, and no epochs.
+        and all(len(values) in (len(content["loss"]), 0) for values in columns)
+    )

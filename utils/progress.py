@@ -1,7 +1,10 @@
-"""What one sees while waiting: progress bars, and warnings between them."""
+"""Progress bars, warnings between them, and measured times."""
 
 import os
 import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 
 
 def progress_bar(iterable=None, **kwargs):
@@ -26,3 +29,27 @@ def progress_bar(iterable=None, **kwargs):
 def warn(message: str) -> None:
     """Print a warning to stderr, every time it comes up (Python's own warnings hide repeated ones)."""
     print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def measure_in_turns(calls: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+    """Seconds of each of several calls in turns, A B A B …, after a round that does not count."""
+    import torch  # not at the head: warnings must not wait for it
+
+    wait_for_device = torch.accelerator.synchronize if torch.accelerator.is_available() else lambda: None
+    seconds = {name: [] for name in calls}
+    for repetition in range(-1, repetitions):
+        for name, call in calls.items():
+            wait_for_device()
+            started = time.perf_counter()
+            call()
+            wait_for_device()
+            if repetition >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def milliseconds(times: Sequence[float]) -> str:
+    """Median of three digits, and half the range as a share of it: `11.2 ±9 %`."""
+    middle = median(times)
+    digits = f"{1000 * middle:.0f}" if middle >= 0.1 else f"{1000 * middle:.3g}"
+    return f"{digits} ±{50 * (max(times) - min(times)) / middle:.0f} %"

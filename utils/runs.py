@@ -22,7 +22,6 @@ PARAMETERS_FILE = "parameters.txt"
 SPLIT_FILE = "split.json"
 EMOTIONS_FILE = "emotions.json"  # the classes, in the order of the network's scores
 STANDARDISATION_FILE = "standardisation.json"
-SENTENCES_FILE = "sentences.npz"  # with features.by_sentence, their templates
 TRAINING_METRICS_FILE = "training_metrics.json"
 VALIDATION_METRICS_FILE = "validation_metrics.json"
 TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
@@ -32,28 +31,32 @@ CALIBRATION_FILE = "calibration.json"  # by testing.calibration
 HISTORY_PLOT_FILE = "loss_acc.png"
 CONFUSION_PLOT_FILE = "confusion_matrix.png"
 
+TEST_METRICS = {"model", "accuracy", "recall", "precision", "f1_score", "inference_time_one_sample"}
+TEST_METRICS |= {"inference_time_tot", "trainable_parameters"}  # of one value each
 DEFAULT_CONFIG = Path(__file__).parents[1] / "conf/config.yaml"
+# The network for recordings of any kind; its features end at 7 kHz, so that 16 kHz are as good as 48.
+SHIPPED_RUN = DEFAULT_CONFIG.parents[1] / "training/results/CkTIM_TAB1_for_recognition"
 PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
-# What the user must say of a run whose configuration is lost: its name tells the rest.
+# The user must say these of a run whose configuration is lost, where its name does not.
 FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")
 
 
 def run_name(config: Config, is_demo: bool, now: datetime | None = None) -> str:
     """For instance `CkTIM_aug_demo_TAB6_seed0_2026-01-31_14-05-59`; `demo` marks the synthetic corpus.
 
-    Protocols other than holdout stand there with the fold: `CkTIM_TAB6_kfold_fold3_seed0_2026-…`. The time is
-    left out where there is none.
+    Protocols other than holdout stand there with the fold: `CkTIM_TAB6_kfold_fold3_seed0_2026-…`.
     """
+    data, model = config.data, config.model
     parts = [
-        config.model.name,
-        *(["aug"] if config.model.aug else []),
-        *(["demo"] if is_demo else []),
-        f"TAB{config.model.n_temporal_aware_block}",
-        *([] if config.data.protocol == "holdout" else [config.data.protocol, f"fold{config.data.fold}"]),
+        model.name,
+        "aug" if model.aug else "",
+        "demo" if is_demo else "",
+        f"TAB{model.n_temporal_aware_block}",
+        f"{data.protocol}_fold{data.fold}" if data.protocol != "holdout" else "",
         f"seed{config.train.seed}",
-        *([now.strftime("%Y-%m-%d_%H-%M-%S")] if now else []),
+        now.strftime("%Y-%m-%d_%H-%M-%S") if now else "",
     ]
-    return "_".join(parts)
+    return "_".join(part for part in parts if part)
 
 
 def create_run_dir(config: Config, is_demo: bool) -> Path:
@@ -68,6 +71,7 @@ def create_run_dir(config: Config, is_demo: bool) -> Path:
         run_dir = results / (name if attempt == 1 else f"{name}_{attempt}")
         try:
             run_dir.mkdir(parents=True)
+            return run_dir
         except FileExistsError:
             continue
         except OSError as error:
@@ -75,49 +79,39 @@ def create_run_dir(config: Config, is_demo: bool) -> Path:
                 f"cannot write the results folder {results} (train.results_dir): {error.strerror}. "
                 "Choose a folder that you may write to."
             ) from error
-        return run_dir
     raise UserError(f"{results} holds too many runs named {name}; move some away.")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run directory tells without its weights (for those: testing.load_run.load_run).
-
-    Attributes:
-        path: the directory.
-        config: None where it holds no configuration that can be read.
-        corpus: "EMOVO" or "demo".
-        protocol: how the test set was drawn, such as "holdout"; None where the run did not record it.
-        fold, folds: which of the protocol's folds the test set is, counted from 0, and how many there are;
-            None where the protocol has none.
-        training, validation: metrics of each epoch; None where there are none.
-        test: metrics of the test set, each a list (`testing.evaluate` writes them); None before it ran.
-    """
+    """A run directory's content without its weights (for those: testing.load_run.load_run)."""
 
     path: Path
-    config: Config | None
-    corpus: str
-    protocol: str | None
-    fold: int | None
-    folds: int | None
-    training: History | None
+    config: Config | None  # None where it holds no configuration that can be read
+    corpus: str  # such as "EMOVO"; "demo" is synthetic speech, from which no result may be drawn
+    protocol: str | None  # how the test set was drawn, such as "holdout"; None where it is not recorded
+    fold: int | None  # which of the protocol's folds the test set is, counted from 0; None where it has none
+    folds: int | None  # how many there are
+    training: History | None  # metrics of each epoch
     validation: History | None
-    test: Mapping[str, list] | None
+    test: Mapping[str, list] | None  # metrics of the test set, each a list; None before testing.evaluate ran
 
     @property
     def name(self) -> str:
         """The directory's name."""
         return self.path.name
 
-    @property
-    def is_demo(self) -> bool:
-        """Whether it is about synthetic speech, from which no result may be drawn."""
-        return self.corpus == "demo"
-
     @cached_property
     def settings(self) -> Mapping[str, Any]:
         """Key → value, such as `model.ck`; without a configuration the few that the name tells."""
         return flat(self.config) if self.config else name_tells(self.name)
+
+    @property
+    def network(self) -> str:
+        """CkTIM, CkkTIM or TIM; the directory's name where nothing tells."""
+        if self.config is not None:
+            return self.config.model.name
+        return network_of(self.name) or self.name
 
     @property
     def has_weights(self) -> bool:
@@ -137,20 +131,13 @@ def read_run(run_dir: str | Path) -> Run:
         config = read_parameters(run_dir / PARAMETERS_FILE)
     except ConfigError:
         config = None
-    split = _read_split_header(run_dir / SPLIT_FILE)
+    by_name = {"corpus": "demo" if "demo" in run_dir.name.split("_") else "EMOVO"}
+    split = dict.fromkeys(("protocol", "fold", "folds")) | by_name | _read_split_header(run_dir / SPLIT_FILE)
+    metrics = (run_dir / file for file in (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE))
+    training, validation = (History.load(path) if path.exists() else None for path in metrics)
     tests = sorted(run_dir.glob(f"*{TEST_METRICS_SUFFIX}"))
-    is_demo = "demo" in run_dir.name.split("_")
-    return Run(
-        path=run_dir,
-        config=config,
-        corpus=split.get("corpus", "demo" if is_demo else "EMOVO"),
-        protocol=split.get("protocol"),
-        fold=split.get("fold"),
-        folds=split.get("folds"),
-        training=_history(run_dir / TRAINING_METRICS_FILE),
-        validation=_history(run_dir / VALIDATION_METRICS_FILE),
-        test=read_test_metrics(tests[0]) if tests else None,
-    )
+    test = read_test_metrics(tests[0]) if tests else None
+    return Run(run_dir, config, **split, training=training, validation=validation, test=test)
 
 
 def existing_run_dir(run_dir: str | Path) -> Path:
@@ -161,10 +148,11 @@ def existing_run_dir(run_dir: str | Path) -> Path:
     """
     run_dir = expanded(run_dir)
     if not run_dir.is_dir():
-        siblings = sorted(path.name for path in run_dir.parent.glob("*") if _is_run(path))
-        there = f"; {run_dir.parent} holds {_some(siblings)}" if siblings else ""
+        siblings = sorted(path.name for path in run_dir.parent.glob("*") if is_run_dir(path))
+        more = f" and {len(siblings) - 5} more" if len(siblings) > 5 else ""
+        there = f"; {run_dir.parent} holds {', '.join(siblings[:5])}{more}" if siblings else ""
         raise UserError(f"there is no run directory {run_dir}{there}.")
-    if not _is_run(run_dir):
+    if not is_run_dir(run_dir):
         raise UserError(
             f"{run_dir} is not a run directory: it holds neither {MODEL_FILE} nor {TRAINING_METRICS_FILE}. "
             "Name a directory that a training made."
@@ -175,17 +163,16 @@ def existing_run_dir(run_dir: str | Path) -> Path:
 def list_runs(results_dir: str | Path) -> list[Run]:
     """All runs in a results folder, in the order of their names; damaged ones are left out with a warning."""
     found = []
-    for path in sorted(expanded(results_dir).glob("*")):
-        if _is_run(path):
-            try:
-                found.append(read_run(path))
-            except UserError as error:
-                warn(f"left out: {error}")
+    for path in filter(is_run_dir, sorted(expanded(results_dir).glob("*"))):
+        try:
+            found.append(read_run(path))
+        except UserError as error:
+            warn(f"left out: {error}")
     return found
 
 
 def newest_run(results_dir: str | Path) -> Path:
-    """The run directory whose weights were written last; one that recorded no test set, where all are such.
+    """The run directory whose weights were written last, rather one that recorded its test set.
 
     Raises:
         UserError: when there is none.
@@ -196,8 +183,7 @@ def newest_run(results_dir: str | Path) -> Path:
             f"{results_dir} holds no run with weights ({MODEL_FILE}) yet: train one, with "
             "notebook_train.ipynb or `python -m training.train`."
         )
-    newest = max(weights, key=lambda path: (path.with_name(SPLIT_FILE).exists(), path.stat().st_mtime))
-    return newest.parent
+    return max(weights, key=lambda path: (path.with_name(SPLIT_FILE).exists(), path.stat().st_mtime)).parent
 
 
 def read_test_metrics(path: str | Path) -> dict[str, list]:
@@ -210,25 +196,15 @@ def read_test_metrics(path: str | Path) -> dict[str, list]:
         content = read_json(Path(path))
     except MetricsError as error:
         raise MetricsError(f"{error} Or evaluate the run: that writes it anew.") from error
-    required = {
-        "model",
-        "accuracy",
-        "recall",
-        "precision",
-        "f1_score",
-        "inference_time_one_sample",
-        "inference_time_tot",
-        "trainable_parameters",
-    }
     if not (
         isinstance(content, dict)
-        and required <= content.keys()
+        and content.keys() >= TEST_METRICS
         and all(isinstance(values, list) for values in content.values())
-        and all(len(content[key]) == 1 for key in required)
+        and all(len(content[key]) == 1 for key in TEST_METRICS)
     ):
         raise MetricsError(
             f"{path} does not hold test metrics: expected lists of one value for "
-            f"{', '.join(sorted(required))}. Evaluate the run: that writes it anew."
+            f"{', '.join(sorted(TEST_METRICS))}. Evaluate the run: that writes it anew."
         )
     return content
 
@@ -243,8 +219,7 @@ def read_emotions(run_dir: Path) -> tuple[str, ...]:
     if not path.exists():
         return EMOTIONS
     content = read_json(path)
-    # Earlier runs have the list alone.
-    emotions = content.get("emotions") if isinstance(content, dict) else content
+    emotions = content.get("emotions") if isinstance(content, dict) else content  # in earlier runs a list
     if not (isinstance(emotions, list) and emotions and all(isinstance(one, str) for one in emotions)):
         raise UserError(f"{path} holds no list of emotions. Restore it, or train anew.")
     return tuple(emotions)
@@ -253,8 +228,8 @@ def read_emotions(run_dir: Path) -> tuple[str, ...]:
 def read_parameters(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a run's parameters.txt, with overrides (`key=value`) on top.
 
-    The earlier implementation printed dictionaries of `train` and `model` there. What they lack is filled in
-    with conf/published.yaml: today's defaults are not what those runs were made with.
+    The earlier implementation printed dictionaries of `train` and `model` there; all else was as in
+    conf/published.yaml.
 
     Raises:
         ConfigError: when it cannot be read.
@@ -284,17 +259,13 @@ def flat(config: Config) -> dict[str, Any]:
 
 
 def name_tells(name: str) -> dict[str, Any]:
-    """What a directory's name says of its settings: the old rule, and numbers where they are there.
-
-    `Ck` means continuous kernels, `Ckk` the generator convKan, `aug` augmented training. A name without
-    `TIM` is the user's own and says nothing.
-    """
-    network = re.search(r"(?<![^_])(Ckk?)?TIM(?![^_])", name)
+    """Settings in a directory's name; without a network's name in it, it is the user's own and has none."""
+    network = network_of(name)
     if not network:
         return {}
-    told: dict[str, Any] = {"model.ck": network[1] is not None}
-    if network[1]:
-        told["model.generator_type"] = "convKan" if network[1] == "Ckk" else "conv"
+    told: dict[str, Any] = {"model.ck": network != "TIM"}
+    if network != "TIM":
+        told["model.generator_type"] = "convKan" if network == "CkkTIM" else "conv"
     if "aug" in name.split("_"):
         told["model.aug"] = True
     if protocol := re.search(r"(?<![^_])(kfold|leave_one_(?:speaker|sentence)_out)(?![^_])", name):
@@ -310,13 +281,18 @@ def name_tells(name: str) -> dict[str, Any]:
     return told
 
 
+def network_of(name: str) -> str | None:
+    """CkTIM, CkkTIM or TIM, where a directory's name holds it."""
+    network = re.search(r"(?<![^_])(Ckk?)?TIM(?![^_])", name)
+    return network[0] if network else None
+
+
 def config_from_name(run_dir: Path, overrides: Sequence[str], published: bool) -> Config:
-    """A configuration for a run that has lost its own: what its name tells, and overrides for the rest.
+    """A configuration for a run that has lost its own, from its name and overrides.
 
     Args:
         run_dir: the run directory.
-        overrides: `key=value` for those of FALLBACK_KEYS that the name does not tell, and for whatever else
-            is known.
+        overrides: `key=value`, at least for those of FALLBACK_KEYS that the name does not tell.
         published: whether all else is as in conf/published.yaml, not as in conf/config.yaml.
 
     Raises:
@@ -338,28 +314,21 @@ def config_from_name(run_dir: Path, overrides: Sequence[str], published: bool) -
 
 
 def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise a UserError where sources disagree about a setting of a run.
-
-    Args:
-        run_dir: the run directory, for the message.
-        sources: source in words → key → value, as far as the source tells it.
-    """
+    """Raise a UserError where sources (in words → key → value) disagree about a setting of a run."""
     conflicts = []
     for key in dict.fromkeys(key for told in sources.values() for key in told):
         values = {source: told[key] for source, told in sources.items() if key in told}
-        if any(value != next(iter(values.values())) for value in values.values()):
+        first, *others = values.values()
+        if any(value != first for value in others):
             said = ", ".join(f"{json.dumps(value)} by {source}" for source, value in values.items())
             conflicts.append(f"{key} is {said}")
     if conflicts:
         raise UserError(f"{run_dir} contradicts itself: {'; '.join(conflicts)}. Correct what is wrong.")
 
 
-def _is_run(path: Path) -> bool:
-    return any((path / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
-
-
-def _history(path: Path) -> History | None:
-    return History.load(path) if path.exists() else None
+def is_run_dir(path: str | Path) -> bool:
+    """Whether a directory looks like a run."""
+    return any((Path(path) / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
 
 
 def _read_split_header(path: Path) -> dict[str, Any]:
@@ -376,14 +345,8 @@ def _read_split_header(path: Path) -> dict[str, Any]:
 
 def _printed_dictionaries(text: str) -> dict[str, dict]:
     """The earlier implementation's lines `name: {…}`; only literals are read, nothing is run."""
-    found = {}
-    for name, line in re.findall(r"^(\w+): (\{.*\})\s*$", text, flags=re.MULTILINE):
-        try:
-            found[name] = ast.literal_eval(line)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return {}
-    return found
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    lines = re.findall(r"^(\w+): (\{.*\})\s*$", text, flags=re.MULTILINE)
+    try:
+        return {name: ast.literal_eval(line) for name, line in lines}
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {}

@@ -1,4 +1,4 @@
-"""What several runs of the same settings allow one to say: intervals, paired comparisons, and words for them.
+"""Several runs of the same settings: intervals, paired comparisons, and sentences on them.
 
 Runs of different seeds or folds share most of their training utterances, so they are not independent:
 intervals and p-values are rather too narrow and too small (C. Nadeau, Y. Bengio, "Inference for the
@@ -7,6 +7,7 @@ Generalization Error", Machine Learning 52, 2003). Take them as the least that i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from scipy import stats
@@ -17,51 +18,31 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Summary:
-    """Runs of the same settings.
-
-    Attributes:
-        n: how many.
-        mean: their mean.
-        std: their standard deviation as a sample; NaN for one run.
-        low, high: the 95 % t-interval of the mean; NaN for one run.
-    """
+    """Runs of the same settings; of one run only n and mean are numbers."""
 
     n: int
     mean: float
-    std: float
-    low: float
+    std: float  # as a sample
+    low: float  # the 95 % t-interval of the mean
     high: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two settings over the same seeds and folds.
+    """Two settings over the same seeds and folds."""
 
-    Attributes:
-        n: pairs.
-        difference: the mean of first - second.
-        low, high: its 95 % t-interval; NaN for one pair.
-        p: of the two-sided Wilcoxon signed-rank test, corrected where it is one of several (`holm`).
-        least_p: the smallest p that so many pairs can give, times the size of the family.
-        effect: matched-pairs rank-biserial correlation, -1 (the second always ahead) to 1 (the first).
-        family: how many comparisons p is corrected for; 1 where it is not.
-    """
-
-    n: int
-    difference: float
-    low: float
+    n: int  # pairs
+    difference: float  # the mean of first - second
+    low: float  # its 95 % t-interval; NaN for one pair
     high: float
-    p: float
-    least_p: float
-    effect: float
-    family: int = 1
+    p: float  # of the two-sided Wilcoxon signed-rank test, corrected where it is one of several (`holm`)
+    least_p: float  # the smallest p that so many pairs can give, times the size of the family
+    effect: float  # matched-pairs rank-biserial correlation, -1 (the second always ahead) to 1 (the first)
+    family: int = 1  # how many comparisons p is corrected for; 1 where it is not
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean, standard deviation and the mean's 95 % interval by Student's t.
-
-    Args:
-        values: (runs,) of one measure.
+    """Mean, standard deviation and the mean's 95 % interval by Student's t of values (runs,).
 
     Raises:
         ValueError: for no values, or such as are no finite numbers.
@@ -108,23 +89,19 @@ def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
     However many true differences there are, a false one is then found in at most 5 % of such families.
     """
-    count, corrected, highest = len(comparisons), list(comparisons), 0.0
+    size, corrected, highest = len(comparisons), list(comparisons), 0.0
     for rank, index in enumerate(np.argsort([comparison.p for comparison in comparisons], kind="stable")):
         one = comparisons[index]
-        highest = max(highest, min((count - rank) * one.p, 1.0))
-        corrected[index] = replace(one, p=highest, least_p=min(count * one.least_p, 1.0), family=count)
+        highest = max(highest, min((size - rank) * one.p, 1.0))
+        corrected[index] = replace(one, p=highest, least_p=min(size * one.least_p, 1.0), family=size)
     return corrected
 
 
 def in_words(comparison: Comparison, first: str, second: str) -> str:
-    """What a comparison of shares (0 to 1, told in points of a hundred) allows one to say, and no more.
+    """A comparison of shares (0 to 1) in words that say no more than it allows, in points of a hundred.
 
     For instance `CkTIM with 1 TAB is 3.1 points ahead of TIM with 3 TABs (95 % interval 0.4 to 5.8, 10 pairs,
-    p = 0.03, effect 0.78): a difference.`
-
-    Args:
-        comparison: from `compare` or `holm`.
-        first, second: what was compared.
+    p = 0.03, effect +0.78): a difference beyond what chance explains.`
     """
     points = 100 * comparison.difference
     if f"{abs(points):.1f}" == "0.0":
@@ -136,10 +113,8 @@ def in_words(comparison: Comparison, first: str, second: str) -> str:
     # As said, the interval is of the first's lead, or of the second's where that is ahead.
     low, high = sorted((-1 if points < 0 else 1) * 100 * bound for bound in (comparison.low, comparison.high))
     several = f" corrected for {comparison.family} comparisons" if comparison.family > 1 else ""
-    figures = (
-        f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p {_p(comparison.p)}{several}, "
-        f"effect {comparison.effect:+.2f}"
-    )
+    figures = f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p {p_in_words(comparison.p)}"
+    figures += f"{several}, effect {comparison.effect:+.2f}"
     if comparison.p < SIGNIFICANT:
         verdict = "a difference beyond what chance explains"
     elif comparison.least_p >= SIGNIFICANT:
@@ -154,10 +129,7 @@ def in_words(comparison: Comparison, first: str, second: str) -> str:
 
 def needed_pairs(family: int = 1) -> int:
     """The fewest pairs with which a comparison, one of `family`, can reach p < 0.05: 6 for a single one."""
-    pairs = 1
-    while family * 2.0 ** (1 - pairs) >= SIGNIFICANT:
-        pairs += 1
-    return pairs
+    return next(pairs for pairs in count(1) if family * 2.0 ** (1 - pairs) < SIGNIFICANT)
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:
@@ -167,5 +139,6 @@ def _finite(values: Sequence[float]) -> np.ndarray:
     return values
 
 
-def _p(p: float) -> str:
+def p_in_words(p: float) -> str:
+    """`= 0.0059`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"

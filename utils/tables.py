@@ -1,4 +1,4 @@
-"""Tables that read well in a notebook, in a terminal and where notebooks are hosted."""
+"""Tables that read well in a terminal and in a notebook, and figures in words."""
 
 import html
 import re
@@ -10,64 +10,41 @@ NOTHING = "–"  # where there is no figure
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under common headings. A notebook shows it as HTML, print() as text.
-
-    Attributes:
-        rows: heading → text; every row has the same headings.
-        caption: what it shows.
-        notes: lines below it.
-    """
+    """Rows of heading → text, all with the same headings. A notebook shows HTML, print() shows text."""
 
     rows: Sequence[Mapping[str, str]]
     caption: str
-    notes: Sequence[str] = ()
+    notes: Sequence[str] = ()  # lines below it
+
+    def _columns(self) -> list[tuple[list[str], bool]]:
+        """Heading and texts of each column, and whether these are figures, which stand to the right."""
+        columns = [[name, *(row[name] for row in self.rows)] for name in (self.rows or [{}])[0]]
+        return [(one, all(text[:1] in f"+-0123456789{NOTHING}" for text in one[1:])) for one in columns]
 
     def __str__(self) -> str:
-        if not self.rows:
-            return "\n".join([self.caption, "(nothing to show)", *self.notes])
-        lines = [self._headings(), *self._cells()]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        lines.insert(1, ["-" * width for width in widths])
-        sides = [str.rjust if figures else str.ljust for figures in self._figures()]
-        text = []
-        for line in lines:
-            cells = (side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True))
-            text.append("  ".join(cells).rstrip())
-        return "\n".join([self.caption, *text, *self.notes])
+        shown = []
+        for (heading, *texts), figures in self._columns():
+            width = max(map(len, (heading, *texts)))
+            side = str.rjust if figures else str.ljust
+            shown.append([side(text, width) for text in (heading, "-" * width, *texts)])
+        lines = ["  ".join(line).rstrip() for line in zip(*shown, strict=True)] or ["(nothing to show)"]
+        return "\n".join([self.caption, *lines, *self.notes])
 
     def _repr_html_(self) -> str:
-        caption = f"<p><strong>{html.escape(self.caption)}</strong></p>"
+        """Headings and texts of several words may take several lines; figures stay whole."""
+        lines: list[str] = [""] * (len(self.rows) + 1)
+        for texts, figures in self._columns():
+            for line, text in enumerate(texts):
+                tag, wrap = ("td", not figures) if line else ("th", True)
+                style = f"padding: 2px 8px; text-align: {'right' if figures else 'left'}; white-space: "
+                style += "normal" if wrap and " " in text else "nowrap"
+                lines[line] += f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
+        head, *body = (f"<tr>{line}</tr>" for line in lines)
+        table = f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+        table = f'<div style="overflow-x: auto">{table}</div>' if self.rows else "<p>(nothing to show)</p>"
         notes = "".join(f"<p><em>{html.escape(note)}</em></p>" for note in self.notes)
-        if not self.rows:
-            return f"{caption}<p>(nothing to show)</p>{notes}"
-        sides = ["right" if figures else "left" for figures in self._figures()]
-        head = _html_row("th", self._headings(), sides)
-        body = "".join(_html_row("td", cells, sides) for cells in self._cells())
-        table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
-        return f'{caption}<div style="overflow-x: auto">{table}</div>{notes}'
-
-    def _headings(self) -> list[str]:
-        return list(self.rows[0])
-
-    def _cells(self) -> list[list[str]]:
-        return [[row[heading] for heading in self._headings()] for row in self.rows]
-
-    def _figures(self) -> list[bool]:
-        """For each column whether it holds figures, which stand to the right; texts stand to the left."""
-        return [
-            all(not cell or cell[0].isdigit() or cell == NOTHING for cell in column)
-            for column in zip(*self._cells(), strict=True)
-        ]
-
-
-def _html_row(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
-    """Headings and texts of several words may take several lines in a narrow window."""
-    texts = []
-    for cell, side in zip(cells, sides, strict=True):
-        wraps = " " in cell and (tag == "th" or side == "left")
-        style = f"text-align: {side}; white-space: {'normal' if wraps else 'nowrap'}"
-        texts.append(f'<{tag} style="{style}">{html.escape(cell)}</{tag}>')
-    return f"<tr>{''.join(texts)}</tr>"
+        caption = f"<p><strong>{html.escape(self.caption)}</strong></p>" if self.caption else ""
+        return f"{caption}{table}{notes}"
 
 
 def markdown_text(text: str) -> str:

@@ -1,7 +1,7 @@
 """A synthetic stand-in for EMOVO, so that everything runs where EMOVO is not on disk; no basis for results.
 
-eSpeak NG speaks 14 Italian sentences in 6 voices, in EMOVO's layout and with its codes; each emotion gets the
-pitch level, pitch range, rate and loudness that the literature describes (see EMOTION_CUES).
+eSpeak NG speaks 14 Italian sentences in 6 voices, in EMOVO's layout; each emotion gets the pitch level, pitch
+range, rate and loudness that the literature describes (see EMOTION_CUES).
 """
 
 import hashlib
@@ -10,36 +10,26 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
 from dataloader.corpora.espeak import SAMPLE_RATE
 from dataloader.corpora.readers import EMOVO_NAMES, SPEAKERS
-from dataloader.corpora.utterance import DEMO_MARKER, HOW_TO_GET_EMOVO, CorpusError
+from dataloader.corpora.utterance import DEMO_MARKER, CorpusError, how_to_get
 from utils.files import expanded
 from utils.progress import progress_bar
 
-
-class Cues(NamedTuple):
-    """How an utterance differs from a neutral one."""
-
-    pitch: float  # semitones
-    range: float  # factor
-    rate: float  # factor
-    level: float  # dB
-
-
+# How an utterance differs from a neutral one: in semitones, two factors, and dB.
+Cues = namedtuple("Cues", "pitch range rate level")
 # The directions are the literature's, the numbers ours. Anger, joy, fear, sadness: P. N. Juslin, P. Laukka,
 # "Communication of emotions in vocal expression and music performance: Different channels, same code?",
-# Psychological Bulletin 129(5), 2003, a review of 104 studies of speech; see also K. R. Scherer, "Vocal
-# communication of emotion: A review of research paradigms", Speech Communication 40, 2003. Disgust (very much
-# slower and lower, slightly wider, softer): I. R. Murray, J. L. Arnott, "Toward the simulation of emotion in
-# synthetic speech: A review of the literature on human vocal emotion", JASA 93(2), 1993. Surprise is not in
-# their tables; measured on EMOVO it is raised and wider than neutral, at about the neutral rate and level.
+# Psychological Bulletin 129(5), 2003. Disgust: I. R. Murray, J. L. Arnott, "Toward the simulation of emotion
+# in synthetic speech: A review of the literature on human vocal emotion", JASA 93(2), 1993. Surprise is in
+# neither; measured on EMOVO it is raised and wider than neutral, at about the neutral rate and level.
 EMOTION_CUES = {
     "dis": Cues(-4.0, 1.1, 0.75, -3.0),
     "gio": Cues(4.0, 1.5, 1.15, 3.0),
@@ -49,14 +39,12 @@ EMOTION_CUES = {
     "sor": Cues(5.5, 1.8, 1.0, 1.0),
     "tri": Cues(-2.0, 0.6, 0.8, -5.0),
 }
-# Each cue varies uniformly between utterances, by up to this much up or down (factors: from 1 / (1 + this) to
-# 1 + this), so that emotions overlap: TIM-net and CkTIM-net get some 80 % of a held-out fifth right.
+# By how much each varies uniformly between utterances, up or down (factors: from 1 / (1 + this) to 1 + this),
+# so that emotions overlap: TIM-net and CkTIM-net get some 80 % of a held-out fifth right.
 VARIATION = Cues(1.0, 0.15, 0.06, 1.2)
-
 NEUTRAL_RATE = 160  # words a minute
 NEUTRAL_GAIN = -9.0  # dB; leaves room for the loudest
 STEPS_PER_SEMITONE = 6  # of eSpeak NG's pitch; measured on it+m1 between 20 and 80
-
 VOICES = {speaker: f"it+{speaker}" for speaker in SPEAKERS}  # eSpeak NG has variants of these very names
 TEXTS = {
     "b1": "Il treno arriva sempre in ritardo.",
@@ -76,35 +64,24 @@ TEXTS = {
 }
 
 README = """\
-This is the demo corpus of CkTIM-net: synthetic speech, made by dataloader/demo_corpus.py with eSpeak NG.
-
-It has the layout and the file names of EMOVO, none of its sound, and none of its sentences. It exists so that
-everything runs where EMOVO is not on disk. What a network scores on it says nothing about the recognition of
-emotions: never report it as a result. This folder may be deleted at any time; it is made again when needed.
+This is the demo corpus of CkTIM-net: synthetic speech in the layout of EMOVO, made by eSpeak NG and
+dataloader/corpora/demo.py, so that everything runs where EMOVO is not on disk. Never report a score on it as
+a result. This folder may be deleted at any time; it is made again when needed.
 """
 
 
 def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> Path:
-    """Make the demo corpus: 588 FLAC files (22 050 Hz, 16 bits) in EMOVO's layout, in a few seconds.
+    """Make the demo corpus: 588 files root/SPEAKER/EMOTION-SPEAKER-SENTENCE.flac (22 050 Hz, 16 bits).
 
     The same seed gives the same samples. A demo corpus of this seed that is there already is left as it is;
     one of another seed, of an earlier version of this module, or with files missing, is replaced. It is made
-    beside `root` and then moved there, so that it is there whole or not at all.
-
-    Args:
-        root: the folder to make; the folders above it are made too.
-        seed: of the variation between utterances.
-        progress: whether to show a progress bar.
-
-    Returns:
-        The folder: root/SPEAKER/EMOTION-SPEAKER-SENTENCE.flac, with a README.txt.
+    beside `root` and then moved there, whole or not at all.
 
     Raises:
         CorpusError: when `root` is there and holds something else, when it cannot be written, or when eSpeak
             NG (the espeakng-loader wheel) does not run.
     """
-    root = expanded(root)
-    plan = plan_utterances(seed)
+    root, plan = expanded(root), plan_utterances(seed)
     made_from = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
     marker = json.dumps({"corpus": "demo, synthetic speech", "seed": seed, "made_from": made_from}, indent=2)
     try:
@@ -112,9 +89,7 @@ def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> 
             return root
         ours = (root / DEMO_MARKER).is_file() or (root.is_dir() and not any(root.iterdir()))
         if root.exists() and not ours:
-            raise CorpusError(
-                f"{root} is there already and is no demo corpus. Remove it, or name another data.demo_dir."
-            )
+            raise CorpusError(f"{root} is no demo corpus. Remove it, or name another data.demo_dir.")
         root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
             folder = Path(temporary) / "new"
@@ -127,16 +102,15 @@ def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> 
                 root.rename(Path(temporary) / "old")
             folder.rename(root)
     except (OSError, soundfile.LibsndfileError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise CorpusError(
-            f"the demo corpus cannot be written to {root}: {reason}. "
+            f"the demo corpus cannot be written to {root}: {getattr(error, 'strerror', None) or error}. "
             "Free some space (50 MB), or name another data.demo_dir."
         ) from error
     return root
 
 
 def plan_utterances(seed: int) -> dict[str, dict]:
-    """What is spoken for each utterance, and how: {name: a line of espeak.py's, with its "gain" in dB}.
+    """Each utterance's name → its line for espeak.py, with its "gain" in dB.
 
     An utterance's variation depends on the seed and its name alone.
     """
@@ -144,13 +118,12 @@ def plan_utterances(seed: int) -> dict[str, dict]:
     for name in EMOVO_NAMES:
         emotion, speaker, sentence = name.split("-")
         cues = EMOTION_CUES[emotion]
-        pitch, wide, fast, loud = np.random.default_rng([seed, *name.encode()]).uniform(-1, 1, size=4)
-        semitones = cues.pitch + pitch * VARIATION.pitch
+        high, wide, fast, loud = np.random.default_rng([seed, *name.encode()]).uniform(-1, 1, size=4)
         plan[name] = {
             "text": TEXTS[sentence],
             "voice": VOICES[speaker],
             "rate": round(NEUTRAL_RATE * cues.rate * (1 + VARIATION.rate) ** fast),
-            "pitch": round(50 + STEPS_PER_SEMITONE * semitones),
+            "pitch": round(50 + STEPS_PER_SEMITONE * (cues.pitch + high * VARIATION.pitch)),
             "range": min(99, round(50 * cues.range * (1 + VARIATION.range) ** wide)),
             "gain": NEUTRAL_GAIN + cues.level + loud * VARIATION.level,
         }
@@ -158,9 +131,8 @@ def plan_utterances(seed: int) -> dict[str, dict]:
 
 
 def _write_corpus(folder: Path, plan: dict[str, dict], progress: bool) -> None:
-    """Speak the plan and write it as folder/SPEAKER/NAME.flac."""
-    bar = progress_bar(total=len(plan), desc="demo corpus", unit="utterance", disable=not progress)
-    with bar:
+    """Speak the plan and write it."""
+    with progress_bar(total=len(plan), desc="demo corpus", unit="utterance", disable=not progress) as bar:
         for (name, line), waveform in zip(plan.items(), _speak(list(plan.values())), strict=True):
             path = folder / name.split("-")[1] / f"{name}.flac"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,18 +141,16 @@ def _write_corpus(folder: Path, plan: dict[str, dict], progress: bool) -> None:
 
 
 def _speak(lines: Sequence[dict]) -> Iterator[np.ndarray]:
-    """Have eSpeak NG speak lines (see dataloader/espeak.py); yields float waveforms (samples,) in [-1, 1)."""
-    program = Path(__file__).with_name("espeak.py")
+    """Have espeak.py speak lines; yields float waveforms (samples,) in [-1, 1)."""
     # -P: only the wheel is imported there, and nothing beside the program
-    spoken = subprocess.run(
-        [sys.executable, "-P", str(program)], input=json.dumps(lines).encode(), capture_output=True
-    )
+    command = [sys.executable, "-P", str(Path(__file__).with_name("espeak.py"))]
+    spoken = subprocess.run(command, input=json.dumps(lines).encode(), capture_output=True)
     if spoken.returncode != 0:
-        complaint = spoken.stderr.decode(errors="replace").strip().splitlines()
-        reason = complaint[-1] if complaint else f"eSpeak NG ended with status {spoken.returncode}"
+        complaints = spoken.stderr.decode(errors="replace").strip().splitlines()
+        reason = (complaints or [f"eSpeak NG ended with status {spoken.returncode}"])[-1]
         raise CorpusError(
             f"the demo corpus cannot be made: {reason}. Reinstall the wheel (pip install --force-reinstall "
-            f"espeakng-loader), or use EMOVO itself. {HOW_TO_GET_EMOVO}"
+            f"espeakng-loader), or use EMOVO itself: {how_to_get('emovo')}"
         )
     position = 0
     while position < len(spoken.stdout):

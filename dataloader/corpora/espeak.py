@@ -1,10 +1,8 @@
 """eSpeak NG as a program: lines as JSON on standard input, their sound on standard output.
 
-demo_corpus.py runs this file as a process of its own, for three reasons. What eSpeak NG speaks depends on all
-that the process had it speak before (it never resets its noise and flutter), so only a fresh process is
-deterministic. It takes no path to its voices longer than 160 bytes, so the working directory must be theirs.
-And should the library crash, it takes nothing with it. Hence nothing is imported here but the standard
-library and the espeakng-loader wheel, which holds eSpeak NG and its voices.
+demo.py runs this file as a process of its own, for only a fresh one is deterministic (eSpeak NG never resets
+its noise and flutter), and its working directory must be that of the voices (a path to them may have 160
+bytes). Hence nothing is imported but the standard library and the espeakng-loader wheel, which holds both.
 
 Input: a list of {"text", "voice", "rate" (words a minute, 80 to 450), "pitch" and "range" (0 to 99; 50 is the
 voice's own)}. Output: for each line the number of its samples (int32), then the samples (int16, mono, at
@@ -18,14 +16,11 @@ import struct
 import sys
 
 SAMPLE_RATE = 22_050  # Hz; eSpeak NG's own
-
 # from eSpeak NG's speak_lib.h
-SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: as RETRIEVAL (samples go to the callback), but in the calling thread
+SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback, in the calling thread
 DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: return errors
-RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
-CHARACTERS = 1  # espeak_POSITION_TYPE
-UTF8 = 1  # espeakCHARS_UTF8
-OK = 0  # espeak_ERROR
+PARAMETERS = {"rate": 1, "pitch": 3, "range": 4}  # espeak_PARAMETER
+CHARACTERS, UTF8 = 1, 1  # espeak_POSITION_TYPE, espeakCHARS_UTF8
 
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -40,15 +35,12 @@ def main() -> None:
         folder, name = os.path.split(espeakng_loader.get_data_path())
     except (ImportError, OSError, RuntimeError) as error:
         sys.exit(f"the espeakng-loader wheel does not load ({error})")
-    library.espeak_Synth.argtypes = (
-        [ctypes.c_char_p, ctypes.c_size_t] + 4 * [ctypes.c_uint] + [ctypes.c_void_p, ctypes.c_void_p]
-    )
-
+    text = [ctypes.c_char_p, ctypes.c_size_t]
+    library.espeak_Synth.argtypes = text + 4 * [ctypes.c_uint] + 2 * [ctypes.c_void_p]
     os.chdir(folder)
     if library.espeak_Initialize(SYNCHRONOUS, 0, name.encode(), DONT_EXIT) != SAMPLE_RATE:
         sys.exit(f"eSpeak NG does not start with the voices in {folder}")
     library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # it is the clock's otherwise
-
     spoken = bytearray()
 
     @CALLBACK
@@ -62,10 +54,10 @@ def main() -> None:
         spoken.clear()
         text = line["text"].encode()
         status = library.espeak_SetVoiceByName(line["voice"].encode())
-        for parameter, value in ((RATE, line["rate"]), (PITCH, line["pitch"]), (RANGE, line["range"])):
-            status = status or library.espeak_SetParameter(parameter, value, 0)
+        for name, parameter in PARAMETERS.items():
+            status = status or library.espeak_SetParameter(parameter, line[name], 0)
         status = status or library.espeak_Synth(text, len(text) + 1, 0, CHARACTERS, 0, UTF8, None, None)
-        if status != OK or not spoken:
+        if status or not spoken:
             sys.exit(f"eSpeak NG does not speak {line} (error {status})")
         sys.stdout.buffer.write(struct.pack("=i", len(spoken) // 2) + spoken)
     library.espeak_Terminate()

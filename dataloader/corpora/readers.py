@@ -1,101 +1,83 @@
-"""One reader for each corpus: what the name and the place of a recording say of it.
+"""One reader for each corpus: how to read the names and places of its recordings, and where it can be had.
 
-To add a corpus: write a function that turns a path into an Utterance, put a row into READERS, and its name
-into CorpusName in utils/config.py. Where the corpus can be had stands in dataloader/download.py.
+To add a corpus, put one entry into READERS; where a pattern for the names of its files is not enough, write a
+function beside it that turns a path into an Utterance.
 """
 
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from dataloader.corpora.archives import read_member
-from dataloader.corpora.utterance import UNKNOWN, Utterance
+from dataloader.corpora.archives import read_texts
+from dataloader.corpora.utterance import UNKNOWN, CorpusError, Utterance
 from utils.emotions import EMOTIONS, common_code
 
-SPEAKERS = ("f1", "f2", "f3", "m1", "m2", "m3")  # EMOVO's
-# EMOVO's; b: short, l: long, n: nonsense, d: questions
+# EMOVO's; sentences are short (b), long, nonsense, and questions (d)
+SPEAKERS = ("f1", "f2", "f3", "m1", "m2", "m3")
 SENTENCES = ("b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2")
 EMOVO_NAMES = tuple(sorted("-".join(codes) for codes in product(EMOTIONS, SPEAKERS, SENTENCES)))
 
-
-OUTSIDE = "outside"  # a recording of the corpus, and none that is asked for: a song, a fifth emotion
-# To an Utterance, OUTSIDE, or None for a name that is not the corpus's.
-Parse = Callable[[Path], Utterance | str | None]
+OUTSIDE = "outside"  # a recording of the corpus that is not asked for: a song, a fifth emotion
+Parse = Callable[[Path], Utterance | str | None]  # OUTSIDE, or None for a name that is not the corpus's
+Parser = Callable[[Path, Sequence[Path]], Parse]  # the corpus's folder or zip, and all files in it
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How to read a corpus, and what there is in it when it is whole.
+    """How to read a corpus, how much there is in it when it is whole, and where it can be had."""
 
-    Attributes:
-        title: its name in outputs, and that of its folder in `dataset`.
-        emotions: in the order of utils.emotions; none where the files say.
-        speakers: how many; 0 where not known.
-        count: utterances in the whole corpus; 0 where not known.
-        signal_length: samples at 22 050 Hz, for `features.signal_length`; 0 for no advice.
-        layout: what its recordings are called, for messages.
-        parser: the corpus's folder or zip, all files in it → the function that reads one path.
-        names: of all utterances, where they are known.
-        suffixes: of its recordings.
+    title: str  # its name in outputs, and that of its folder in `dataset`
+    parser: Parser
+    layout: str  # of its recordings, for messages
+    emotions: tuple[str, ...] = ()  # in the order of utils.emotions; none where the files say
+    speakers: int = 0  # how many; 0 where not known
+    count: int = 0  # utterances in the whole corpus; 0 where not known
+    signal_length: int = 0  # samples at 22 050 Hz, for `features.signal_length`; 0 for no advice
+    home: str = ""  # its page; none where there is nothing to download
+    licence: str = ""  # in short; the home page has the terms
+    size: str = "unknown"  # about, for people
+    citation: str = ""  # the paper to cite
+    url: str = ""  # a zip that anybody may fetch
+    kaggle: str = ""  # a copy on Kaggle that anybody may fetch
+    by_hand: str = ""  # how to get it otherwise
+    names: tuple[str, ...] = ()  # of all utterances, where they are known
+    suffixes: tuple[str, ...] = (".wav", ".flac")  # of its recordings
+
+
+def _by_name(pattern: str, codes: dict[str, str] | None = None, outside: str = "") -> Parser:
+    """The parser of a corpus whose files' names (without suffix) say everything.
+
+    The pattern has the groups emotion, speaker and sentence; `codes` turns the corpus's emotions into ours,
+    where utils.emotions does not; `outside` is the pattern of names that are not asked for.
     """
 
-    title: str
-    emotions: tuple[str, ...]
-    speakers: int
-    count: int
-    signal_length: int
-    layout: str
-    parser: Callable[[Path, Sequence[Path]], Parse]
-    names: tuple[str, ...] = ()
-    suffixes: tuple[str, ...] = (".wav", ".flac")
+    def parse(path: Path) -> Utterance | str | None:
+        if not (match := re.fullmatch(pattern, path.stem)):
+            return OUTSIDE if re.fullmatch(outside, path.stem) else None
+        emotion = codes[match["emotion"]] if codes else common_code(match["emotion"])
+        return Utterance(path, emotion, match["speaker"], match["sentence"], path.stem)
+
+    return lambda root, files: parse
 
 
 def _emovo(path: Path) -> Utterance | None:
-    """f1/dis-f1-b1.wav: emotion, speaker, sentence."""
+    """f1/dis-f1-b1.wav, in any case: emotion, speaker, sentence."""
     name = path.stem.lower()
-    match = re.fullmatch(rf"({'|'.join(EMOTIONS)})-({'|'.join(SPEAKERS)})-({'|'.join(SENTENCES)})", name)
-    return Utterance(path, *match.groups()) if match else None
-
-
-def _emodb(path: Path) -> Utterance | None:
-    """wav/03a01Fa.wav: speaker, sentence, the German emotion's initial, take."""
-    match = re.fullmatch(r"(03|08|09|1[0-6])(a0[12457]|b0[1239]|b10)([WLEAFTN])[a-z]", path.stem)
-    if not match:
-        return None
-    speaker, sentence, initial = match.groups()
-    # Wut, Langeweile, Ekel, Angst, Freude, Trauer
-    codes = {"W": "rab", "L": "noi", "E": "dis", "A": "pau", "F": "gio", "T": "tri", "N": "neu"}
-    return Utterance(path, codes[initial], speaker, sentence, path.stem)
-
-
-def _ravdess(path: Path) -> Utterance | str | None:
-    """Actor_12/03-01-06-01-02-01-12.wav: sound, speech (02: song), emotion, intensity, text, take, actor."""
-    match = re.fullmatch(r"03-(0[12])-0([1-8])-0[12]-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])", path.stem)
-    if not match:
-        return None
-    channel, emotion, sentence, speaker = match.groups()
-    if channel != "01":
-        return OUTSIDE
-    codes = ("neu", "cal", "gio", "tri", "rab", "pau", "dis", "sor")
-    return Utterance(path, codes[int(emotion) - 1], speaker, sentence, path.stem)
+    return Utterance(path, *name.split("-")) if name in EMOVO_NAMES else None
 
 
 def _savee(path: Path) -> Utterance | None:
-    """AudioData/DC/a01.wav, or all in one folder as DC_a01.wav: speaker, emotion's initials, sentence.
-
-    Sentences are told apart by number; beyond the first few, a number is another text for another emotion.
-    """
+    """AudioData/DC/a01.wav, or all in one folder as DC_a01.wav: speaker, emotion's initials, sentence."""
     match = re.fullmatch(r"(?:(DC|JE|JK|KL)_)?(sa|su|[adfhn])([0-3]\d)", path.stem)
     speaker = (match and match[1]) or path.parent.name.upper()
     if not match or speaker not in ("DC", "JE", "JK", "KL"):
         return None
-    _, initials, sentence = match.groups()
-    codes = {"a": "rab", "d": "dis", "f": "pau", "h": "gio", "n": "neu", "sa": "tri", "su": "sor"}
+    initials, sentence = match.groups()[1:]
     if not 1 <= int(sentence) <= (30 if initials == "n" else 15):
         return None
+    codes = {"a": "rab", "d": "dis", "f": "pau", "h": "gio", "n": "neu", "sa": "tri", "su": "sor"}
     return Utterance(path, codes[initials], speaker, sentence, f"{speaker}_{initials}{sentence}")
 
 
@@ -108,28 +90,12 @@ def _casia(path: Path) -> Utterance | None:
 
 
 def _tess(path: Path) -> Utterance | None:
-    """OAF_angry/OAF_back_angry.wav: speaker (old or young), the word after "say the word", emotion.
-
-    One file of the distributed ones is named OA_bite_neutral.wav.
-    """
-    pattern = r"(oaf?|yaf)_([a-z]+)_(angry|disgust|fear|happy|neutral|ps|sad)"
-    match = re.fullmatch(pattern, path.stem.lower())
-    if not match:
+    """OAF_angry/OAF_back_angry.wav: speaker (one distributed file has OA), the word that is said, emotion."""
+    words = r"(oaf?|yaf)_([a-z]+)_(angry|disgust|fear|happy|neutral|ps|sad)"
+    if not (match := re.fullmatch(words, path.stem.lower())):
         return None
-    speaker, word, emotion = match.groups()
-    speaker = "YAF" if speaker == "yaf" else "OAF"
+    speaker, word, emotion = "YAF" if match[1] == "yaf" else "OAF", match[2], match[3]
     return Utterance(path, common_code(emotion), speaker, word, f"{speaker}_{word}_{emotion}")
-
-
-def _cremad(path: Path) -> Utterance | None:
-    """AudioWAV/1001_DFA_ANG_XX.wav: speaker, sentence, emotion, level (one distributed file has X for XX)."""
-    sentences = "IEO|TIE|IOM|IWW|TAI|MTI|IWL|ITH|DFA|ITS|TSI|WSI"
-    pattern = rf"(10\d\d)_({sentences})_(ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX?)"
-    match = re.fullmatch(pattern, path.stem)
-    if not match or not 1001 <= int(match[1]) <= 1091:
-        return None
-    speaker, sentence, emotion = match.groups()
-    return Utterance(path, common_code(emotion), speaker, sentence, path.stem)
 
 
 def _iemocap(root: Path, files: Sequence[Path]) -> Parse:
@@ -140,30 +106,19 @@ def _iemocap(root: Path, files: Sequence[Path]) -> Parse:
     """
     codes = {"ang": "rab", "hap": "gio", "exc": "gio", "neu": "neu", "sad": "tri"}
     tables = [file for file in files if file.parent.name == "EmoEvaluation" and file.suffix == ".txt"]
-    text = "\n".join(_texts(root, tables))
+    text = "\n".join(read_texts(root, tables))
     labels = dict(re.findall(r"^\[.+?\]\s+(Ses\w+)\s+(\w+)", text, flags=re.MULTILINE))
 
     def parse(path: Path) -> Utterance | str | None:
         match = re.fullmatch(r"(Ses0[1-5])[FM]_((?:impro|script)\d\d\w*?)(?:_([FM])\d+\w*)?", path.stem)
-        if not match:
-            return None
-        session, dialogue, gender = match.groups()
-        if gender is None:
+        if match and match[3] is None:
             return OUTSIDE  # a whole dialogue
-        if path.stem not in labels:
+        if not match or path.stem not in labels:
             return None
         emotion = codes.get(labels[path.stem])
-        return Utterance(path, emotion, session + gender, dialogue, path.stem) if emotion else OUTSIDE
+        return Utterance(path, emotion, match[1] + match[3], match[2], path.stem) if emotion else OUTSIDE
 
     return parse
-
-
-def _texts(root: Path, files: Sequence[Path]) -> list[str]:
-    """The texts of files in a folder or a zip, which is opened once."""
-    if root.is_dir():
-        return [file.read_text(encoding="latin-1") for file in files]
-    with zipfile.ZipFile(root) as archive:
-        return [read_member(archive, file.relative_to(root).as_posix()).decode("latin-1") for file in files]
 
 
 def _folder(root: Path, files: Sequence[Path]) -> Parse:
@@ -175,102 +130,93 @@ def _folder(root: Path, files: Sequence[Path]) -> Parse:
         parts = (*path.relative_to(top).parts[:-1], path.stem)
         if not 2 <= len(parts) <= 3:
             return None
-        emotion = common_code(parts[-2]) or parts[-2].lower()
-        return Utterance(path, emotion, parts[0] if len(parts) == 3 else UNKNOWN, UNKNOWN, "/".join(parts))
+        speaker = parts[0] if len(parts) == 3 else UNKNOWN
+        return Utterance(path, common_code(parts[-2]) or parts[-2].lower(), speaker, UNKNOWN, "/".join(parts))
 
     return parse
 
 
-def _each(parse: Parse) -> Callable[[Path, Sequence[Path]], Parse]:
-    """The parser of a corpus in which a path says everything."""
-    return lambda root, files: parse
+class _Readers(dict):
+    """The readers by the names that `data.corpus` takes; for another name, an error that lists them."""
+
+    def __missing__(self, name: str) -> Reader:
+        raise CorpusError(f"{name} is none of the corpora {', '.join(self)}.")
 
 
+# fmt: off
 # Signal lengths are TIM-Net's, but for two, which are ours: TESS's recordings are about 2 s long and get
 # 3.0 s, CREMA-D's are about 2.5 s and get 4.0 s. IEMOCAP's 5531 are the usual four classes.
-READERS = {
-    "emovo": Reader(
-        title="EMOVO",
-        emotions=EMOTIONS,
-        speakers=6,
-        count=588,
-        signal_length=96_000,
-        layout="EMOTION-SPEAKER-SENTENCE.wav or .flac, such as dis-f1-b1.wav",
-        parser=_each(_emovo),
-        names=EMOVO_NAMES,
-    ),
-    "emodb": Reader(
-        title="EMO-DB",
+READERS = _Readers(
+    emovo=Reader(
+        "EMOVO", lambda root, files: _emovo, "EMOTION-SPEAKER-SENTENCE.wav or .flac, such as dis-f1-b1.wav",
+        emotions=EMOTIONS, speakers=6, count=588, signal_length=96_000, names=EMOVO_NAMES,
+        home="http://voice.fub.it/activities/corpora/emovo/index.html", size="350 MB",
+        licence="free for research, non-commercial, with acknowledgement",
+        citation="G. Costantini et al., EMOVO Corpus: an Italian Emotional Speech Database, LREC 2014",
+        kaggle="sourabhy/emovo-italian-ser-dataset", by_hand="Its home page has it as a zip."),
+    emodb=Reader(
+        "EMO-DB", _by_name(
+            r"(?P<speaker>03|08|09|1[0-6])(?P<sentence>a0[12457]|b0[1239]|b10)(?P<emotion>[WLEAFTN])[a-z]",
+            # Wut, Langeweile, Ekel, Angst, Freude, Trauer
+            {"W": "rab", "L": "noi", "E": "dis", "A": "pau", "F": "gio", "T": "tri", "N": "neu"},
+        ), "such as wav/03a01Fa.wav",
         emotions=("dis", "gio", "neu", "pau", "rab", "tri", "noi"),
-        speakers=10,
-        count=535,
-        signal_length=96_000,
-        layout="such as wav/03a01Fa.wav",
-        parser=_each(_emodb),
-    ),
-    "ravdess": Reader(
-        title="RAVDESS",
-        emotions=(*EMOTIONS, "cal"),
-        speakers=24,
-        count=1440,
-        signal_length=110_000,
-        layout="speech, such as Actor_01/03-01-06-01-02-01-01.wav",
-        parser=_each(_ravdess),
-    ),
-    "savee": Reader(
-        title="SAVEE",
-        emotions=EMOTIONS,
-        speakers=4,
-        count=480,
-        signal_length=130_000,
-        layout="such as AudioData/DC/a01.wav, or DC_a01.wav",
-        parser=_each(_savee),
-    ),
-    "casia": Reader(
-        title="CASIA",
-        emotions=("gio", "neu", "pau", "rab", "sor", "tri"),
-        speakers=4,
-        count=1200,
-        signal_length=88_000,
-        layout="such as liuchanhg/angry/201.wav",
-        parser=_each(_casia),
-    ),
-    "tess": Reader(
-        title="TESS",
-        emotions=EMOTIONS,
-        speakers=2,
-        count=2800,
-        signal_length=66_000,
-        layout="such as OAF_angry/OAF_back_angry.wav",
-        parser=_each(_tess),
-    ),
-    "cremad": Reader(
-        title="CREMA-D",
-        emotions=("dis", "gio", "neu", "pau", "rab", "tri"),
-        speakers=91,
-        count=7442,
-        signal_length=88_000,
-        layout="such as AudioWAV/1001_DFA_ANG_XX.wav",
-        parser=_each(_cremad),
-    ),
-    "iemocap": Reader(
-        title="IEMOCAP",
-        emotions=("gio", "neu", "rab", "tri"),
-        speakers=10,
-        count=5531,
-        signal_length=310_000,
-        layout="such as Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, with its label in "
-        "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt",
-        parser=_iemocap,
-    ),
-    "folder": Reader(
-        title="folder",
-        emotions=(),
-        speakers=0,
-        count=0,
-        signal_length=0,
-        layout="EMOTION/*.wav or SPEAKER/EMOTION/*.wav",
-        parser=_folder,
-        suffixes=(".wav", ".flac", ".mp3", ".ogg"),
-    ),
-}
+        speakers=10, count=535, signal_length=96_000,
+        home="http://emodb.bilderbar.info/", size="40 MB", licence="see its home page",
+        citation="F. Burkhardt et al., A Database of German Emotional Speech, Interspeech 2005",
+        url="http://emodb.bilderbar.info/download/download.zip",
+        kaggle="piyushagni5/berlin-database-of-emotional-speech-emodb"),
+    ravdess=Reader(
+        "RAVDESS", _by_name(  # sound, speech (02: song), emotion, intensity, text, take, actor
+            r"03-01-0(?P<emotion>[1-8])-0[12]-(?P<sentence>0[12])-0[12]-(?P<speaker>0[1-9]|1\d|2[0-4])",
+            dict(zip("12345678", ("neu", "cal", "gio", "tri", "rab", "pau", "dis", "sor"), strict=True)),
+            outside=r"03-02-0[1-8]-0[12]-0[12]-0[12]-(0[1-9]|1\d|2[0-4])",
+        ), "speech, such as Actor_01/03-01-06-01-02-01-01.wav",
+        emotions=(*EMOTIONS, "cal"), speakers=24, count=1440, signal_length=110_000,
+        home="https://zenodo.org/records/1188976", size="210 MB", licence="CC BY-NC-SA 4.0",
+        citation="S. R. Livingstone, F. A. Russo, The Ryerson Audio-Visual Database of Emotional Speech and "
+        "Song (RAVDESS), PLoS ONE 13(5), 2018",
+        url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
+        kaggle="uwrfkaggler/ravdess-emotional-speech-audio"),
+    savee=Reader(
+        "SAVEE", lambda root, files: _savee, "such as AudioData/DC/a01.wav, or DC_a01.wav",
+        emotions=EMOTIONS, speakers=4, count=480, signal_length=130_000,
+        home="http://kahlan.eps.surrey.ac.uk/savee/", licence="for research, after registration",
+        citation="S. Haq, P. J. B. Jackson, Speaker-Dependent Audio-Visual Emotion Recognition, AVSP 2009",
+        by_hand="Register on its home page, and unpack AudioData."),
+    casia=Reader(
+        "CASIA", lambda root, files: _casia, "such as liuchanhg/angry/201.wav",
+        emotions=("gio", "neu", "pau", "rab", "sor", "tri"), speakers=4, count=1200, signal_length=88_000,
+        home="http://www.chineseldc.org/", licence="of the Chinese Linguistic Data Consortium",
+        citation="J. Tao et al., Design of Speech Corpus for Mandarin Text to Speech, Blizzard 2008",
+        by_hand="Ask the Chinese Linguistic Data Consortium for it."),
+    tess=Reader(
+        "TESS", lambda root, files: _tess, "such as OAF_angry/OAF_back_angry.wav",
+        emotions=EMOTIONS, speakers=2, count=2800, signal_length=66_000,
+        home="https://doi.org/10.5683/SP2/E8H2MF", size="300 MB", licence="CC BY-NC-ND 4.0",
+        citation="M. K. Pichora-Fuller, K. Dupuis, Toronto Emotional Speech Set (TESS), Borealis, 2020",
+        url="https://borealisdata.ca/api/access/dataset/:persistentId/?persistentId=doi:10.5683/SP2/E8H2MF",
+        kaggle="ejlok1/toronto-emotional-speech-set-tess"),
+    cremad=Reader(
+        "CREMA-D", _by_name(  # speaker, sentence, emotion, level (one distributed file has X for XX)
+            r"(?P<speaker>10(?!00)[0-8]\d|109[01])_(?P<sentence>IEO|TIE|IOM|IWW|TAI|MTI|IWL|ITH|DFA|ITS|TSI|"
+            r"WSI)_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)"
+        ), "such as AudioWAV/1001_DFA_ANG_XX.wav",
+        emotions=("dis", "gio", "neu", "pau", "rab", "tri"), speakers=91, count=7442, signal_length=88_000,
+        home="https://github.com/CheyneyComputerScience/CREMA-D", licence="Open Database License",
+        citation="H. Cao et al., CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset, IEEE "
+        "Transactions on Affective Computing 5(4), 2014", size="600 MB (AudioWAV)", kaggle="ejlok1/cremad",
+        by_hand="Clone its repository with Git LFS (git lfs install), and take the folder AudioWAV."),
+    iemocap=Reader(
+        "IEMOCAP", _iemocap, "such as Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, with "
+        "its label in Session1/dialog/EmoEvaluation/Ses01F_impro01.txt",
+        emotions=("gio", "neu", "rab", "tri"), speakers=10, count=5531, signal_length=310_000,
+        home="https://sail.usc.edu/iemocap/", size="12 GB",
+        licence="for research, after a release form is accepted",
+        citation="C. Busso et al., IEMOCAP: Interactive Emotional Dyadic Motion Capture Database, Language "
+        "Resources and Evaluation 42(4), 2008",
+        by_hand="Fill in the release form that its home page names, and unpack Session1 to Session5."),
+    folder=Reader(
+        "folder", _folder, "EMOTION/*.wav or SPEAKER/EMOTION/*.wav",
+        suffixes=(".wav", ".flac", ".mp3", ".ogg")),
+)

@@ -5,14 +5,8 @@ from pathlib import Path
 
 from utils.errors import UserError
 
-DEMO_MARKER = "demo_corpus.json"  # lies in every demo corpus, so that none is taken for EMOVO
-
-HOW_TO_GET_EMOVO = (
-    "`python -m dataloader.download emovo` gets it or says how to; the README's section on corpora says "
-    "where to put it."
-)
-
-UNKNOWN = "unknown"  # speaker or sentence, where nothing tells
+DEMO_MARKER = "demo_corpus.json"  # a file in every demo corpus, so that none is taken for EMOVO
+UNKNOWN = "unknown"  # speaker or sentence, where nothing says which
 
 
 @dataclass(frozen=True)
@@ -50,3 +44,13 @@ class Corpus:
     def is_demo(self) -> bool:
         """Whether this is synthetic speech, from which no result may be drawn."""
         return self.name == "demo"
+
+
+def how_to_get(name: str) -> str:
+    """What a user can do who does not have this corpus, for messages."""
+    if name == "folder":
+        return "Name a folder with a folder of recordings for each emotion in data.root."
+    return (
+        f"`python -m dataloader.download {name}` gets it or says how to; data.root or {name.upper()}_ROOT "
+        "says where it is."
+    )

@@ -12,7 +12,6 @@ from matplotlib.text import Text
 
 from dataloader.loaders import prepare_data
 from testing.calibration import calibrate, calibration_table, reliability_figure
-from testing.collect import collect, collected_tables
 from testing.evaluate import (
     confusion_figure,
     emotions_table,
@@ -28,7 +27,8 @@ from utils.files import write_json
 from utils.metrics import read_json
 from utils.notebooks.display import corpus_banner, runs_banner
 from utils.plots.style import save_figure
-from utils.runs import list_runs, read_run
+from utils.results import performance_tables, runs_frame
+from utils.runs import read_run
 from utils.tables import markdown_text
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids such names")
@@ -81,8 +81,8 @@ def test_html_shows_names_as_they_are(evaluation, config):
     assert_harmless(emotions_table(evaluation)._repr_html_())
     assert "<img" not in calibration_table(calibrated)._repr_html_()
     assert_harmless(corpus_banner(evaluation.corpus.name, 40, False).data)
-    assert_harmless(runs_banner(list_runs(run_dir.parent)).data)
-    (table,) = collected_tables(collect([run_dir]), HTML)
+    assert_harmless(runs_banner(frame := runs_frame(run_dir.parent)).data)
+    (table,) = performance_tables(frame)
     assert_harmless(table._repr_html_())
 
 

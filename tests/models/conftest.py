@@ -8,9 +8,9 @@ from utils.config import ModelConfig, load_config
 
 @pytest.fixture
 def published(repository):
-    """Build a network in the published settings, with changes: published(ck=False)."""
+    """Build a ModelConfig in the published settings, with changes: published(ck=False)."""
     model = load_config(repository / "conf/published.yaml").model
-    return lambda **changes: build_model(model.model_copy(update=changes), 7)
+    return lambda **changes: model.model_copy(update=changes)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from testing.calibration import (
     at_temperature,
     calibrate,
     calibration_table,
+    fit_temperature,
     load_calibration,
     main,
     negative_log_likelihood,
@@ -102,3 +103,33 @@ def test_a_run_that_did_not_record_its_split_cannot_be_calibrated(run_dir, capsy
     with pytest.raises(SystemExit) as exit_:
         main([str(run_dir)])
     assert exit_.value.code == 2 and "split.json" in capsys.readouterr().err
+
+
+def drawn(temperature: float, count: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (count, 4), and targets that are drawn with the probabilities of logits / temperature."""
+    rng = np.random.default_rng(seed)
+    logits = 3 * rng.standard_normal((count, 4))
+    cumulated = at_temperature(logits, temperature).cumsum(1)
+    return logits, (rng.random((count, 1)) > cumulated).sum(1)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_is_found(temperature):
+    logits, targets = drawn(temperature)
+    found = fit_temperature(logits, targets)
+    assert found == pytest.approx(temperature, rel=0.05)
+    around = [negative_log_likelihood(logits, targets, found * factor) for factor in (0.8, 1, 1.25)]
+    assert around[1] < min(around[0], around[2])
+    assert reliability(at_temperature(logits, found), targets).error < 0.01
+    assert reliability(at_temperature(logits, 0.3 * found), targets).error > 0.05  # overconfident
+
+
+def test_answers_that_are_all_right_do_not_make_the_temperature_vanish():
+    logits = np.array([[5.0, 0.0], [0.0, 4.0]])
+    assert 0.04 < fit_temperature(logits, np.array([0, 1])) < 0.1
+
+
+def test_temperature_changes_no_order():
+    logits, _ = drawn(1.0, count=100)
+    assert (at_temperature(logits, 7.0).argsort(1) == logits.argsort(1)).all()
+    assert at_temperature(logits, 1.0) == pytest.approx(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))

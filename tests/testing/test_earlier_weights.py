@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from dataloader.corpora.find import read_emovo
+from dataloader.corpora.find import read_corpus
 from dataloader.features.extract import load_features
 from models.cktim import build_model
 from testing import earlier_weights as published
 from testing.load_run import load_run, predict
-from testing.reference import TwoBranches
+from tests.models.reference import TwoBranches
 from utils.config import load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
@@ -125,7 +125,7 @@ def emovo(emovo_root, tmp_path_factory):
     """Unstandardised features of EMOVO, (588, 39, 188), and class indices."""
     cache = tmp_path_factory.mktemp("cache")
     config = load_config(PUBLISHED_CONFIG, [f"data.root={emovo_root}", f"data.cache_dir={cache}"])
-    features = load_features(read_emovo(emovo_root), config, progress=False)
+    features = load_features(read_corpus("emovo", emovo_root), config.features, cache, progress=False)
     return features.frames, torch.tensor([EMOTIONS.index(u.emotion) for u in features.utterances])
 
 

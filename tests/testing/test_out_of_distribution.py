@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from dataloader.audio import fit_length, read_audio
-from dataloader.corpora.find import read_emovo
+from dataloader.corpora.find import read_corpus
 from dataloader.features.extract import MFCC
 from testing.out_of_distribution import QUANTILE, Novelty, fit_novelty, utterance_statistics
 from utils.config import FeaturesConfig
@@ -69,9 +69,9 @@ def test_any_number_of_coefficients_and_frames(n_mfcc, frames):
 
 
 def test_emovos_speech_is_told_from_other_sounds(emovo_root):
-    """A third of EMOVO; testing.robustness measures the same, and more, on a run's whole test set."""
+    """On a third of EMOVO."""
     mfcc, rng = MFCC(FeaturesConfig(), 39), np.random.default_rng(0)
-    utterances = read_emovo(emovo_root).utterances
+    utterances = read_corpus("emovo", emovo_root).utterances
     waves = [read_audio(utterance.path) for utterance in rng.permutation(utterances)[:180]]
 
     def of(sounds: list[np.ndarray]) -> torch.Tensor:

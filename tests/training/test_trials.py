@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from dataloader.corpora.utterance import Corpus
-from testing.trial_results import load_results
 from training import trials
 from training.trials import Outcome, TrialFolder, load_trial, main, make_run, plan, run_trial
 from utils.config import load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
+from utils.metrics import read_json
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, flat
 
 TRIALS = sorted(path.stem for path in (DEFAULT_CONFIG.parent / "trials").iterdir())
@@ -182,7 +182,7 @@ def test_a_run_that_fails_is_reported_stops_no_other_and_is_made_again(write, de
         assert "1 of the 2 planned runs are missing, 1 of them failed" in shown.out
     (failed,) = (path.parent / "results/some_demo/failed").iterdir()
     assert "Traceback" in (failed / "error.txt").read_text()
-    collected = load_results(path.parent / "results/some_demo.json")
+    collected = read_json(path.parent / "results/some_demo.json")
     assert [row["protocol"] for row in collected["runs"]] == ["kfold"]
     assert list(collected["trial"]["failed"]) == [failed.name]
 
@@ -225,8 +225,8 @@ def test_a_killed_trial_goes_on_and_ends_as_an_undisturbed_one(write, demo):
     assert len(after) == 12 and before.items() <= after.items()  # none was written a second time
 
     main([str(path), f"train.results_dir={path.parent}/undisturbed"])
-    results = load_results(folder.with_suffix(".json"))
-    expected = load_results(path.parent / "undisturbed/killed_demo.json")
+    results = read_json(folder.with_suffix(".json"))
+    expected = read_json(path.parent / "undisturbed/killed_demo.json")
     assert results["runs"] == expected["runs"] and results["settings"] == expected["settings"]
     assert len(results["runs"]) == 12 and len({json.dumps(row["test"]) for row in results["runs"]}) > 1
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from testing.trial_results import load_results
 from training.trials import load_trial, main
 from utils.errors import UserError
+from utils.metrics import read_json
 
 pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -47,7 +47,7 @@ def test_a_lost_machine_loses_nothing_and_the_metrics_are_those_of_processes(tri
         cluster.shutdown()
     main([str(trial), f"train.results_dir={trial.parent / 'processes'}", "workers=2"])
     results, expected = (
-        load_results(trial.parent / place / "some_demo.json") for place in ("ray", "processes")
+        read_json(trial.parent / place / "some_demo.json") for place in ("ray", "processes")
     )
     assert len(results["runs"]) == 8 and results["runs"] == expected["runs"]
 

@@ -9,30 +9,44 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from utils.config import (
-    KEYS,
-    PROSODY,
-    SECTIONS,
-    Config,
-    ConfigError,
-    FeaturesConfig,
-    ModelConfig,
-    load_config,
-    parse_yaml,
-    save_config,
-)
+from utils.config import (  # isort: skip
+    KEYS, REMOVED, RENAMED, SECTIONS, Config, ConfigError, FeaturesConfig, ModelConfig,
+    load_config, migrate, reference, save_config,
+)  # fmt: skip
 from utils.errors import UserError
+from utils.strict_yaml import parse_yaml
 
-# What a configuration of the earlier implementation holds, as in the published parameters.txt.
-OLD_TRAIN = (
-    "train: {'num_epochs': 100, 'batch_size': 64, 'learning_rate': 0.01, 'optimizer': 'adam', "
-    "'early_stopping': True, 'patience': 5, 'lr_scheduler': 0.25, 'label_smoothing': 0.1}\n"
-)
-OLD_MODEL = (
-    "model: {'dropout_rate': 0.1, 'n_temporal_aware_block': 3, 'n_filter': 39, 'num_features': 39, "
-    "'ck': False, 'generator_type': 'convKan', 'kernel_size': 2, 'omega_0': 26, 'hidden_scale': 1, "
-    "'af_type': 'KAFsin', 'aug': True}\n"
-)
+# Configurations of the earlier implementation, of this one's first version, and of its last with old names.
+EARLIER = """
+train: {'num_epochs': 100, 'batch_size': 64, 'learning_rate': 0.01, 'early_stopping': True}
+model: {'num_features': 39, 'ck': False, 'omega_0': 26, 'af_type': 'KAFsin', 'aug': True}
+"""
+FIRST = """
+data: {corpus: emovo, root: null, storage: disk, validation_fraction: 0.1, test_fraction: 0.2}
+features: {sample_rate: 22050, n_fft: 2048, hop_length: 512, n_mels: 64, standardise: true}
+model: {gate: sigmoid, num_features: 26, ck: true, kernel_window: 0.1}
+"""
+LAST = """
+data: {storage: auto}
+features: {prosody: true, by_speaker: true, by_sentence: false}
+augment: {voices: [0.9, 1.1]}
+model: {num_features: 21, statistics: true, statistics_width: 32, statistics_dropout: 0.2}
+"""
+# The values of conf/published.yaml when it listed every key; without paths and keys without effect.
+PUBLISHED = """
+data: {corpus: emovo, protocol: holdout, fold: 0, validation_fraction: 0.1, test_fraction: 0.2}
+features: {sample_rate: 22050, n_fft: 2048, hop_length: 512, n_mfcc: 39, n_mels: 128, f_max: null,
+  signal_length: 96000, trim_silence: false, normalise_level: false, prosody: false, functionals: false,
+  normalise: none, standardise: false}
+augment: {mode: published}
+train: {seed: 0, num_epochs: 100, batch_size: 64, learning_rate: 0.01, optimizer: adam, weight_decay: 0,
+  schedule: plateau, lr_scheduler: 0.25, patience: 5, keep: best, label_smoothing: 0.1, early_stopping: false,
+  gradient_clipping: 0}
+model: {dropout_rate: 0.1, input_dropout: 0, pooling: mean, pooling_dropout: 0, n_temporal_aware_block: 6,
+  n_filter: 39, ck: true, generator_type: conv, kernel_size: 2, omega_0: 25, input_omega_0: 1,
+  hidden_scale: 1, af_type: sin, generator_norm: batch, kernel_dropout: 0.1, kernel_init: siren,
+  kernel_bias: false, kernel_window: 0, aug: false}
+"""
 
 
 @pytest.fixture
@@ -49,7 +63,7 @@ def load(tmp_path):
 
 @pytest.fixture
 def complaint(load, tmp_path):
-    """What loading a text says is wrong, the folder left out."""
+    """The message about a text that cannot be loaded, without the folder."""
 
     def complaint(text: str, *overrides: str) -> str:
         with pytest.raises(ConfigError) as error:
@@ -59,186 +73,155 @@ def complaint(load, tmp_path):
     return complaint
 
 
-# ----------------------------------------------------------------------------------- the two files in conf/
+# ----------------------------------------------------------------------------------------- the files of conf/
 
 
-def test_config_yaml_holds_the_defaults(repository):
-    assert load_config(repository / "conf/config.yaml") == Config()
+def test_config_yaml_holds_the_defaults_in_a_line_each(repository):
+    path = repository / "conf/config.yaml"
+    assert load_config(path) == Config()
+    text = path.read_text(encoding="utf-8")
+    sections = yaml.safe_load(text)
+    assert list(sections) == list(SECTIONS) == ["data", "features", "model", "train", "augment"]
+    assert sum(map(len, sections.values())) <= 40 and len(text.splitlines()) <= 130
+    for section, keys in sections.items():
+        for key in keys:
+            line = re.search(rf"^  {key}: .*", text, re.MULTILINE)[0]
+            assert "  # " in line and len(line) <= 120
+            for choice in KEYS[f"{section}.{key}"].get("enum", []):
+                assert re.search(rf"(?<![\w.]){choice}(?!\w)", line), f"{choice} is missing at {key}"
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "published.yaml"])
-def test_every_key_is_there_in_order_and_commented(repository, name):
-    text = (repository / "conf" / name).read_text(encoding="utf-8")
-    keys = [f"{section}.{key}" for section, keys in yaml.safe_load(text).items() for key in keys]
-    assert sorted(keys) == sorted(KEYS)
-    assert [key.split(".")[0] for key in keys] == [key.split(".")[0] for key in KEYS]
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        if re.match(r"  \w+:", line):
-            assert lines[number - 1].startswith("  # ") or "  # " in line, f"no comment on {line.strip()}"
+def test_the_other_files_stay_as_they_are_when_defaults_change(repository):
+    path = repository / "conf/published.yaml"
+    found = load_config(path).model_dump()
+    for section, values in yaml.safe_load(PUBLISHED).items():
+        assert {key: found[section][key] for key in values} == values
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+    features = load_config(repository / "conf/speaker_independent.yaml").features
+    assert (features.num_features, features.num_functionals, features.normalise) == (21, 195, "speaker")
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_the_comment_says_what_is_allowed(repository, key):
-    """Each bound and each choice of a key stands in its comment in config.yaml."""
-    text = (repository / "conf/config.yaml").read_text(encoding="utf-8")
-    comment = re.search(rf"((?:  # .*\n)+)  {key.split('.')[1]}:", text)[1]
-    bounds = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
-    numbers = [f"{KEYS[key][bound]:.10g}" for bound in bounds if bound in KEYS[key]]
-    for word in [*numbers, *KEYS[key].get("enum", [])]:
-        assert re.search(rf"(?<![\w.]){word}(?![\w])", comment), f"{word} is not in the comment"
-
-
-def test_published_settings(repository):
-    config = load_config(repository / "conf/published.yaml")
-    train, model = config.train, config.model
-    assert (train.num_epochs, train.batch_size) == (100, 64)
-    assert (train.optimizer, train.learning_rate) == ("adam", 0.01)
-    assert (train.patience, train.lr_scheduler, train.label_smoothing) == (5, 0.25, 0.1)
-    assert (train.weight_decay, train.gradient_clipping, train.early_stopping) == (0, 0, False)
-    assert (model.dropout_rate, model.n_filter, model.kernel_size, model.num_features) == (0.1, 39, 2, 39)
-    assert (model.ck, model.generator_type, model.af_type, model.hidden_scale) == (True, "conv", "sin", 1)
-    assert (model.omega_0, model.input_omega_0) == (25, 1)
-    assert (model.generator_norm, model.kernel_dropout, model.kernel_init) == ("batch", 0.1, "siren")
-    assert (model.kernel_bias, model.kernel_window) == (False, 0)
-    assert config.features == FeaturesConfig(standardise=False)
+def test_the_page_of_all_keys_is_up_to_date(repository):
+    page = (repository / "docs/configuration.md").read_text(encoding="utf-8")
+    assert page == reference() + "\n", "make it anew: python -m utils.config > docs/configuration.md"
+    assert all(schema["description"].endswith((".", ").")) for schema in KEYS.values())
 
 
 # --------------------------------------------------------------------------------------------- what is read
 
 
-def test_frames():
+def test_a_configuration_is_frozen_and_has_a_name_and_frames():
     assert FeaturesConfig().frames == 188
     assert FeaturesConfig(signal_length=512).frames == 2
-    assert FeaturesConfig(signal_length=511).frames == 1
     assert FeaturesConfig(signal_length=512, n_fft=2047).frames == 1
-
-
-def test_names_of_the_network():
     assert ModelConfig().name == "CkTIM"
     assert ModelConfig(generator_type="convKan").name == "CkkTIM"
     assert ModelConfig(ck=False, generator_type="convKan").name == "TIM"
+    with pytest.raises(ValidationError):
+        Config().train.seed = 1
 
 
-def test_an_old_file_loads_with_todays_defaults_for_the_rest(load):
-    config = load(OLD_TRAIN + OLD_MODEL)
+def test_old_files_load(load):
+    config = load(EARLIER)
     assert config.train.learning_rate == 0.01 and config.train.early_stopping is True
     assert config.model.omega_0 == 26 and config.model.af_type == "KAFsin" and config.model.aug is True
-    assert config.model.name == "TIM"
-    assert config.features == FeaturesConfig()
-    assert config.model.kernel_window == ModelConfig().kernel_window
+    assert config.model.name == "TIM" and config.features == FeaturesConfig()
+    config = load(FIRST)
+    assert (config.features.n_mfcc, config.features.n_mels, config.model.kernel_window) == (26, 64, 0.1)
+    config = load(LAST)
+    assert config.features == FeaturesConfig(n_mfcc=13, prosody=True, normalise="speaker", functionals=True)
+    assert (config.model.functionals_width, config.model.functionals_dropout) == (32, 0.2)
+    assert config.augment.speed_perturbation == (0.9, 1.1)
 
 
-def test_published_parameters_load(load, repository):
-    files = sorted((repository / "../shared/published").glob("*/parameters.txt"))
-    if not files:
-        pytest.skip("the published runs are not on disk")
-    for file in files:
-        _title, _rule, *lines = file.read_text(encoding="utf-8").splitlines()
-        config = load("\n".join(lines))
+def test_parameters_of_every_run_load(load, repository):
+    for file in sorted((repository / "training/results").glob("*/parameters.txt")):
+        assert file.parent.name.startswith(load_config(file).model.name)
+    for file in sorted((repository / "../shared/published").glob("*/parameters.txt")):
+        config = load("\n".join(file.read_text(encoding="utf-8").splitlines()[2:]))
         assert config.train.learning_rate == 0.01
         assert file.parent.name.startswith(config.model.name)
         assert config.model.aug == ("aug" in file.parent.name)
 
 
-def test_an_empty_section_takes_the_defaults(load):
-    assert load("train:\nmodel: {}\n") == Config()
-
-
-def test_numbers_in_scientific_notation(load):
-    assert load("train: {learning_rate: 1e-3}").train.learning_rate == 0.001
-    assert load("train: {learning_rate: .5E-3}").train.learning_rate == 0.0005
-    assert load("train: {}", "train.learning_rate=2.5e-2").train.learning_rate == 0.025
-
-
-def test_a_whole_number_is_a_number(load):
-    assert load("model: {omega_0: 25}").model.omega_0 == 25.0
-
-
-def test_overrides(load):
-    config = load(
-        "train: {num_epochs: 7, batch_size: 8}",
-        "train.num_epochs=5",
-        "train.num_epochs = 6",
-        "model.ck=false",
-        "data.root=a folder/EMOVO=1.zip",
-        "train.optimizer=adamw",
+def test_a_removed_key_that_mattered_is_an_error(complaint):
+    removed = "this key was removed; see docs/results.md"
+    assert complaint("features: {by_sentence: true}\nmodel: {late_fusion: true, gate: sigmoid}") == (
+        f"config.yaml: features.by_sentence = true: {removed}\n"
+        f"config.yaml: model.late_fusion = true: {removed}"
     )
-    assert config.train.num_epochs == 6  # the last one wins
-    assert config.train.batch_size == 8
-    assert config.model.ck is False
-    assert config.data.root == Path("a folder/EMOVO=1.zip")
-    assert config.train.optimizer == "adamw"
+    assert complaint("train:", "model.gate=residual") == f'override: model.gate = "residual": {removed}'
+    assert complaint("model: {num_features: x}").startswith('config.yaml: features.n_mfcc = "x": must be')
+    assert complaint("train:", "model.num_features=0").startswith("override model.num_features=0: must be")
 
 
-def test_a_path_may_hold_what_is_a_comment_to_yaml(load):
-    assert load("data: {}", "data.root=my corpus #2").data.root == Path("my corpus #2")
-    assert load("data: {}", "data.root='quoted #3' # and a comment").data.root == Path("quoted #3")
+def test_renamed_and_removed_keys_are_no_keys_any_more():
+    assert not {*RENAMED, *REMOVED} & set(KEYS) and set(RENAMED.values()) <= set(KEYS)
+    assert migrate({"x.y": 1, "model.gate": "sigmoid"}) == {"x.y": 1}
 
 
-def test_an_override_of_nothing_is_null(load):
-    assert load("data: {root: somewhere}", "data.root=").data.root is None
-
-
-def test_an_override_changes_its_own_section_only(load):
-    # both sections are one object to YAML
-    assert load("features: &empty {}\ntrain: *empty\n", "train.seed=3").train.seed == 3
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_key(load):
-    assert load("\ufefftrain: {seed: 3}").train.seed == 3
-
-
-def test_nothing_changes_after_loading():
-    with pytest.raises(ValidationError):
-        Config().train.seed = 1
+@pytest.mark.parametrize(
+    ("text", "overrides", "key", "value"),
+    [
+        ("train: {learning_rate: 1e-3}", [], "train.learning_rate", 0.001),
+        ("train:", ["train.learning_rate=2.5e-2"], "train.learning_rate", 0.025),
+        ("model: {omega_0: 25}", [], "model.omega_0", 25.0),
+        ("\ufefftrain: {seed: 3}", [], "train.seed", 3),  # a byte order mark
+        ("train: {num_epochs: 7}", ["train.num_epochs=5", "train.num_epochs = 6"], "train.num_epochs", 6),
+        ("data:", ["data.root=a folder/EMOVO=1.zip"], "data.root", Path("a folder/EMOVO=1.zip")),
+        ("data:", ["data.root=my corpus #2"], "data.root", Path("my corpus #2")),  # to YAML a comment
+        ("data:", ["data.root='quoted #3' # and a comment"], "data.root", Path("quoted #3")),
+        ("data: {root: somewhere}", ["data.root="], "data.root", None),
+        ("data: {root: {emodb: ~/b.zip}}", [], "data.root", {"emodb": Path("~/b.zip")}),
+        ("augment: {noise_snr: [5, 20]}", [], "augment.noise_snr", (5, 20)),
+        ("augment: {speed_perturbation: [0.9]}", [], "augment.speed_perturbation", (0.9,)),
+        ("augment: {voices: [0.9]}", ["augment.speed_perturbation=[]"], "augment.speed_perturbation", ()),
+        ("features: {n_mfcc: 20}\nmodel: {num_features: 39}", [], "features.n_mfcc", 20),
+        ("model: {num_features: 20}", ["features.n_mfcc=30"], "features.n_mfcc", 30),
+        ("features: {prosody: true}", ["model.num_features=21"], "features.n_mfcc", 13),
+        ("features: {prosody: true}", ["features.by_speaker=true"], "features.normalise", "speaker"),
+        ("train:\nmodel: {}", ["data.storage=disk", "model.gate=sigmoid"], "model.ck", True),
+    ],
+)
+def test_what_is_read(load, text, overrides, key, value):
+    section, _, leaf = key.partition(".")
+    assert getattr(getattr(load(text, *overrides), section), leaf) == value
 
 
 # ------------------------------------------------------------------------------------------ what is refused
 
 
-def test_value_out_of_range(complaint):
-    assert complaint("model: {dropout_rate: 1.5}") == (
-        "config.yaml: model.dropout_rate = 1.5: must be a number, at least 0 and less than 1"
-    )
-    assert complaint("train: {num_epochs: 0}") == (
-        "config.yaml: train.num_epochs = 0: must be a whole number, at least 1"
-    )
-    assert complaint("train: {lr_scheduler: 1.0}") == (
-        "config.yaml: train.lr_scheduler = 1.0: must be a number, more than 0 and less than 1"
-    )
-
-
 @pytest.mark.parametrize("key", [key for key in KEYS if "type" in KEYS[key]])
 def test_every_bound_is_enforced_and_named(complaint, key):
-    schema = KEYS[key]
+    section, leaf = key.split(".")
     for name, step in (("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)):
-        if name in schema:
-            section, leaf = key.split(".")
-            message = complaint(f"{section}: {{{leaf}: {schema[name] + step}}}")
-            assert message.startswith(f"config.yaml: {key} = {schema[name] + step}: must be")
-            assert str(schema[name]) in message.rpartition("must be")[2]
+        if name in KEYS[key]:
+            message = complaint(f"{section}: {{{leaf}: {KEYS[key][name] + step}}}")
+            assert message.startswith(f"config.yaml: {key} = {KEYS[key][name] + step}: must be")
+            assert str(KEYS[key][name]) in message.rpartition("must be")[2]
 
 
 CORPUS = "one of emovo, emodb, ravdess, savee, casia, tess, cremad, iemocap, folder or a list of these"
 ROOT = "text or a mapping of corpora to such text or null"
+FRACTIONS = "data.validation_fraction + data.test_fraction"
+REST = "the training set"
+SECTIONS_OF_KEYS = "must hold sections of keys (data, features, model, train, augment)"
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("model: {dropout_rate: 2}", "model.dropout_rate = 2: must be a number, at least 0 and less than 1"),
+        ("train: {lr_scheduler: 1}", "train.lr_scheduler = 1: must be a number, more than 0 and less than 1"),
         ("train: {batch_size: true}", "train.batch_size = true: must be a whole number, at least 1"),
         ("train: {num_epochs: 5.0}", "train.num_epochs = 5.0: must be a whole number, at least 1"),
-        ("train: {num_epochs: '5'}", 'train.num_epochs = "5": must be a whole number, at least 1'),
         ("train: {num_epochs:}", "train.num_epochs = null: must be a whole number, at least 1"),
-        ("model: {omega_0: true}", "model.omega_0 = true: must be a number, more than 0"),
         ("model: {omega_0: .nan}", "model.omega_0 = NaN: must be a number, more than 0"),
-        ("model: {omega_0: .inf}", "model.omega_0 = Infinity: must be a number, more than 0"),
         ("model: {ck: 1}", "model.ck = 1: must be true or false"),
         ("train: {optimizer: sgd}", 'train.optimizer = "sgd": must be one of adam, adamw'),
         ("model: {af_type: relu}", 'model.af_type = "relu": must be one of sin, KAF, KAFsin, ReLu'),
         ("data: {corpus: emo}", f'data.corpus = "emo": must be {CORPUS}'),
-        ("data: {corpus: []}", f"data.corpus = a list: must be {CORPUS}"),
+        ("data: {corpus: []}", f"data.corpus = []: must be {CORPUS}"),
         ("data: {corpus: [emovo, emo]}", f'data.corpus = "emo": must be {CORPUS}'),
         ("data: {root: 2024}", f"data.root = 2024: must be {ROOT}"),
         ("data: {corpus: [emodb], root: {emo: x}}", f'data.root = "emo": must be {ROOT}'),
@@ -247,28 +230,35 @@ ROOT = "text or a mapping of corpora to such text or null"
         (r'data: {cache_dir: "\ud800"}', 'data.cache_dir = "\ud800": must be text'),
         ("train: {patience: {a: 1}}", "train.patience = a mapping: must be a whole number, at least 0"),
         ("train: 5", "train = 5: must be a section of keys"),
-        ("train: [1]", "train = [1]: must be a section of keys"),
         ("model: {ck: " + "x" * 100 + "}", 'model.ck = "' + "x" * 56 + "…: must be true or false"),
-    ],
-)
-def test_wrong_type(complaint, text, expected):
-    assert complaint(text) == f"config.yaml: {expected}"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
         ("train: {num_epoch: 5}", "unknown key train.num_epoch; did you mean train.num_epochs?"),
         ("model: {learning_rate: 1}", "unknown key model.learning_rate; did you mean train.learning_rate?"),
         ("num_epochs: 5", "unknown key num_epochs; did you mean train.num_epochs?"),
         ("trian: {seed: 1}", "unknown key trian; did you mean train?"),
         ("omega: 1", "unknown key omega; did you mean model.omega_0?"),
-        ("zzzz: 1", "unknown key zzzz; the sections are data, features, augment, train, model"),
-        ("7: 1", "unknown key 7; the sections are data, features, augment, train, model"),
+        ("zzzz: 1", "unknown key zzzz; the sections are data, features, model, train, augment"),
+        ("data: {test_fraction: 0.9}", f"{FRACTIONS} = 1: must be less than 1, for the rest is {REST}"),
+        ("", f"is empty: {SECTIONS_OF_KEYS}"),
+        ("- train", f"holds a list: {SECTIONS_OF_KEYS}"),
+        ("train", f'holds "train": {SECTIONS_OF_KEYS}'),
     ],
 )
-def test_unknown_key(complaint, text, expected):
+def test_what_is_refused(complaint, text, expected):
     assert complaint(text) == f"config.yaml: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ("f_max: 1e5", "f_max = 100000: must be at most sample_rate / 2 (features.sample_rate = 22050)"),
+        ("n_mels: 38", "n_mfcc = 39: must be at most n_mels (features.n_mels = 38)"),
+        ("normalise: speaker", "normalise = speaker: needs prosody, which finds the speech (features"),
+        ("functionals: true", 'functionals = true: needs normalise = speaker (features.normalise = "none")'),
+        ("signal_length: 511", "signal_length = 511: must be hop_length or more (features.hop_length = 512)"),
+    ],
+)
+def test_features_that_do_not_fit_together(complaint, features, expected):
+    assert complaint(f"features: {{{features}}}").startswith(f"config.yaml: features.{expected}")
 
 
 def test_every_error_has_its_line(complaint):
@@ -286,90 +276,40 @@ def test_every_error_has_its_line(complaint):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("train.num_epoch=5", "unknown key train.num_epoch; did you mean train.num_epochs?"),
-        ("num_epochs=5", "unknown key num_epochs; did you mean train.num_epochs?"),
-        ("train.seed.x=5", "unknown key train.seed.x; did you mean train.seed?"),
         ("train=5", "train is a section; name one of its keys, such as train.seed"),
+        ("train.num_epoch=5", "unknown key train.num_epoch; did you mean train.num_epochs?"),
+        ("train.seed.x=5", "unknown key train.seed.x; did you mean train.seed?"),
         ("train.num_epochs", "must be key=value, such as train.num_epochs=5"),
         ("train.num_epochs=0", "must be a whole number, at least 1"),
-        ("train.num_epochs=[1, 2]", "must be a whole number, at least 1"),
-        (
-            "train.num_epochs=[1",
-            "not valid YAML: line 1, column 3: while parsing a flow sequence, expected ',' or ']', "
-            "but got '<stream end>'",
-        ),
-        ("=5", "unknown key ; the sections are data, features, augment, train, model"),
+        ("train.num_epochs=[1", "not valid YAML: line 1, column 3: while parsing a flow sequence"),
+        ("=5", "unknown key ; the sections are data, features, model, train, augment"),
     ],
 )
 def test_wrong_override(complaint, override, expected):
-    assert complaint("train:", override) == f"override {override}: {expected}"
+    assert complaint("train:", override).startswith(f"override {override}: {expected}")
 
 
-def test_an_override_of_a_section_that_is_none(complaint):
-    assert complaint("train: 5", "train.seed=1") == "config.yaml: train = 5: must be a section of keys"
-
-
-def test_fractions_must_leave_a_training_set(complaint):
-    expected = ": must be less than 1, for the rest is the training set"
-    fractions = "data.validation_fraction + data.test_fraction"
-    assert complaint("data: {validation_fraction: 0.8}") == f"config.yaml: {fractions} = 1{expected}"
+def test_a_conflict_names_the_override(complaint, load):
+    message = complaint("features: {f_max: 8001}", "features.sample_rate=16000")
+    assert message.startswith("override features.sample_rate=16000: features.f_max = 8001")
+    assert load("features: {f_max: 8000, sample_rate: 16000, n_mels: 39}").features.f_max == 8000
     override = "data.test_fraction=0.95"
-    assert complaint("train:", override) == f"override {override}: {fractions} = 1.05{expected}"
+    assert complaint("train:", override).startswith(f"override {override}: {FRACTIONS} = 1.05: must be")
 
 
 @pytest.mark.parametrize("value", ["[1]", "[30, 10]", "[1, true]", "7", "[1, 1000]", "[a, 1]", "[1, 2, 3]"])
-def test_a_range_is_two_numbers_in_order(load, complaint, value):
+def test_a_range_is_two_numbers_in_order(complaint, value):
     allowed = "must be two numbers [lowest, highest], each at least -20 and at most 100"
     assert complaint("augment:", f"augment.noise_snr={value}").endswith(f"={value}: {allowed}")
-    assert load("augment: {noise_snr: [5, 20]}").augment.noise_snr == (5, 20)
 
 
 @pytest.mark.parametrize("value", ["0.9", "[0.4]", "[1, true]", "[a]", f"{[1.0] * 17}"])
-def test_voices_are_a_list_of_numbers(load, complaint, value):
+def test_speeds_are_a_list_of_numbers(complaint, value):
     allowed = "must be a list of up to 16 numbers, each at least 0.5 and at most 2"
-    assert complaint("augment:", f"augment.voices={value}").endswith(allowed)
-    assert load("augment: {voices: [0.9, 1.1]}").augment.voices == (0.9, 1.1)
-    assert load("augment: {voices: [0.9]}", "augment.voices=[]").augment.voices == ()
+    assert complaint("augment:", f"augment.speed_perturbation={value}").endswith(allowed)
 
 
-def test_several_corpora_each_in_its_place(load):
-    data = load("data: {corpus: [emovo, emodb], root: {emodb: ~/b.zip}}").data
-    assert data.corpus == ["emovo", "emodb"] and data.root == {"emodb": Path("~/b.zip")}
-    assert load("data: {}", "data.root={emodb: here}").data.root == {"emodb": Path("here")}
-    assert load("data: {}", "data.root=here").data.root == Path("here")
-
-
-def test_no_mel_bands_above_half_of_the_sample_rate(complaint, load):
-    expected = "features.f_max = 8001: must be at most half of features.sample_rate = 16000"
-    assert complaint("features: {f_max: 8001, sample_rate: 16000}") == f"config.yaml: {expected}"
-    assert complaint("features: {f_max: 8001}", "features.sample_rate=16000").endswith(expected)
-    assert load("features: {f_max: 8000, sample_rate: 16000}").features.f_max == 8000
-
-
-def test_no_more_coefficients_than_mel_bands(complaint, load):
-    expected = "model.num_features = 39: must be at most features.n_mels = 38"
-    assert complaint("features: {n_mels: 38}") == f"config.yaml: {expected}"
-    assert load("features: {n_mels: 39}").features.n_mels == 39
-    assert load("features: {n_mels: 39, prosody: true}\nmodel: {num_features: 47}").n_mfcc == 39
-    assert complaint("features: {prosody: true}\nmodel: {num_features: 8}") == (
-        "config.yaml: model.num_features = 8: must be at least 9, for features.prosody takes 8"
-    )
-    assert complaint("features: {by_speaker: true}") == (
-        "config.yaml: features.by_speaker: needs features.prosody, which tells where there is speech"
-    )
-    assert complaint("model: {statistics: true}") == (
-        "config.yaml: model.statistics: needs features.by_speaker or features.by_sentence, for each speaker "
-        "and each sentence has usual ones"
-    )
-    assert complaint("model: {statistics: true}\nfeatures: {by_sentence: true}") == (
-        "config.yaml: model.statistics: needs features.prosody, which tells where there is speech"
-    )
-    assert complaint("model: {sentence_statistics: true}") == (
-        "config.yaml: model.sentence_statistics: needs features.by_sentence, for a sentence has usual ones"
-    )
-    assert complaint("features: {by_sentence: true}\ndata: {protocol: leave_one_sentence_out}") == (
-        "config.yaml: features.by_sentence: needs all sentences in training; data.protocol leaves one out"
-    )
+UNSUPPORTED = "anchors (&), aliases (*) and tags (!) are not supported"
 
 
 @pytest.mark.parametrize(
@@ -380,15 +320,12 @@ def test_no_more_coefficients_than_mel_bands(complaint, load):
         ("train: a: b", "line 1, column 9: mapping values are not allowed here"),
         ("train:\n\tseed: 1", "line 2, column 1: while scanning for the next token, found character '\\t'"),
         ("--- {}\n--- {}", "line 2, column 1: expected a single document in the stream, but found another"),
-        ("train: !!python/name:os.system", "line 1, column 8: could not determine a constructor for the tag"),
-        (
-            "train: !!python/object/apply:os.system [exit]",
-            "line 1, column 8: could not determine a constructor for the tag",
-        ),
+        ("train: !!python/object/apply:os.system [exit]", f"line 1, column 8: {UNSUPPORTED}"),
+        ("train: {seed: !!bool x}", f"line 1, column 15: {UNSUPPORTED}"),
+        ("train: &a [*a]", f"line 1, column 8: {UNSUPPORTED}"),
+        ("train: {seed: *a}", f"line 1, column 15: {UNSUPPORTED}"),
         ("train: {seed: \x01}", "unacceptable character #x0001"),
         ("train: {seed: 2024-99-99}", "month must be in 1..12"),
-        ("train: {seed: !!bool x}", "a tag (!!…) that does not fit its value"),
-        ("train: {seed: !!timestamp x}", "a tag (!!…) that does not fit its value"),
         ("[" * 2_000, "nested too deeply"),
         ("? [a]\n: 1", "line 1, column 3: while constructing a mapping, found unhashable key"),
     ],
@@ -397,52 +334,22 @@ def test_bad_yaml(complaint, text, expected):
     assert complaint(text).startswith(f"config.yaml: not valid YAML: {expected}")
 
 
-LISTS = "a0: &a0 [lol]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
-MERGES = "a0: &a0 {x: 1}\n" + "".join(
-    f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
-)
+BOMB = "a0: &a0 [lol]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
 
 
 def test_aliases_of_aliases_do_not_fill_the_memory(complaint):
     """A few lines that stand for 9^29 values, were somebody to write them out."""
-    expected = "config.yaml: not valid YAML: with its aliases it holds more than 100,000 values"
-    assert complaint(LISTS) == expected
-    assert complaint(f"{LISTS}train: {{seed: *a29}}") == expected
-    assert complaint(MERGES).startswith("config.yaml: unknown key a0")
-    assert parse_yaml(MERGES)["a29"] == {"x": 1}
+    assert complaint(BOMB) == f"config.yaml: not valid YAML: line 1, column 5: {UNSUPPORTED}"
+    assert parse_yaml("{<<: {x: 1, y: 2}, y: 3}") == {"x": 1, "y": 3}
 
 
-def test_aliases_and_merges_are_as_yaml_says(load):
-    assert parse_yaml("[&a {x: 1, y: 2}, {<<: *a, y: 3}]") == [{"x": 1, "y": 2}, {"x": 1, "y": 3}]
-    assert parse_yaml("[&a {x: 1}, &b {x: 2, y: 2}, {<<: [*a, *b]}]")[2] == {"x": 1, "y": 2}
-    assert load("train: {seed: &n 3, num_epochs: *n}").train.num_epochs == 3
-
-
-def test_a_file_of_something_else(complaint):
-    expected = "must hold sections of keys (data, features, augment, train, model)"
-    assert complaint("") == f"config.yaml: is empty: {expected}"
-    assert complaint("# nothing yet\n") == f"config.yaml: is empty: {expected}"
-    assert complaint("- train") == f"config.yaml: holds a list: {expected}"
-    assert complaint("train") == f'config.yaml: holds "train": {expected}'
-
-
-def test_a_list_that_holds_itself_is_only_a_list(complaint):
-    assert complaint("train: &a [*a]") == "config.yaml: train = a list: must be a section of keys"
-
-
-def test_no_such_file(tmp_path):
+def test_files_that_cannot_be_read(tmp_path):
+    path = tmp_path / "config.yaml"
     with pytest.raises(ConfigError) as error:
-        load_config(tmp_path / "none.yaml")
-    assert str(error.value) == f"{tmp_path / 'none.yaml'}: there is no such file in {tmp_path.resolve()}"
-
-
-def test_a_folder_is_no_file(tmp_path):
+        load_config(path)
+    assert str(error.value) == f"{path}: there is no such file in {tmp_path.resolve()}"
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)
-
-
-def test_not_utf8(tmp_path):
-    path = tmp_path / "config.yaml"
     path.write_bytes(b"train: {}\n# caf\xe9\n")
     with pytest.raises(ConfigError, match=r"config\.yaml: is not UTF-8 text \(byte 16\)"):
         load_config(path)
@@ -454,74 +361,30 @@ def test_not_utf8(tmp_path):
 TEXTS = ["1e3", "null", "~", "yes", "12", "2024-01-01", "a: b", "# c", " d ", "é/ù", "\x85", "lo  ng " * 30]
 
 
-def values_of(schema: dict) -> st.SearchStrategy:
-    """Values that a key takes, by its JSON schema."""
-    if "anyOf" in schema:
-        return st.one_of([values_of(choice) for choice in schema["anyOf"]])
-    if "const" in schema or "enum" in schema:
-        return st.sampled_from(schema.get("enum") or [schema["const"]])
-    if "prefixItems" in schema:
-        return st.tuples(*map(values_of, schema["prefixItems"])).map(sorted)
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if schema["type"] == "integer":
-        return st.integers(low, high)
-    if schema["type"] == "number":
-        return st.floats(
-            low,
-            high,
-            exclude_min="exclusiveMinimum" in schema,
-            exclude_max="exclusiveMaximum" in schema,
-            allow_infinity=False,
-        )
-    if schema["type"] == "string":
-        letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
-        return st.sampled_from(TEXTS) | st.text(letters, max_size=20)
-    if schema["type"] == "array":
-        return st.lists(values_of(schema["items"]), min_size=schema.get("minItems", 0), max_size=3)
-    if schema["type"] == "object":
-        return st.dictionaries(
-            values_of(schema["propertyNames"]), values_of(schema["additionalProperties"]), max_size=3
-        )
-    return {"boolean": st.booleans(), "null": st.none()}[schema["type"]]
+letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
 
-def mend(values: dict) -> dict:
-    """Bring together what the keys allow one by one."""
-    data, model = values["data"], values["model"]
-    if data["validation_fraction"] + data["test_fraction"] >= 1:
-        data["validation_fraction"] /= 2
-        data["test_fraction"] /= 2
-    features = values["features"]
-    features["by_speaker"] &= features["prosody"]
-    features["by_sentence"] &= data["protocol"] != "leave_one_sentence_out"
-    model["statistics"] &= features["prosody"] and (features["by_speaker"] or features["by_sentence"])
-    model["sentence_statistics"] &= features["by_sentence"]
-    model["num_features"] = min(model["num_features"], features["n_mels"])
-    if features["prosody"]:
-        model["num_features"] += len(PROSODY)
-    if features["f_max"] is not None:
-        features["f_max"] = min(features["f_max"], features["sample_rate"] / 2)
-    return values
-
-
-configs = st.fixed_dictionaries(
-    {
-        section: st.fixed_dictionaries(
-            {key.split(".")[1]: values_of(KEYS[key]) for key in KEYS if key.startswith(f"{section}.")}
-        )
-        for section in SECTIONS
-    }
+@settings(deadline=None, max_examples=100)
+@given(
+    path=st.sampled_from(TEXTS) | st.text(letters, max_size=20),
+    speeds=st.lists(st.floats(0.5, 2), max_size=3),
+    snr=st.tuples(st.floats(-20, 100), st.floats(-20, 100)).map(sorted),
+    rate=shares,
+    seed=st.integers(0, 2**32 - 1),
+    f_max=st.none() | st.floats(0, 8_000, exclude_min=True),
 )
-
-
-@settings(deadline=None, max_examples=50)
-@given(values=configs.map(mend))
-def test_a_saved_config_loads_as_it_was(tmp_path_factory, values):
+def test_a_saved_config_loads_as_it_was(tmp_path_factory, path, speeds, snr, rate, seed, f_max):
+    values = {
+        "data": {"corpus": ["emodb"], "root": {"emodb": path}, "cache_dir": path},
+        "features": {"f_max": f_max, "trim_silence": seed % 2 == 0},
+        "train": {"learning_rate": rate, "seed": seed, "keep": "best"},
+        "augment": {"speed_perturbation": speeds, "noise_snr": snr},
+    }
     config = Config.model_validate(values)
-    path = tmp_path_factory.getbasetemp() / "saved.yaml"
-    save_config(config, path)
-    assert load_config(path) == config
+    file = tmp_path_factory.getbasetemp() / "saved.yaml"
+    save_config(config, file)
+    assert load_config(file) == config
 
 
 # What is special to YAML, to this configuration, or to both.
@@ -559,14 +422,9 @@ def test_any_text_is_a_configuration_or_refused_with_its_file(tmp_path_factory, 
         assert str(error).startswith(str(path))
 
 
-def test_a_saved_config_is_plain_yaml_in_the_order_of_config_yaml(tmp_path, repository):
+def test_a_saved_config_is_plain_yaml_in_the_order_of_config_yaml(tmp_path):
     save_config(Config(), tmp_path / "parameters.txt")
-    text = (tmp_path / "parameters.txt").read_text(encoding="utf-8")
-    original = yaml.safe_load((repository / "conf/config.yaml").read_text(encoding="utf-8"))
-    assert yaml.safe_load(text) == original
-    assert list(yaml.safe_load(text)) == list(original)
-
-
-def test_saving_where_nothing_can_be_written(tmp_path):
+    saved = yaml.safe_load((tmp_path / "parameters.txt").read_text(encoding="utf-8"))
+    assert [f"{section}.{key}" for section, keys in saved.items() for key in keys] == list(KEYS)
     with pytest.raises(UserError, match="cannot write"):
         save_config(Config(), tmp_path / "no such folder" / "parameters.txt")

@@ -1,48 +1,45 @@
+"""Scores and intervals against scikit-learn and by hand; calibration; histories and their files."""
+
 import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics
 
 from utils.errors import UserError
-from utils.metrics import History, MetricsError, keep_whole_epochs, kept_epoch, scores
+from utils.metrics import (
+    History,
+    MetricsError,
+    confusion_matrix,
+    intervals,
+    keep_whole_epochs,
+    kept_epoch,
+    reliability,
+    scores,
+)
+
+answers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_scores_follow_their_definitions(seed):
-    rng = np.random.default_rng(seed)
-    targets = rng.integers(0, 6, 80)  # class 6 never occurs
-    predictions = np.where(rng.random(80) < 0.5, targets, rng.integers(1, 7, 80))  # class 0 seldom predicted
-    matrix = np.zeros((7, 7))
-    np.add.at(matrix, (targets, predictions), 1)
-    hits = np.diag(matrix)
-
-    def share(divisor):
-        return np.divide(hits, divisor, out=np.zeros(7), where=divisor > 0)
-
-    recall, precision = share(matrix.sum(1)), share(matrix.sum(0))
+@settings(deadline=None)
+@given(answers)
+def test_scores_are_those_of_scikit_learn(pairs):
+    targets, predictions = np.array(pairs).T
+    macro = {"labels": range(5), "average": "macro", "zero_division": 0}
     expected = {
-        "accuracy": hits.sum() / 80,
-        "uar": recall[:6].mean(),
-        "recall": recall.mean(),
-        "precision": precision.mean(),
-        "f1_score": share((matrix.sum(0) + matrix.sum(1)) / 2).mean(),
+        "accuracy": metrics.accuracy_score(targets, predictions),
+        "uar": metrics.recall_score(targets, predictions, labels=np.unique(targets), average="macro"),
+        "recall": metrics.recall_score(targets, predictions, **macro),
+        "precision": metrics.precision_score(targets, predictions, **macro),
+        "f1_score": metrics.f1_score(targets, predictions, **macro),
     }
-    assert scores(targets, predictions, 7) == pytest.approx(expected, abs=1e-12)
-
-
-def test_scores_agree_with_scikit_learn_where_every_class_occurs():
-    rng = np.random.default_rng(0)
-    targets, predictions = np.repeat(np.arange(7), 20), rng.integers(0, 7, 140)
-    result = scores(targets, predictions, 7)
-    assert result["uar"] == result["recall"]
-    assert result["uar"] == pytest.approx(metrics.balanced_accuracy_score(targets, predictions))
-    assert result["f1_score"] == pytest.approx(metrics.f1_score(targets, predictions, average="macro"))
-    assert result["precision"] == pytest.approx(
-        metrics.precision_score(targets, predictions, average="macro", zero_division=0)
-    )
+    assert scores(targets, predictions, 5) == pytest.approx(expected, abs=1e-12)
+    matrix = metrics.confusion_matrix(targets, predictions, labels=range(5))
+    assert confusion_matrix(targets, predictions, 5).tolist() == matrix.tolist()
 
 
 def test_scores_by_hand():
@@ -71,6 +68,49 @@ def test_scores_refuse_what_cannot_be_scored(targets, predictions, message):
         scores(targets, predictions, 7)
 
 
+def test_intervals_are_those_of_utterances_drawn_with_replacement():
+    rng = np.random.default_rng(1)
+    targets = np.repeat(np.arange(4), 12)
+    predictions = np.where(rng.random(48) < 0.6, targets, rng.integers(0, 4, 48))
+    drawn = []
+    for _ in range(800):
+        rows = rng.integers(0, 48, 48)
+        drawn.append(list(scores(targets[rows], predictions[rows], 4).values()))
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    found = intervals(confusion_matrix(targets, predictions, 4))
+    assert list(found) == list(scores(targets, predictions, 4))
+    for score, one, other in zip(found, low, high, strict=True):
+        assert found[score] == pytest.approx((one, other), abs=0.025), score
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for trial in range(300):
+        right = rng.binomial(112, 0.8)
+        low, high = intervals(np.array([[right, 112 - right], [0, 0]]), resamples=400, seed=trial)["accuracy"]
+        covered += low <= 0.8 <= high
+    assert 0.90 < covered / 300 < 0.98
+
+
+def test_intervals_are_the_same_for_the_same_seed():
+    matrix = np.array([[8, 2], [3, 7]])
+    assert intervals(matrix) == intervals(matrix)
+    assert intervals(matrix, resamples=200) != intervals(matrix, resamples=200, seed=1)
+    assert intervals(np.diag([5, 5, 5]))["accuracy"] == (1, 1)
+
+
+def test_the_calibration_error_of_a_few_answers_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.92, 0.08], [0.35, 0.65], [1.0, 0.0]])
+    targets = np.array([0, 1, 1, 0])
+    bins = reliability(probabilities, targets, bins=10)
+    assert bins.count.tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0, 3]  # 1.0 is in the last bin
+    assert bins.accuracy[[6, 9]] == pytest.approx([1, 2 / 3])
+    assert bins.confidence[[6, 9]] == pytest.approx([0.65, 2.82 / 3])
+    assert np.isnan(bins.confidence[0]) and np.isnan(bins.accuracy[0])
+    assert bins.error == pytest.approx((0.35 * 1 + (2.82 / 3 - 2 / 3) * 3) / 4)
+
+
 def make_history(epochs: int) -> History:
     history = History("CkTIM")
     for epoch in range(epochs):
@@ -79,24 +119,16 @@ def make_history(epochs: int) -> History:
     return history
 
 
-def test_history_round_trip(tmp_path):
+def test_history_round_trip_in_the_earlier_schema(tmp_path):
     history = make_history(3)
     history.save(tmp_path / "metrics.json")
-    loaded = History.load(tmp_path / "metrics.json")
-    assert loaded.model == "CkTIM"
-    assert loaded.columns == history.columns  # to the last digit
-    assert len(loaded) == 3
-    assert "uar" in loaded
-    assert "seconds" not in loaded
-
-
-def test_history_has_the_earlier_schema(tmp_path):
-    make_history(2).save(tmp_path / "metrics.json")
     content = json.loads((tmp_path / "metrics.json").read_text())
-    assert content["model"] == ["CkTIM"]
-    assert content["epoch"] == [0, 1]
-    assert content["loss"] == [2.0, 1.0]
+    assert content["model"] == ["CkTIM"] and content["epoch"] == [0, 1, 2] and content["loss"][1] == 1.0
     assert {"accuracy", "recall", "precision", "f1_score"} <= content.keys()
+    loaded = History.load(tmp_path / "metrics.json")
+    assert loaded.model == "CkTIM" and len(loaded) == 3
+    assert loaded.columns == history.columns  # to the last digit
+    assert "uar" in loaded and "seconds" not in loaded
 
 
 def test_history_keeps_losses_that_are_not_numbers_in_strict_json(tmp_path):

@@ -89,7 +89,7 @@ def test_a_name_that_a_run_gets_tells_what_the_configuration_says():
 
 def test_a_run_reads_back(make_run):
     run = read_run(make_run("CkTIM_TAB2_seed1", accuracy=0.8, model={"n_temporal_aware_block": 2}))
-    assert (run.corpus, run.protocol, run.is_demo) == ("EMOVO", "holdout", False)
+    assert (run.corpus, run.protocol, run.network) == ("EMOVO", "holdout", "CkTIM")
     assert run.config.model.n_temporal_aware_block == run.settings["model.n_temporal_aware_block"] == 2
     assert len(run.training) == len(run.validation) == 4
     assert run.test["accuracy"] == [0.8]
@@ -110,7 +110,7 @@ def test_a_run_whose_configuration_is_lost_tells_what_its_name_tells(make_run):
     (run_dir / "parameters.txt").unlink()
     (run_dir / "split.json").unlink()
     run = read_run(run_dir)
-    assert run.config is None and run.is_demo and run.protocol is None
+    assert (run.config, run.corpus, run.protocol, run.network) == (None, "demo", None, "CkTIM")
     assert run.settings["model.n_temporal_aware_block"] == 2
 
 

@@ -28,8 +28,8 @@ def test_text_lines_up():
 def test_html_is_escaped_and_aligned():
     html = TABLE._repr_html_()
     assert "&lt;CkTIM&gt;" in html and "<CkTIM>" not in html and "A caption &amp; more" in html
-    assert '<td style="text-align: right; white-space: nowrap">81.2 ± 2.6</td>' in html
-    assert '<th style="text-align: left; white-space: nowrap">settings</th>' in html
+    assert '<td style="padding: 2px 8px; text-align: right; white-space: nowrap">81.2 ± 2.6</td>' in html
+    assert '<th style="padding: 2px 8px; text-align: left; white-space: nowrap">settings</th>' in html
     wide = Table([{"test accuracy": "81.2 ± 2.6", "settings": "default, 9 epochs"}], "")._repr_html_()
     assert re.findall(r"white-space: (\w+)\">(\w+)", wide) == [
         ("normal", "test"),  # a heading of two words

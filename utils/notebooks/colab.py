@@ -1,12 +1,11 @@
 """Google Colab: install what it lacks, and change nothing that it has. Imports only what Colab has itself."""
 
+import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from packaging.requirements import Requirement
 
 from utils.errors import UserError
 
@@ -16,9 +15,9 @@ NOT_FOR_COLAB = {"jupyter", "nbclient", "papermill"}
 
 def missing_requirements(path: str | Path = "requirements.txt") -> list[str]:
     """The lines of a requirements file whose distribution is not installed in any version."""
-    lines = [line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    wanted = [Requirement(line) for line in lines if line]
-    return [str(one) for one in wanted if one.name not in NOT_FOR_COLAB and not _is_installed(one.name)]
+    lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    there = NOT_FOR_COLAB | {_canonical(one.name) for one in distributions() if one.name}
+    return [line for line in lines if line and _canonical(re.split(r"[^\w.-]", line)[0]) not in there]
 
 
 def install_missing(path: str | Path = "requirements.txt") -> None:
@@ -43,9 +42,5 @@ def install_missing(path: str | Path = "requirements.txt") -> None:
             )
 
 
-def _is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
+def _canonical(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()

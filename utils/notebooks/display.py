@@ -1,20 +1,22 @@
-"""What the notebooks show beside single figures: players, banners, and whole trials."""
+"""Players, banners and whole trials, as the notebooks show them."""
 
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
-from utils.comparison import Trial, value_label
 from utils.plots.audio import plot_variants
-from utils.plots.results import plot_curves
+from utils.plots.results import plot_trial
 from utils.plots.style import save_figure
-from utils.runs import Run
-from utils.tables import markdown_text
+from utils.results import comparisons_in_words, read_trial, trial_command, trial_tables
+from utils.tables import Table, markdown_text
 
 
 def audio_player(wave: np.ndarray, sample_rate: int) -> HTML | Audio:
@@ -55,20 +57,18 @@ def corpus_banner(name: str, utterances: int, is_demo: bool) -> HTML:
     )
 
 
-def runs_banner(runs: Sequence[Run]) -> HTML:
-    """What the runs are about; for runs on the demo corpus a box that nobody overlooks.
-
-    Args:
-        runs: all on the same corpus.
-    """
-    if not runs:
+def runs_banner(frame: DataFrame) -> HTML:
+    """A line about the run directories of a corpus; for the demo corpus a box that nobody overlooks."""
+    runs = frame[frame.trial == ""]
+    if not len(runs):
         return HTML("<strong>No run yet.</strong> Train one with <code>notebook_train.ipynb</code>.")
-    tested = sum(run.test is not None for run in runs)
+    tested = runs.accuracy.notna().sum()
     count = f"{len(runs)} run{'s'[: len(runs) > 1]}, {tested} of them evaluated"
     if tested < len(runs):
         count += " (<code>notebook_test.ipynb</code> evaluates the others)"
-    if not runs[0].is_demo:
-        return HTML(f"<strong>{html.escape(runs[0].corpus)}</strong>: {count}.")
+    corpus = runs.corpus.iloc[0]
+    if corpus != "demo":
+        return HTML(f"<strong>{html.escape(corpus)}</strong>: {count}.")
     return _demo_box(f"There are only runs on synthetic speech, made to show that everything runs: {count}.")
 
 
@@ -89,50 +89,34 @@ def keep(figure: Figure, name: str, folder: str | Path | None) -> Figure:
     return figure
 
 
-def show_trials(
-    trials: Sequence[Trial], name: str, folder: str | Path | None = None, at_least: int = 1
+def show_trial(
+    path: str | Path,
+    *further: str,
+    folder: str | Path | None = None,
+    figure: bool = True,
+    words: bool = False,
+    **options: Any,
 ) -> None:
-    """Display the learning curves of each trial, whole and their second half, and say what is missing.
+    """Display a trial's accuracies as a figure and a table, or the command that makes it.
 
     Args:
-        trials: what utils.comparison.find_trials returns.
-        name: what the files of the figures begin with.
-        folder: where to save the figures; None for nowhere.
-        at_least: values that a trial must have for its curves to be shown.
+        path: its file of results.
+        further: files of the same settings on other seeds, shown as one with it.
+        folder: where to save the figure; None for nowhere.
+        figure: whether to draw one; `options` are those of plot_trial.
+        words: whether to say in sentences which differences there are.
     """
-    for number, trial in enumerate(trials, start=1):
-        several = any(len(group.runs) > 1 for group in trial.groups.values())
-        display(Markdown(_trial_in_words(trial, several)))
-        curves = {}
-        for value, group in trial.groups.items():
-            label = value_label(trial.key, value) + (f" (n = {len(group.runs)})" if several else "")
-            histories = [(run.training, run.validation) for run in group.runs]
-            curves[label] = [(one, other) for one, other in histories if one and other]
-        curves = {label: histories for label, histories in curves.items() if histories}
-        if len(curves) < at_least:
-            continue
-        epochs = max(len(training) for histories in curves.values() for training, _ in histories)
-        title = f"{trial.test_set} · {trial.network}"
-        display(keep(plot_curves(curves, title), f"{name}_{number}", folder))
-        if epochs >= 10:
-            half = epochs // 2, epochs
-            figure = plot_curves(curves, f"{title} · epochs {half[0]} to {half[1]}", half)
-            display(keep(figure, f"{name}_{number}_zoomed", folder))
-
-
-def _trial_in_words(trial: Trial, several: bool) -> str:
-    missing = ", ".join(markdown_text(value_label(trial.key, value)) for value in trial.missing)
-    over = "seeds and folds" if any(group.runs[0].folds for group in trial.groups.values()) else "seeds"
-    commands = "\n".join(trial.commands)
-    parts = [
-        f"**{markdown_text(trial.network)}** ({markdown_text(trial.test_set)}); settings: "
-        f"{markdown_text(trial.settings)}."
-        if trial.groups
-        else "",
-        f"Lines are means over {over}, bands one standard deviation." if several else "",
-        f"**Missing runs: {missing}.** `notebook_test.ipynb` evaluates them once they are trained:\n\n"
-        f"```\n{commands}\n```"
-        if missing
-        else "",
-    ]
-    return " ".join(part for part in parts if part)
+    for one in map(Path, (path, *further)):
+        if not one.exists():
+            display(Table([], f"Trial {one.stem}", [f"Missing: {one.as_posix()}. {trial_command(one)}"]))
+            return
+    frame = read_trial(path, *further)
+    scores = trial_tables(frame)[0]
+    if figure:
+        name = "_".join(["trial", *(Path(one).stem for one in (path, *further))])
+        display(keep(plot_trial(frame, scores.caption, **options), name, folder))
+        scores = replace(scores, caption="")  # the figure's title
+    display(scores)
+    for family, sentences in comparisons_in_words(frame).items() if words else ():
+        items = "".join(f"\n- {markdown_text(sentence)}" for sentence in sentences)
+        display(Markdown(f"**{markdown_text(family)}**\n{items}"))

@@ -1,4 +1,4 @@
-"""A recording of the user's own in a notebook: an upload button, and in Colab the microphone."""
+"""Get a recording from the user of a notebook: an upload button, and in Colab the microphone."""
 
 import base64
 import io
@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -17,7 +18,7 @@ from utils.errors import UserError
 MOST_SECONDS = 30  # of a recording by microphone
 CALLBACK = "cktim.recorded"
 
-# The browser records in a format of its own, decodes it itself, and hands over the samples.
+# The browser records in a format of its own, decodes it, and sends the samples.
 MICROPHONE = """
 <button id="cktim-record">Record</button> <span id="cktim-says"></span>
 <script>
@@ -61,14 +62,12 @@ MICROPHONE = """
 """.replace("CALLBACK", CALLBACK).replace("MILLISECONDS", str(1000 * MOST_SECONDS))
 
 
-def ask_for_recording(show: Callable[[Path], object]):
-    """An upload button for a sound file, in Colab also a button that records; each shows its result below.
-
-    The notebook goes on without a click.
+def ask_for_recording(show: Callable[[Path], object]) -> Any:
+    """An upload button for a sound file, in Colab also one that records; cells go on without a click.
 
     Args:
-        show: the recording's file → what to show of it, a figure for instance. The file is gone afterwards.
-            The message of a UserError is shown in place of that.
+        show: the recording's file, which is deleted afterwards → a figure, say, to be displayed below; the
+            message of a UserError is displayed instead.
 
     Returns:
         A widget; a note in its place where CKTIM_AUDIO=0, for notebooks that are passed on.
@@ -89,14 +88,10 @@ def ask_for_recording(show: Callable[[Path], object]):
             except UserError as error:
                 area.append_stderr(f"error: {str(error).replace(folder + os.sep, '')}\n")
 
-    def on_upload(change: dict) -> None:
-        for name, content in uploaded_files(change["new"]):
-            use(name, content)
-
     def on_recorded(samples: str, sample_rate: float) -> None:
         use("microphone.wav", wav_file(np.frombuffer(base64.b64decode(samples), "<f4"), round(sample_rate)))
 
-    upload.observe(on_upload, names="value")
+    upload.observe(lambda change: [use(*file) for file in uploaded_files(change["new"])], names="value")
     if "google.colab" in sys.modules:
         from google.colab import output
 
@@ -106,7 +101,7 @@ def ask_for_recording(show: Callable[[Path], object]):
 
 
 def uploaded_files(value: Iterable | dict) -> list[tuple[str, bytes]]:
-    """Name and content of each file in a FileUpload's value, of ipywidgets 8, or of 7, which Colab has."""
+    """Name and content of each file in a FileUpload's value of ipywidgets 8, or 7, which Colab has."""
     if isinstance(value, dict):
         return [(name, bytes(file["content"])) for name, file in value.items()]
     return [(file["name"], bytes(file["content"])) for file in value]

@@ -12,8 +12,9 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -21,7 +22,6 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
-from dataloader.corpora.readers import READERS
 from utils.files import write_atomically
 
 NOTEBOOK = Path("notebook_train.ipynb")
@@ -29,35 +29,28 @@ MOST_BYTES = 2_000_000  # of a notebook that is passed on
 
 
 class NotebookFailed(Exception):
-    """A cell failed, and the message is what it showed (one line for a UserError, else a traceback); or what
-    came out cannot be passed on."""
+    """A cell failed (the message is a UserError's line, else a traceback), or its outputs stay private."""
 
 
 class TerminalClient(NotebookClient):
-    """Executes a notebook; what a cell prints shows here at once, and Ctrl-C interrupts the cell alone."""
+    """Executes a notebook; the output of a cell shows here at once, and Ctrl-C interrupts the cell alone."""
 
-    def process_message(self, msg, cell, cell_index):
+    def process_message(self, msg: dict, *cell: Any) -> Any:
         if msg["msg_type"] == "stream":
-            stream = getattr(sys, msg["content"]["name"])
-            stream.write(msg["content"]["text"])
-            stream.flush()
-        return super().process_message(msg, cell, cell_index)
+            print(msg["content"]["text"], end="", file=getattr(sys, msg["content"]["name"]), flush=True)
+        return super().process_message(msg, *cell)
 
-    async def async_start_new_kernel_client(self):
+    async def async_start_new_kernel_client(self) -> Any:
         client = await super().async_start_new_kernel_client()
-        try:
+        kernel: Any = self.km
+        with suppress(NotImplementedError):  # on Windows, where Ctrl-C ends the notebook
             loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGINT, lambda: asyncio.ensure_future(self.km.interrupt_kernel()))
-        except NotImplementedError:  # Windows, where Ctrl-C ends the notebook
-            pass
+            loop.add_signal_handler(signal.SIGINT, lambda: loop.create_task(kernel.interrupt_kernel()))
         return client
 
 
 def run_notebook(overrides: list[str]) -> Path:
-    """Execute the notebook with OVERRIDES set, and leave the executed copy in the run directory.
-
-    Returns:
-        The executed copy.
+    """Execute NOTEBOOK with OVERRIDES set; returns its executed copy, which lies in the run directory.
 
     Raises:
         NotebookFailed: when the notebook cannot be read, or a cell fails or is interrupted.
@@ -78,9 +71,8 @@ def refresh(path: Path) -> None:
     """Execute a notebook and keep its outputs in it, to be passed on.
 
     Raises:
-        NotebookFailed: when it cannot be read, when a cell fails or is interrupted, or when the outputs hold
-            sound (the corpus's licence forbids it), paths of this machine, or too much. The file then stays
-            as it was.
+        NotebookFailed: when it cannot be read, a cell fails or is interrupted, or the outputs hold sound (the
+            corpus's licence forbids it), paths of this machine, or too much. The file stays as it was then.
     """
     notebook = _read(path)
     metadata = copy.deepcopy(notebook.metadata)
@@ -92,14 +84,14 @@ def refresh(path: Path) -> None:
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = _with_palette(output.data["image/png"])
     text = nbformat.writes(notebook) + "\n"
+    places = [f"{place}{os.sep}" for place in (Path.cwd(), Path.home(), sys.prefix)]
+    places += [value for key, value in os.environ.items() if key.endswith("_ROOT") and os.path.isabs(value)]
     if "data:audio" in text or '"audio/' in text:
         raise NotebookFailed(f"{path} would hold sound: set CKTIM_AUDIO=0.")
-    if place := next((place for place in _own_places() if place in text), None):
+    if place := next((place for place in places if place in text), None):
         raise NotebookFailed(f"{path} would hold the path {place}: name places relative to the repository.")
-    if len(text.encode()) > MOST_BYTES:
-        raise NotebookFailed(
-            f"{path} would have {len(text.encode()):,} bytes; at most {MOST_BYTES:,} will do."
-        )
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise NotebookFailed(f"{path} would have {size:,} bytes; at most {MOST_BYTES:,} will do.")
     write_atomically(path, text)
 
 
@@ -133,13 +125,6 @@ def _read(path: Path) -> NotebookNode:
         raise NotebookFailed(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _own_places() -> Iterator[str]:
-    """Paths that say something of this machine: where the repository, the environment and corpora lie."""
-    yield from (f"{place}{os.sep}" for place in (Path.cwd(), Path.home(), sys.prefix))
-    corpora = (os.environ.get(f"{name.upper()}_ROOT", "") for name in READERS)
-    yield from (place for place in corpora if Path(place).is_absolute())
-
-
 def _with_palette(png: str) -> str:
     """A figure, base64, in 256 colours: nobody sees the difference, and it takes a third of the place."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(256)
@@ -154,23 +139,17 @@ def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; exit status 1 when the notebook failed."""
-    parser = argparse.ArgumentParser(prog="python -m utils.notebooks.run", description=f"Run {NOTEBOOK}.")
+    parser = argparse.ArgumentParser("python -m utils.notebooks.run", description=f"Run {NOTEBOOK}.")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
-    parser.add_argument(
-        "--in-place",
-        nargs="+",
-        type=Path,
-        metavar="NOTEBOOK",
-        help="run these notebooks instead, as they are, and keep their outputs in them",
-    )
+    text = "run these notebooks instead, as they are, and keep their outputs in them"
+    parser.add_argument("--in-place", nargs="+", type=Path, metavar="NOTEBOOK", help=text)
     options = parser.parse_args(arguments)
     try:
-        if options.in_place:
-            for path in options.in_place:
-                print(f"{path} …")
-                refresh(path)
-            return
-        print(f"Executed notebook: {run_notebook(options.overrides)}")
+        for path in options.in_place or []:
+            print(f"{path} …")
+            refresh(path)
+        if not options.in_place:
+            print(f"Executed notebook: {run_notebook(options.overrides)}")
     except NotebookFailed as error:
         print(f"\n{error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -1,57 +1,45 @@
-"""One utterance and what a network made of it, in one figure."""
+"""Figures of a trained network: an utterance and its answer, its kernels, and how far it looks back."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
-from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from utils.emotions import ENGLISH
+from utils.plots.audio import MOST, draw_mfcc, draw_waveform
 from utils.plots.style import COLOURS, WIDTH, with_look
 
 FORWARDS, BACKWARDS = COLOURS[0], COLOURS[1]
 RIGHT, WRONG, ANSWER = COLOURS[2], COLOURS[3], COLOURS[0]
 PADDING = "0.9"
-MOST_MFCC = 100  # dB; colours end there
+ATTENTION = (0.5, 0.8)  # least range of its axis, so that utterances can be compared; a sigmoid of x ≥ 0
+MARKERS = ("x", "o", "s")  # from the finest samples to the coarsest
+LEAST = 0.01  # per cent of the influence: less is not worth an axis
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a network saw of one utterance, where it looked, and what it answered.
+    """An utterance as a network takes it, the attention of its blocks, and its answer."""
 
-    Attributes:
-        name: of the utterance.
-        network: whose answer it is.
-        waveform: (samples,), padded or cut to the length of a training utterance.
-        sample_rate: in Hz.
-        recorded: seconds in the waveform from and to which it is the recording; the rest is padding.
-        seconds: length of the recording, without silence at its ends where that is trimmed; what the waveform
-            does not hold of it was cut off.
-        mfcc: (n_mfcc, frames), not standardised.
-        frame_seconds: seconds from one frame to the next; frame i is centred on i times that.
-        attention: (n blocks, 2, frames), for each temporal-aware block what it multiplies its input by,
-            averaged over channels: forwards, and backwards. Both run with the time of the recording.
-        fusion: (n blocks,), the weight of each block's summary in the answer.
-        probabilities: (emotions,).
-        emotions: their codes.
-        truth: the code of the emotion that it is; None where that is not known.
-    """
-
-    name: str
+    name: str  # of the utterance
     network: str
-    waveform: np.ndarray
-    sample_rate: int
-    recorded: tuple[float, float]
-    seconds: float
-    mfcc: np.ndarray
-    frame_seconds: float
-    attention: np.ndarray
-    fusion: np.ndarray
-    probabilities: np.ndarray
-    emotions: tuple[str, ...]
-    truth: str | None = None
+    waveform: np.ndarray  # (samples,), padded or cut to the length of a training utterance
+    sample_rate: int  # Hz
+    recorded: tuple[float, float]  # seconds of the waveform that are the recording; the rest is padding
+    seconds: float  # length of the recording, trimmed where the run says so; may exceed the waveform's
+    mfcc: np.ndarray  # (n_mfcc, frames), not standardised
+    frame_seconds: float  # from one frame to the next; frame i is centred on i times that
+    attention: (
+        np.ndarray
+    )  # (n blocks, 2, frames), mean over channels: forwards, backwards, both in the utterance's time
+    fusion: np.ndarray  # (n blocks,), the weight of each block's summary
+    probabilities: np.ndarray  # (emotions,)
+    emotions: tuple[str, ...]  # codes
+    truth: str | None = None  # the code of the true emotion, where that is known
 
     @property
     def answer(self) -> str:
@@ -71,79 +59,51 @@ class Explanation:
 def plot_explanation(explanation: Explanation) -> Figure:
     """Waveform, MFCCs and every block's attention over the same time; beside them answer and fusion weights.
 
-    All attentions have one scale, so that blocks can be compared. Grey is what was padded.
+    Attentions have one scale in all figures, so that blocks and utterances can be compared. Grey is padding.
     """
-    blocks = len(explanation.attention)
+    blocks, frame = len(explanation.attention), explanation.frame_seconds
     heights = [0.9, 1.5, *([0.8] * blocks)]
-    figure = Figure(figsize=(WIDTH, 1.6 + 1.05 * sum(heights)), layout="constrained")
-    figure.suptitle(f"{explanation.name} · heard as {explanation.in_words}\n{explanation.network}")
+    figure = Figure(figsize=(WIDTH, 1.9 + 1.05 * sum(heights)), layout="constrained")
+    figure.suptitle(f"{explanation.name} · recognised as {explanation.in_words}\n{explanation.network}")
     grid = figure.add_gridspec(len(heights), 3, width_ratios=(1, 0.02, 0.42), height_ratios=heights)
     waves = figure.add_subplot(grid[0, 0])
     rows = [figure.add_subplot(grid[row, 0], sharex=waves) for row in range(1, len(heights))]
-    _draw_waveform(waves, explanation)
-    _draw_mfcc(rows[0], figure.add_subplot(grid[1, 1]), explanation)
+    draw_waveform(waves, explanation.waveform, explanation.sample_rate, "0.25")
+    start, end = explanation.recorded
+    title = f"Waveform: {explanation.seconds:.1f} s"
+    if explanation.seconds - (end - start) > 0.05:
+        title += f", of which the network gets the middle {end - start:.1f} s"
+    elif start > 0:
+        title += ", padded with zeros (grey)"
+    waves.set_title(title, loc="left")
+    waves.set_ylabel("amplitude")
+    image = draw_mfcc(rows[0], explanation.mfcc, frame)
+    bar = figure.colorbar(image, cax=figure.add_subplot(grid[1, 1]), extend="both")
+    bar.set_ticks((-MOST, 0, MOST))
+    rows[0].set_ylabel("coefficient")
+    rows[0].set_title("MFCCs, standard deviations from each mean", loc="left")
     _draw_attention(rows[1:], explanation)
+    for axes in (waves, *rows[1:]):
+        _shade_padding(axes, explanation)
     _draw_probabilities(figure.add_subplot(grid[:2, 2]), explanation)
     _draw_fusion([figure.add_subplot(grid[row, 2]) for row in range(2, len(heights))], explanation.fusion)
     for axes in (waves, *rows[:-1]):
         axes.tick_params(labelbottom=False)
-    frame = explanation.frame_seconds
     rows[-1].set(xlabel="time (s)", xlim=(-0.5 * frame, (explanation.mfcc.shape[1] - 0.5) * frame))
     figure.align_ylabels([waves, *rows])
+    figure.legend(*rows[1].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
-def _draw_waveform(axes: Axes, explanation: Explanation) -> None:
-    waveform, rate = explanation.waveform, explanation.sample_rate
-    axes.plot(np.arange(len(waveform)) / rate, waveform, color="0.25", linewidth=0.5)
-    limit = 1.1 * max(float(np.abs(waveform).max(initial=0)), 1e-3)
-    axes.set(ylabel="amplitude", ylim=(-limit, limit))
-    _shade_padding(axes, explanation)
-    start, end = explanation.recorded
-    title = f"Waveform: {explanation.seconds:.1f} s"
-    if explanation.seconds - (end - start) > 0.05:
-        title += f", of which the network hears the middle {end - start:.1f} s"
-    elif start > 0:
-        title += ", padded with zeros (grey)"
-    axes.set_title(title, loc="left")
-
-
-def _draw_mfcc(axes: Axes, bar_axes: Axes, explanation: Explanation) -> None:
-    """As plot_mfcc, but for the first coefficient, whose hundreds would leave the others pale."""
-    mfcc, frame = explanation.mfcc, explanation.frame_seconds
-    image = axes.imshow(
-        mfcc,
-        aspect="auto",
-        origin="lower",
-        interpolation="nearest",
-        cmap="cividis",
-        norm=SymLogNorm(linthresh=5, linscale=0.5, vmin=-MOST_MFCC, vmax=MOST_MFCC),
-        extent=(-0.5 * frame, (mfcc.shape[1] - 0.5) * frame, -0.5, len(mfcc) - 0.5),
-    )
-    axes.grid(False)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.set_ylabel("coefficient")
-    axes.set_title("MFCCs (dB)", loc="left")
-    bar = axes.figure.colorbar(image, cax=bar_axes, extend="both")
-    ticks = (-MOST_MFCC, -10, 0, 10, MOST_MFCC)
-    bar.set_ticks(ticks, labels=[_signed(str(tick)) for tick in ticks])
-    bar.minorticks_off()
-
-
 def _draw_attention(rows: list[Axes], explanation: Explanation) -> None:
-    attention = explanation.attention
-    time = explanation.frame_seconds * np.arange(attention.shape[-1])
-    low, high = float(attention.min()), float(attention.max())
-    margin = max(0.08 * (high - low), 1e-3)
-    for number, (axes, (forwards, backwards)) in enumerate(zip(rows, attention, strict=True), start=1):
-        _shade_padding(axes, explanation)
+    time = explanation.frame_seconds * np.arange(explanation.attention.shape[-1])
+    low, high = min(ATTENTION[0], explanation.attention.min()), max(ATTENTION[1], explanation.attention.max())
+    for number, (axes, (forwards, backwards)) in enumerate(zip(rows, explanation.attention, strict=True), 1):
         axes.plot(time, forwards, color=FORWARDS, label="forwards →")
         axes.plot(time, backwards, color=BACKWARDS, linestyle=(0, (4, 1.5)), label="← backwards")
-        axes.set(ylabel=f"TAB {number}", ylim=(low - margin, high + margin))
+        axes.set(ylabel=f"TAB {number}", ylim=(low, high))
         axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     rows[0].set_title("Attention, mean over channels", loc="left")
-    place = {"loc": "lower right", "bbox_to_anchor": (1.01, 0.97)}
-    rows[0].legend(**place, ncols=2, borderpad=0, columnspacing=1.2, handlelength=1.8)
 
 
 def _draw_probabilities(axes: Axes, explanation: Explanation) -> None:
@@ -169,22 +129,18 @@ def _draw_fusion(rows: list[Axes], fusion: np.ndarray) -> None:
     room = 0.3 * max(high - low, 1e-3)  # for the figures
     for number, (axes, weight) in enumerate(zip(rows, fusion, strict=True), start=1):
         bars = axes.barh([0], [weight], height=0.8, color="0.45")
-        axes.bar_label(bars, [_signed(f"{weight:.2f}")], padding=3, fontsize=9)
+        axes.bar_label(bars, [f"{weight:.2f}".replace("-", "\N{MINUS SIGN}")], padding=3, fontsize=9)
         axes.axvline(0, color="0.3", linewidth=0.8)
         axes.set(ylim=(-1, 1), xlim=(low - (1.3 * room if low < 0 else 0), high + room))
         axes.set_yticks([0], [f"TAB {number}"])
+        last = axes is rows[-1]
         axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelbottom=axes is rows[-1], bottom=axes is rows[-1])
+        axes.tick_params(axis="x", labelbottom=last, bottom=last)
         axes.spines[:].set_visible(False)
+        axes.spines["bottom"].set_visible(last)
         axes.grid(False)
-    rows[-1].spines["bottom"].set_visible(True)
     rows[0].set_title("Dynamic fusion", loc="left")
     rows[-1].set_xlabel("weight")
-
-
-def _signed(number: str) -> str:
-    """With the minus that matplotlib writes on its axes."""
-    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _shade_padding(axes: Axes, explanation: Explanation) -> None:
@@ -193,3 +149,75 @@ def _shade_padding(axes: Axes, explanation: Explanation) -> None:
     for left, right in ((-total, start), (end, 2 * total)):
         if start > 0 or end < total:
             axes.axvspan(left, right, color=PADDING, linewidth=0, zorder=0)
+
+
+@with_look
+def plot_kernel(
+    lags: np.ndarray,
+    kernels: np.ndarray,
+    samples: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    labels: Sequence[str],
+    title: str,
+    close_up: float = 0.25,
+) -> Figure:
+    """Kernels as curves over the lag: their whole reach, and the last moments with samples at some rates.
+
+    Args:
+        lags: (points,) seconds, close enough for a curve.
+        kernels: (kernels, points), the values there.
+        samples: label → lags (taps,) and values (kernels, taps), the finest first; at most three.
+        labels: of the kernels.
+        title: of the figure.
+        close_up: seconds that the right side shows.
+    """
+    figure = Figure(figsize=(WIDTH, 0.9 + 1.6 * len(kernels)), layout="constrained")
+    figure.suptitle(title)
+    shape = {"sharex": "col", "sharey": "row", "squeeze": False, "width_ratios": (1, 1.6)}
+    rows = figure.subplots(len(kernels), 2, **shape)
+    for row, (axes, kernel, label) in enumerate(zip(rows, kernels, labels, strict=True)):
+        axes[0].axvspan(0, close_up, color="0.93")
+        axes[0].set_ylabel(f"{label}\nweight")
+        for side in axes:
+            side.plot(lags, kernel, color="0.4", linewidth=1.2, label="the function", zorder=1)
+            side.margins(y=0.15)
+        for index, (name, (at, values)) in enumerate(samples.items()):
+            size = 4 + 3 * index  # where samples coincide, the coarser one encloses the finer one
+            style = {"marker": MARKERS[index], "markersize": size, "linestyle": "none", "label": name}
+            face = {} if index == 0 else {"markerfacecolor": "none"}
+            shown = at <= close_up
+            axes[1].plot(at[shown], values[row][shown], color=COLOURS[index], **style, **face)
+    for column, (part, right) in enumerate((("whole reach", lags[-1]), ("close-up", close_up))):
+        rows[0, column].set_title(part)
+        rows[-1, column].set(xlabel="lag: time before the current frame (s)", xlim=(-0.02 * right, right))
+    figure.legend(*rows[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(samples))
+    return figure
+
+
+@with_look
+def plot_receptive_fields(fields: Mapping[str, tuple[np.ndarray, float]], title: str) -> Figure:
+    """The share of the influence on an output that comes from a lag or from further back, on a log axis.
+
+    A curve for each temporal-aware block, a panel for each network. It starts at 100 % and ends where the
+    network sees nothing more. (Single frames of a dilated network jump by orders of magnitude.)
+
+    Args:
+        fields: network → each frame's share in the influence on the last frame, (n blocks, frames), the last
+            frame in the last column; and seconds from frame to frame.
+        title: of the figure.
+    """
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(1, len(fields), sharex=True, sharey=True, squeeze=False)[0]
+    colours = seaborn.color_palette("crest", max(len(field) for field, _ in fields.values()))
+    for axes, (network, (field, frame_seconds)) in zip(panels, fields.items(), strict=True):
+        for block, (influence, colour) in enumerate(zip(field, colours, strict=False), start=1):
+            beyond = 100 * np.cumsum(influence)[::-1]  # of all frames at least as far back
+            beyond = np.maximum(beyond, LEAST / 10)  # a line to below the axis, where it sees nothing more
+            axes.plot(frame_seconds * np.arange(len(beyond)), beyond, color=colour, label=f"TAB {block}")
+        axes.set(title=network, xlabel="lag: time before the last frame (s)")
+        axes.legend(title="after")
+    reach = max(frame_seconds * (field.shape[1] - 1) for field, frame_seconds in fields.values())
+    panels[0].set(yscale="log", ylim=(LEAST, 150), xlim=(0, reach))
+    panels[0].set_ylabel("influence of this lag and all before it (%)")
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    return figure

@@ -1,6 +1,8 @@
 """Figures of recognition: whether probabilities can be trusted, and emotions over the time of a recording."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,15 +10,20 @@ from matplotlib.patches import Patch
 
 from utils.emotions import ENGLISH
 from utils.metrics import Reliability
-from utils.plots.style import COLOURS, TRAINING, VALIDATION, WIDTH, with_look
+from utils.plots.style import TRAINING, VALIDATION, WIDTH, with_look
+
+# For emotions beside each other; told apart by the colour-blind (CIELAB distances of 16 or more).
+PALETTE = ("#2f8f4e", "#f5c518", "#c9a27e", "#9b5fc0", "#c22727", "#56c5ea", "#173f8a", "#f48fb1", "#b8d96a")
+UNSURE, SILENCE = "0.6", "0.95"
 
 
 @with_look
 def plot_reliability(panels: Mapping[str, Reliability], title: str) -> Figure:
-    """How often answers are right, by how sure they were; on the diagonal they are as right as they are sure.
+    """How often answers are right, by their probability; on the diagonal one is as large as the other.
 
     Args:
-        panels: what it is about → its bins; two in a row.
+        panels: title → bins; two in a row.
+        title: of the figure.
     """
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(WIDTH, 0.6 + 3.4 * rows), layout="constrained")
@@ -51,9 +58,9 @@ def plot_timeline(
     labels: Sequence[str],
     emotions: Sequence[str],
     novelty: Sequence[float] | None,
-    title: str,
+    name: str,
 ) -> Figure:
-    """Probabilities over the time of a recording as stacked areas; what was answered stands as a band above.
+    """Probabilities over the time of a recording as stacked areas, and the answers as a band above them.
 
     Args:
         edges: (parts + 1,) seconds, where one part ends and the next begins.
@@ -62,26 +69,22 @@ def plot_timeline(
         emotions: the classes.
         novelty: (parts,) NaN where there is silence; above 1 the speech is unlike that of the training. None
             where it is not known.
-        title: of the figure.
+        name: of the recording, of which the figure shows the last part.
     """
     heights = [0.25, 3.0, *([] if novelty is None else [1.0])]
     figure = Figure(figsize=(WIDTH, 1.6 + sum(heights)), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(Path(name).name)
     band, areas, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    colours = dict(zip(emotions, COLOURS, strict=False))
-    edges = np.asarray(edges)
+    colours = dict(zip(emotions, cycle(PALETTE), strict=False))
     minutes = edges[-1] > 180
-    times = edges / 60 if minutes else edges
-
+    times = np.asarray(edges) / (60 if minutes else 1)
     for left, right, label in zip(times[:-1], times[1:], labels, strict=True):
-        band.axvspan(left, right, color=colours.get(label, "0.75" if label in ("unsure",) else "0.95"), lw=0)
-    band.set(yticks=[], ylabel="answer")
-    band.yaxis.label.set(rotation=0, ha="right", va="center")
+        band.axvspan(left, right, color=colours.get(label, UNSURE if label == "unsure" else SILENCE), lw=0)
+    band.set(yticks=[])
+    band.set_ylabel("answer", rotation=0, ha="right", va="center")
     band.grid(False)
-
-    tops = np.cumsum(100 * probabilities, axis=1)
     lower = np.zeros(len(labels))
-    for emotion, upper in zip(emotions, tops.T, strict=True):
+    for emotion, upper in zip(emotions, np.cumsum(100 * probabilities, axis=1).T, strict=True):
         areas.stairs(upper, times, baseline=lower, fill=True, color=colours[emotion], linewidth=0)
         lower = upper
     areas.set(ylabel="probability (%)", ylim=(0, 100), xlim=(times[0], times[-1]))
@@ -91,6 +94,6 @@ def plot_timeline(
         axes.set(ylabel="novelty", ylim=(0, max(2.0, 1.1 * np.nanmax(np.append(novelty, 0)))))
     figure.axes[-1].set_xlabel("time (min)" if minutes else "time (s)")
     patches = [Patch(color=colours[emotion], label=ENGLISH[emotion]) for emotion in emotions]
-    patches += [Patch(color="0.75", label="unsure"), Patch(color="0.95", label="silence")]
+    patches += [Patch(color=UNSURE, label="unsure"), Patch(color=SILENCE, label="silence")]
     figure.legend(handles=patches, loc="outside right upper")
     return figure

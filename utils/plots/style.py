@@ -1,12 +1,11 @@
-"""Every figure of the project but the architecture's (utils/architecture.py), in one look.
+"""The look of every figure. Colours can be told apart by the colour-blind, and in grey print.
 
-Each function returns a matplotlib Figure that pyplot knows nothing of: a notebook shows it once, as the value
-of a cell, and no figure stays open. Colours are told apart by the colour-blind, and in grey print.
+Figures are not registered with pyplot: a notebook shows one as the value of a cell, and none stays open.
 """
 
 import io
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 import matplotlib
@@ -52,6 +51,7 @@ def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
         with matplotlib.rc_context(LOOK):
             figure = plot(*args, **kwargs)
             _show_names_as_they_are(figure)
+            figure._repr_mimebundle_ = partial(_for_notebooks, figure)
             return figure
 
     return wrapper
@@ -68,25 +68,20 @@ def _show_names_as_they_are(figure: Figure) -> None:
             text.set_parse_math(False)
 
 
+def _for_notebooks(figure: Figure, include: object = None, exclude: object = None) -> tuple[dict, dict]:
+    """The figure as PNG, with its titles and axes as alternative text."""
+    texts = [figure.get_suptitle()]
+    for axes in figure.axes:
+        texts += [axes.get_title(), axes.get_ylabel(), axes.get_xlabel()]
+    alternative = "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts if text))
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=LOOK["figure.dpi"], bbox_inches="tight")
+    return {"image/png": content.getvalue()}, {"image/png": {"alt": alternative}}
+
+
 def save_figure(figure: Figure, path: str | Path, pdf: bool = False) -> None:
     """Write the figure as PNG (150 dots per inch), and with `pdf` as PDF beside it."""
     for kind in ("png", "pdf") if pdf else ("png",):
         content = io.BytesIO()
         figure.savefig(content, format=kind, dpi=150, bbox_inches="tight")
         write_atomically(Path(path).with_suffix(f".{kind}"), content.getvalue())
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -1,11 +1,45 @@
-"""The learning curves of one run."""
+"""A training's utterances of each emotion, and its learning curves."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from utils.emotions import ENGLISH
 from utils.metrics import History, kept_epoch
-from utils.plots.style import TRAINING, VALIDATION, WIDTH, with_look
+from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, with_look
+
+
+@with_look
+def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
+    """Utterances of each emotion in each subset, as one stacked bar an emotion.
+
+    Args:
+        counts: subset ("train", …) → emotion code → number of utterances.
+        title: of the figure.
+    """
+    emotions = sorted({emotion for subset in counts.values() for emotion in subset})
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(emotions)), layout="constrained")
+    axes = figure.subplots()
+    left = np.zeros(len(emotions))
+    colours = (TRAINING, "white"), (VALIDATION, "black"), (TEST, "white")
+    for (subset, of_emotion), (colour, ink) in zip(counts.items(), colours, strict=False):
+        numbers = np.array([of_emotion.get(emotion, 0) for emotion in emotions])
+        style = {"height": 0.72, "color": colour, "edgecolor": "white"}
+        bars = axes.barh(emotions, numbers, left=left, label=f"{subset} ({numbers.sum()})", **style)
+        labels = [str(number) if number else "" for number in numbers]
+        axes.bar_label(bars, labels, label_type="center", color=ink, fontsize=9)
+        left += numbers
+    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else code for code in emotions]
+    axes.set_yticks(range(len(emotions)), names)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set(title=title, xlabel="utterances", ylabel="emotion")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="subset (utterances)")
+    return figure
 
 
 @with_look
@@ -25,10 +59,11 @@ def plot_history(training: History, validation: History, title: str, keep: str =
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     kept = kept_epoch(validation, keep)
     for axes, column, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
-        axes.plot(_epochs(training), scale * np.array(training[column]), color=TRAINING, label="training")
-        values = scale * np.array(validation[column])
-        axes.plot(_epochs(validation), values, color=VALIDATION, linestyle=(0, (4, 1.5)), label="validation")
-        if kept is not None:
+        for history, colour, style in ((training, TRAINING, "-"), (validation, VALIDATION, (0, (4, 1.5)))):
+            label = "training" if history is training else "validation"
+            values = scale * np.array(history[column])
+            axes.plot(np.arange(1, len(history) + 1), values, color=colour, linestyle=style, label=label)
+        if kept is not None:  # `values` are those of the validation
             axes.axvline(kept + 1, color="0.5", linewidth=1, linestyle=":", zorder=0)
             value = f"{values[kept]:.4g}" if column == "loss" else f"{values[kept]:.1f} %"
             marker = {"color": "0.15", "marker": "D", "markersize": 5, "linestyle": "none", "zorder": 4}
@@ -44,7 +79,3 @@ def plot_history(training: History, validation: History, title: str, keep: str =
     loss_axes.set(title="Loss", ylabel="cross-entropy (nats" + (", logarithmic)" if logarithmic else ")"))
     accuracy_axes.set(title="Accuracy", ylabel="utterances classified rightly (%)", ylim=(0, 100))
     return figure
-
-
-def _epochs(history: History) -> np.ndarray:
-    return np.arange(1, len(history) + 1)

@@ -5,18 +5,16 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from dataloader.audio import AudioError, audio_seconds, read_audio, stream_audio
 from dataloader.corpora import archives
-from dataloader.corpora.archives import lies_outside, read_member
+from dataloader.corpora.archives import members, read_member
 from dataloader.corpora.find import read_corpus
 from dataloader.corpora.utterance import CorpusError
-
-BOMB = 200 * 2**20  # bytes, of which 200 kB are left when they are packed
 
 
 def pack(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -30,16 +28,14 @@ def pack(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
 def little_memory() -> Iterator[None]:
     """The block may hold 10 MiB at a time."""
     tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
-    finally:
-        tracemalloc.stop()
+    yield
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
 
 
 @pytest.fixture(scope="module")
 def bomb(tmp_path_factory) -> Path:
-    content = bytes(BOMB)
+    content = bytes(200 * 2**20)  # 200 kB when they are packed
     path = tmp_path_factory.mktemp("bomb") / "a.zip"
     return pack(path, {"f1/dis-f1-b1.wav": content, "S/dialog/EmoEvaluation/Ses01F_impro01.txt": content})
 
@@ -74,20 +70,17 @@ def test_what_is_too_large_is_refused_however_little_it_is_packed(tmp_path, monk
 
 @pytest.mark.parametrize("with_its_checksum", [False, True])
 def test_an_entry_that_claims_too_little_gets_no_more(bomb, tmp_path, with_its_checksum):
-    """Python's own ZipFile.read unpacks all of it first."""
-    content = bytearray(bomb.read_bytes())
+    content = bytearray(bomb.read_bytes())  # Python's own ZipFile.read unpacks all of it first
     for signature, crc in ((b"PK\3\4", 14), (b"PK\1\2", 16)):
         place = content.index(signature)
         struct.pack_into("<I", content, place + crc + 8, 1_000)
         if with_its_checksum:
             struct.pack_into("<I", content, place + crc, zlib.crc32(bytes(1_000)))
     (tmp_path / "a.zip").write_bytes(content)
-    with zipfile.ZipFile(tmp_path / "a.zip") as archive, little_memory():
-        if with_its_checksum:
-            assert read_member(archive, "f1/dis-f1-b1.wav") == bytes(1_000)
-        else:
-            with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
-                read_member(archive, "f1/dis-f1-b1.wav")
+    refused = pytest.raises(zipfile.BadZipFile, match="Bad CRC-32")
+    outcome = nullcontext() if with_its_checksum else refused
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, little_memory(), outcome:
+        assert read_member(archive, "f1/dis-f1-b1.wav") == bytes(1_000)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -99,20 +92,12 @@ def test_other_ways_of_packing_are_refused(tmp_path, method):
 
 @pytest.mark.parametrize("folder", ["/", "../", "f1/../../", "..\\", "C:\\", "c:"])
 def test_a_zip_with_members_outside_is_refused(tmp_path, folder):
-    assert lies_outside(f"{folder}dis-f1-b1.wav")
     path = pack(tmp_path / "a.zip", {"f1/dis-f1-b2.wav": b"", f"{folder}dis-f1-b1.wav": b""})
-    with pytest.raises(CorpusError, match=r"a\.zip is refused: .*outside"):
+    with pytest.raises(CorpusError, match=r"a\.zip .*refused: .*outside"):
         read_corpus("emovo", path)
 
 
-def test_a_zip_does_not_make_files_elsewhere_its_own(tmp_path):
-    """Joined to a path, an absolute name takes its place."""
-    (tmp_path / "dis-f1-b1.wav").write_bytes(b"somebody's")
-    path = pack(tmp_path / "a.zip", {f"{tmp_path.as_posix()}/dis-f1-b1.wav": b""})
-    with pytest.raises(CorpusError, match="refused"):
-        read_corpus("emovo", path)
-
-
-@pytest.mark.parametrize("name", ["f1/dis..wav", "a..b/x.wav", "..a/x", ".hidden", "f1/"])
-def test_ordinary_names_are_not(name):
-    assert not lies_outside(name)
+def test_ordinary_names_are_not(tmp_path):
+    names = ["f1/dis..wav", "a..b/x.wav", "..a/x", ".hidden", "f1/"]
+    with zipfile.ZipFile(pack(tmp_path / "a.zip", dict.fromkeys(names, b""))) as archive:
+        assert [member.filename for member in members(archive)] == names

@@ -13,7 +13,7 @@ import torch
 
 import dataloader.features.extract
 from dataloader.audio import condition, fit_length, read_audio
-from dataloader.corpora.find import read_emovo
+from dataloader.corpora.find import read_corpus
 from dataloader.features.extract import MFCC, Features, load_features
 from utils.config import FeaturesConfig
 from utils.emotions import EMOTIONS
@@ -58,7 +58,7 @@ def test_mfccs_of_synthetic_speech_equal_librosas(seed, level):
 
 
 def test_mfccs_of_real_speech_equal_librosas(emovo_root):
-    for utterance in read_emovo(emovo_root).utterances[::12]:
+    for utterance in read_corpus("emovo", emovo_root).utterances[::12]:
         waveform = fit_length(read_audio(utterance.path), 96_000)
         assert_close(mfcc(waveform), librosa_mfcc(waveform))
 
@@ -118,7 +118,7 @@ def load(root, tmp_path):
 
     def load(place: Path = root, **features) -> Features:
         settings = FeaturesConfig(**{"signal_length": 8_000, "n_mfcc": 13, **features})
-        return load_features(read_emovo(place), settings, tmp_path / "cache", progress=False)
+        return load_features(read_corpus("emovo", place), settings, tmp_path / "cache", progress=False)
 
     return load
 
@@ -145,7 +145,7 @@ def changed_rows(ours: Features, theirs: Features) -> list[int]:
 
 
 def test_features_are_the_mfccs_of_each_utterance_in_order_and_cached(root, load, reads, tmp_path):
-    features, utterances = load(), read_emovo(root).utterances
+    features, utterances = load(), read_corpus("emovo", root).utterances
     assert features.frames.shape == (70, 13, 16) and features.frames.dtype == torch.float32
     assert (features.utterances, features.skipped, features.functionals) == (utterances, {}, None)
     for row, utterance in zip(features.frames, utterances, strict=True):
@@ -227,7 +227,7 @@ def test_unusable_recordings_are_named_and_the_rest_is_read(load, reads, capsys)
 
 
 def test_a_recording_that_vanishes_is_skipped_and_a_repaired_one_used_again(root, load, tmp_path):
-    corpus = read_emovo(root)
+    corpus = read_corpus("emovo", root)
     path, settings = corpus.utterances[5].path, FeaturesConfig(signal_length=8_000)
     content = path.read_bytes()
     path.unlink()  # after the corpus was listed

@@ -5,8 +5,8 @@ from matplotlib.colors import to_rgb
 
 from utils.emotions import EMOTIONS
 from utils.metrics import reliability
-from utils.plots.predictions import plot_reliability, plot_timeline
-from utils.plots.style import COLOURS, save_figure
+from utils.plots.predictions import PALETTE, SILENCE, UNSURE, plot_reliability, plot_timeline
+from utils.plots.style import save_figure
 
 pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
 
@@ -29,11 +29,12 @@ def test_reliability_shows_each_bin_and_the_error(tmp_path):
 def test_a_timeline_shows_answers_probabilities_and_novelty(tmp_path):
     probabilities = np.array([[0.7, *[0.05] * 6], [np.nan] * 7, [1 / 7] * 7])
     labels, novelty = ["dis", "silence", "unsure"], [0.8, np.nan, 2.5]
-    figure = plot_timeline([0, 2, 3, 5], probabilities, labels, EMOTIONS, novelty, "title")
+    figure = plot_timeline([0, 2, 3, 5], probabilities, labels, EMOTIONS, novelty, str(tmp_path / "a.wav"))
     save_figure(figure, tmp_path / "timeline.png")
     band, areas, below = figure.axes
     faces = [patch.get_facecolor()[:3] for patch in band.patches]
-    assert faces == [to_rgb(COLOURS[0]), to_rgb("0.95"), to_rgb("0.75")]
+    assert faces == [to_rgb(PALETTE[0]), to_rgb(SILENCE), to_rgb(UNSURE)]
+    assert figure.get_suptitle() == "a.wav"
     assert [(patch.get_x(), patch.get_width()) for patch in band.patches] == [(0, 2), (2, 1), (3, 2)]
     assert len(areas.patches) == 7 and areas.get_xlim() == (0, 5)
     values = areas.patches[0].get_data().values

@@ -1,51 +1,67 @@
 """Figures of many runs: they render, with titles and labels, and show the right numbers."""
 
+import json
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from utils.emotions import EMOTIONS
+from utils.emotions import EMOTIONS, ENGLISH
 from utils.metrics import History
-from utils.plots.results import plot_confusion_matrices, plot_curves, plot_scores, stacked
+from utils.plots.results import plot_confusion_matrices, plot_confusion_matrix, plot_curves, plot_trial
 from utils.plots.style import save_figure
+from utils.results import read_trial, runs_frame
 
 pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
 
 
-def history(losses) -> History:
-    return History("CkTIM", {"loss": list(losses), "accuracy": list(np.linspace(0.2, 0.8, len(losses)))})
+@pytest.fixture
+def frame(make_run):
+    """Runs of so many settings, two seeds of the first: frame(3)."""
+
+    def make(settings: int):
+        path = make_run("first_seed1", train={"seed": 1}, epochs=3)
+        for number in range(settings):
+            make_run(f"run{number}", model={"n_temporal_aware_block": number + 1}, accuracy=0.5 + number / 20)
+        return runs_frame(path.parent)
+
+    return make
 
 
-def runs(*lengths):
-    return [(history(np.geomspace(2, 1, n)), history(np.geomspace(2.5, 1.5, n))) for n in lengths]
-
-
-def matrices(n):
-    rng = np.random.default_rng(0)
-    found = {f"CkTIM, {index} TABs": rng.integers(0, 9, (7, 7)) for index in range(n)}
-    next(iter(found.values()))[3] = 0  # an emotion that never occurs
-    return found
+@pytest.fixture
+def trial(tmp_path):
+    """Two settings of three seeds each, 1 to 3 points apart, and a third of one run."""
+    rows = []
+    for ck, seed, accuracy in [(c, s, 0.7 + c * 0.01 * (s + 1)) for c in (1, 0) for s in range(3)] + [
+        (2, 0, 0.8)
+    ]:
+        common = {"corpus": "EMOVO", "protocol": "holdout", "fold": None, "folds": None, "seed": seed}
+        settings = {"model.ck": bool(ck), "model.omega_0": 25.0 + (ck == 2)}
+        scores = {"accuracy": accuracy, "uar": accuracy}
+        row = {"run": f"{ck}_{seed}", "model": "CkTIM" if ck else "TIM", **common, "settings": settings}
+        rows.append(row | {"validation": scores, "test": scores, "trainable_parameters": 1})
+    pair = [{"model.ck": True, "model.omega_0": 25.0}, {"model.ck": False}]
+    about = {"title": "some", "planned": 7, "failed": {}, "compare": {"x": [pair]}}
+    (tmp_path / "some.json").write_text(json.dumps({"trial": about, "settings": {}, "runs": rows}))
+    return read_trial(tmp_path / "some.json")
 
 
 PLOTS = {
-    "curves": lambda: plot_curves({"ω₀ = 24": runs(20), "ω₀ = 25": runs(20, 14, 20)}, "title"),
-    "zoomed": lambda: plot_curves({"1 TAB": runs(20), "3 TABs": runs(9)}, "title", (10, 20)),
-    "scores": lambda: plot_scores(
-        {"CkTIM, 1 TAB": np.array([0.8, 0.85]), "TIM, 6 TABs": np.array([0.7])},
-        {"TIM, 6 TABs": (0.6, 0.8)},
-        "title",
-    ),
+    "curves": lambda frame, trial: plot_curves(frame(2), "title"),
+    "trial": lambda frame, trial: plot_trial(trial, "title"),
+    "differences from the first": lambda frame, trial: plot_trial(trial, "title", reference=True),
     **{
-        f"matrices {n}": lambda n=n: plot_confusion_matrices(matrices(n), EMOTIONS, "title")
-        for n in (1, 2, 4, 5, 9)
+        f"matrices {n}": lambda frame, trial, n=n: plot_confusion_matrices(frame(n), "title")
+        for n in (1, 2, 4, 5)
     },
+    "matrix": lambda frame, trial: plot_confusion_matrix(np.eye(7, dtype=int), EMOTIONS, ENGLISH, "title"),
 }
 
 
 @pytest.mark.parametrize("name", PLOTS)
-def test_every_plot_renders_with_title_and_labels(name, tmp_path):
-    figure = PLOTS[name]()
+def test_every_plot_renders_with_title_and_labels(name, frame, trial, tmp_path):
+    figure = PLOTS[name](frame, trial)
     save_figure(figure, tmp_path / "plot", pdf=True)
     assert isinstance(figure, Figure) and figure.get_figwidth() <= 9
     assert "title" in (figure.get_suptitle(), *(axes.get_title() for axes in figure.axes))
@@ -56,41 +72,59 @@ def test_every_plot_renders_with_title_and_labels(name, tmp_path):
     assert (tmp_path / "plot.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_chance_is_that_of_the_emotions():
-    def chance(**more):
-        figure = plot_scores({"CkTIM": np.array([0.8])}, {}, "title", **more)
-        return [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+def test_a_notebook_gets_a_picture_and_words_for_those_who_cannot_see_it(trial):
+    data, metadata = plot_trial(trial, "a title\nof two lines")._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    alternative = metadata["image/png"]["alt"]
+    assert alternative.startswith("a title of two lines; settings; test accuracy (%)")
 
-    assert chance() == [100 / 7] and chance(classes=4) == [25] and chance(classes=None) == []
+
+def test_a_trial_shows_means_intervals_runs_and_differences(trial):
+    scores, differences = plot_trial(trial, "title").axes
+    assert scores.get_ylabel() == "settings"
+    line, mean = scores.lines[:2]  # of runs at 71, 72 and 73: t(0.975, 2) = 4.3027
+    assert line.get_xdata() == pytest.approx([72 - 4.3027 / 3**0.5, 72 + 4.3027 / 3**0.5], abs=1e-3)
+    assert mean.get_xdata() == pytest.approx([72])
+    assert any(list(one.get_xdata()) == pytest.approx([71, 72, 73]) for one in scores.lines)
+    low, high = scores.get_xlim()
+    assert low > 60 and high < 90  # the axis is about the data
+    assert differences.lines[1].get_xdata() == pytest.approx([2])
+    assert [text.get_text() for text in differences.texts] == ["+2.0"]
+    (label,) = differences.get_yticklabels()
+    assert label.get_text() == "CkTIM − TIM (p = 0.25)"
+    texts = [text.get_text() for text in plot_trial(trial, "title", reference=True).axes[1].texts]
+    assert texts == ["-2.0", "+9.0"]
 
 
-def test_curves_of_several_runs_are_their_mean_with_a_band():
-    losses = [3.0, 2.0, 1.0], [1.0, 1.0, 2.0]
-    figure = plot_curves({"two": [(history(column), history(column)) for column in losses]}, "title")
-    axes = figure.axes[0]
+def test_curves_of_several_runs_are_their_mean_with_a_band(make_run):
+    for seed, losses in enumerate(([3.0, 2.0, 1.0], [1.0, 1.0, 2.0], [2.0])):
+        path = make_run(f"CkTIM_seed{seed}", train={"seed": seed})
+        for part in ("training", "validation"):
+            History("CkTIM", {"loss": losses, "accuracy": losses}).save(path / f"{part}_metrics.json")
+    axes = plot_curves(runs_frame(path.parent), "title").axes[0]
     assert axes.get_title() == "training: loss"
     (line,) = axes.get_lines()
-    assert line.get_xdata().tolist() == [1, 2, 3]
-    assert line.get_ydata() == pytest.approx([2, 1.5, 1.5])
+    assert line.get_label() == "CkTIM with 1 TAB (n = 3)" and line.get_xdata().tolist() == [1, 2, 3]
+    assert line.get_ydata() == pytest.approx([2, 1.5, 1.5])  # runs count as long as they last
     (band,) = axes.collections
     y = band.get_paths()[0].vertices[:, 1]
-    assert (y.min(), y.max()) == pytest.approx((2 - np.sqrt(2), 2 + np.sqrt(2)))
+    assert (y.min(), y.max()) == pytest.approx((1.5 - 0.5**0.5, 3))
 
 
-def test_runs_of_unequal_length_count_as_long_as_they_last():
-    epochs, values = stacked([[1, 2, 3, 4], [5, 6]], factor=10, epochs=(2, 3))
-    assert epochs.tolist() == [2, 3]
-    np.testing.assert_equal(values, [[20, 30], [60, np.nan]])
-
-
-def test_losses_of_many_magnitudes_get_a_logarithmic_axis():
-    wide = [(history([9000, 10, 2]), history([9000, 10, 2]))]
-    axes = plot_curves({"published": wide}, "title").axes
+def test_losses_of_many_magnitudes_get_a_logarithmic_axis(make_run):
+    path = make_run("CkTIM")
+    for part in ("training", "validation"):
+        History("CkTIM", {"loss": [9000, 10, 2], "accuracy": [0, 0, 0]}).save(path / f"{part}_metrics.json")
+    axes = plot_curves(runs_frame(path.parent), "title").axes
     assert [one.get_yscale() for one in axes] == ["log", "linear", "log", "linear"]
     assert axes[0].get_ylabel() == "cross-entropy\n(nats, logarithmic)"
 
 
-def test_confusion_matrices_show_shares_of_rows():
-    figure = plot_confusion_matrices({"one": np.array([[3, 1], [0, 0]])}, ("dis", "gio"), "title")
+def test_confusion_matrices_show_shares_of_rows_and_seeds_add_up(make_run):
+    make_run("a", accuracy=0.5, train={"seed": 0})
+    path = make_run("b", accuracy=1.0, train={"seed": 1})
+    figure = plot_confusion_matrices(runs_frame(path.parent), "title")
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ["75", "25", "–", "–"]
+    assert texts[:3] == ["75", "25", ""] and len(texts) == 49
+    texts = plot_confusion_matrix([[3, 1], [0, 0]], ("dis", "gio"), ENGLISH, "title").axes[0].texts
+    assert [text.get_text() for text in texts] == ["3\n75 %", "1\n25 %", "0\n–", "0\n–"]

@@ -7,17 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from models.cktim import build_model, count_parameters
-from testing.reference import Generator, TwoBranches
-from utils.config import ModelConfig, load_config
+from tests.models.reference import Generator, TwoBranches
+from utils.config import ModelConfig
 
-SMALL = {"n_filter": 5, "num_features": 4, "n_temporal_aware_block": 2, "hidden_scale": 0.25}
-
-
-@pytest.fixture
-def published(repository):
-    """The published model settings, with changes: published(ck=False)."""
-    model = load_config(repository / "conf/published.yaml").model
-    return lambda **changes: model.model_copy(update=changes)
+SMALL = {"n_filter": 5, "n_temporal_aware_block": 2, "hidden_scale": 0.25}
 
 
 def unlike_at_the_start(net):
@@ -53,7 +46,7 @@ def test_published_network_in_evaluation(published, ck, blocks):
         torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
-@pytest.mark.parametrize("settings", ["published", "today's", "the other switches"])
+@pytest.mark.parametrize("settings", ["published", "today's"])
 @pytest.mark.parametrize("ck", [True, False])
 @pytest.mark.parametrize("algorithm", ["direct", "fft"])
 def test_training_step(published, settings, ck, algorithm):
@@ -61,10 +54,8 @@ def test_training_step(published, settings, ck, algorithm):
     torch.manual_seed(0)
     rates = ("dropout_rate", "kernel_dropout", "input_dropout", "pooling_dropout")
     changes = {**SMALL, **dict.fromkeys(rates, 0.0), "ck": ck, "conv_algorithm": algorithm}
-    if settings == "the other switches":
-        changes |= {"gate": "residual", "pooling": "mean_std"}
     model = published(**changes) if settings == "published" else ModelConfig(**changes)
-    net = unlike_at_the_start(build_model(model, 7, frames=33)).double()
+    net = unlike_at_the_start(build_model(model, 7, num_features=4, frames=33)).double()
     reference = TwoBranches(net, model)
     x, y = 3 * torch.randn(6, 4, 33, dtype=torch.float64), torch.randint(7, (6,))
     losses = []
@@ -89,7 +80,7 @@ def test_training_step(published, settings, ck, algorithm):
 def test_kernels_are_made_anew_at_every_call(published):
     """What makes it the baseline: weights changed behind its back show at once, in evaluation too."""
     model = published(**SMALL)
-    net = build_model(model, 7, frames=33).eval()
+    net = build_model(model, 7, num_features=4, frames=33).eval()
     reference = TwoBranches(net, model)
     calls = []
     for module in reference.modules():

@@ -1,4 +1,4 @@
-"""The network as its formulas stand: what the speed of models/ is measured against, and its results too.
+"""The network as its formulas stand, against which results and speed of models/ are measured.
 
 Two separate branches, one for each direction in time. Each continuous convolution runs its own generator at
 every call, in evaluation too, and sums over all taps of the kernel as written. Nothing is grouped, kept or
@@ -34,7 +34,8 @@ class TwoBranches(nn.Module):
         super().__init__()
         self.register_buffer("feature_mean", net.feature_mean.clone())
         self.register_buffer("feature_std", net.feature_std.clone())
-        self.branches = nn.ModuleList(Branch(model, net.frames) for _ in range(DIRECTIONS))
+        coefficients = len(net.feature_mean)
+        self.branches = nn.ModuleList(Branch(model, coefficients, net.frames) for _ in range(DIRECTIONS))
         self.input_dropout = nn.Dropout1d(model.input_dropout)
         self.fusion = copy.deepcopy(net.fusion)
         self.classifier = copy.deepcopy(net.classifier)
@@ -49,7 +50,7 @@ class TwoBranches(nn.Module):
         self.to(net.fusion.weight).train(net.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raw MFCCs (batch, num_features, frames) → logits (batch, num_classes)."""
+        """Raw MFCCs (batch, coefficients, frames) → logits (batch, num_classes)."""
         x = (x - self.feature_mean[:, None]) / self.feature_std[:, None]
         x = self.input_dropout(x)
         forwards, backwards = self.branches
@@ -64,7 +65,7 @@ def one_direction(tensor: Tensor, direction: int) -> Tensor:
 class Branch(nn.Module):
     """One direction: input convolution and blocks. Parameters are named as in CkTIMNet."""
 
-    def __init__(self, model: ModelConfig, horizon: int) -> None:
+    def __init__(self, model: ModelConfig, coefficients: int, horizon: int) -> None:
         super().__init__()
 
         def block_convolution(index: int) -> nn.Module:
@@ -74,9 +75,9 @@ class Branch(nn.Module):
 
         if model.ck:
             omega_0, bias = model.input_omega_0, model.kernel_bias
-            self.input_conv = ContinuousConv(model, model.num_features, omega_0, horizon, bias)
+            self.input_conv = ContinuousConv(model, coefficients, omega_0, horizon, bias)
         else:
-            self.input_conv = nn.Conv1d(model.num_features, model.n_filter, kernel_size=1)
+            self.input_conv = nn.Conv1d(coefficients, model.n_filter, kernel_size=1)
         self.blocks = nn.ModuleList()
         for index in range(model.n_temporal_aware_block):
             block = nn.Module()
@@ -84,17 +85,17 @@ class Branch(nn.Module):
             block.norms = nn.ModuleList(nn.BatchNorm1d(model.n_filter) for _ in range(2))
             self.blocks.append(block)
         self.dropout = nn.Dropout1d(model.dropout_rate)
-        self.residual, self.with_std = model.gate == "residual", model.pooling == "mean_std"
+        self.with_std = model.pooling == "mean_std"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, num_features, frames) → each block's summary over time, (batch, n blocks, channels)."""
+        """(batch, coefficients, frames) → each block's summary over time, (batch, n blocks, channels)."""
         x = self.input_conv(x)
         summaries = []
         for block in self.blocks:
             h = x
             for convolution, norm in zip(block.convolutions, block.norms, strict=True):
                 h = self.dropout(F.relu(norm(convolution(h))))
-            x = x + h if self.residual else x * torch.sigmoid(h)
+            x = x * torch.sigmoid(h)
             summary = [x.mean(-1)]
             if self.with_std:
                 summary.append((x.var(-1, correction=0) + 1e-5).sqrt())

@@ -1,0 +1,31 @@
+"""The command `cktim`, which `pip install .` brings: each subcommand is the module's own command line.
+
+cktim train [key=value …]      # as python -m training.train
+cktim evaluate RUN_DIR         # as python -m testing.evaluate
+cktim predict FILE_OR_FOLDER   # as python -m testing.predict
+"""
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {  # name → (module, help); imported only when called, for PyTorch takes seconds
+    "train": ("training.train", "train a network"),
+    "evaluate": ("testing.evaluate", "evaluate a run on its test set"),
+    "predict": ("testing.predict", "recognise the emotion in recordings"),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser("cktim", description="Speech emotion recognition with CkTIM-net.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, text) in COMMANDS.items():
+        commands.add_parser(name, help=text)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = parser.parse_args(arguments[:1]).command  # the others are the module's, --help too
+    importlib.import_module(COMMANDS[command][0]).main(arguments[1:])
+
+
+if __name__ == "__main__":
+    main()

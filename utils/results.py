@@ -1,0 +1,466 @@
+"""Runs in one DataFrame, a row a run, from run directories and trials' files alike, and tables of it.
+
+The columns are COLUMNS. Runs of different corpora or protocols never come together in one mean or comparison.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from utils.config import load_config, migrate
+from utils.errors import UserError
+from utils.files import expanded
+from utils.metrics import kept_epoch, read_json
+from utils.progress import warn
+from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, Run, flat, list_runs
+from utils.significance import Comparison, compare, holm, in_words, summarise
+from utils.tables import NOTHING, Table
+
+PUBLISHED_RESULTS = DEFAULT_CONFIG.with_name("published_results.yaml")
+SCORES = {
+    "accuracy": "accuracy",
+    "uar": "UAR",
+    "precision": "precision",
+    "recall": "recall",
+    "f1_score": "F1",
+}
+OF_A_RUN = ("run", "corpus", "protocol", "fold", "folds", "seed", "settings")
+COLUMNS = (
+    *OF_A_RUN,  # settings: section.key → value, of all that a result depends on
+    "trial",  # whose file it comes from; empty for a run directory
+    "directory",  # utils.runs.Run; None where it comes from a trial's file
+    *("network", "tabs"),  # CkTIM, CkkTIM or TIM
+    "test_set",  # corpus, protocol and folds in words
+    "key",  # equal for runs that differ in seed and fold alone
+    *SCORES,  # of the test set, 0 to 1; NaN before the evaluation
+    *(f"validation_{score}" for score in SCORES),  # of the epoch whose weights were kept
+    "intervals",  # score → (low, high), 95 %
+    *("best_epoch", "parameters"),  # the kept epoch, counted from 1
+    *("seconds", "test_seconds"),  # for one utterance, and for the whole test set
+    *("device", "emotions", "confusion_matrix"),
+)
+# Settings that change no result beyond rounding; seed, fold and protocol, which have columns of their own.
+WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "model.conv_algorithm"}
+WITHOUT_EFFECT |= {f"data.{key}" for key in ("fold", "protocol", "root", "cache_dir", "demo_dir")}
+IN_LABEL = {"model.ck", "model.generator_type", "model.n_temporal_aware_block"}  # `CkTIM with 6 TABs`
+MOST_IN_LABEL = 3  # settings
+
+
+def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result depends on, but for seed, protocol and fold; of plain runs nothing of `augment`."""
+    unused = () if settings.get("model.aug", True) else ("augment.",)
+    known = (key for key in settings if key not in WITHOUT_EFFECT and not key.startswith(unused))
+    return {key: settings[key] for key in known}
+
+
+# --- reading and writing ---
+
+
+def runs_frame(results_dir: str | Path) -> pd.DataFrame:
+    """All runs of a results folder: of its run directories, and of the trials' files (NAME.json) in it.
+
+    Damaged ones are left out with a warning.
+    """
+    rows = [_columns(_row(run), run=run) for run in list_runs(results_dir)]
+    for path in sorted(expanded(results_dir).glob("*.json")):
+        try:
+            rows += _trial_rows(path)[1]
+        except UserError as error:
+            warn(f"left out: {error}")
+    return _frame(rows)
+
+
+def read_trial(path: str | Path, *further: str | Path) -> pd.DataFrame:
+    """The runs of a trial's file, such as training/results/omega_0.json; `attrs["trial"]` is about the trial.
+
+    Further files, of the same settings on other seeds, join it; the last one's comparisons count.
+
+    Raises:
+        UserError: when a file is missing, damaged, or something else.
+    """
+    about, rows = _trial_rows(Path(path))
+    for other in map(Path, further):
+        more, more_rows = _trial_rows(other)
+        rows += more_rows
+        about |= {
+            "title": f"{about['title']}, with {more['title']}",
+            "planned": about["planned"] + more["planned"],
+            "failed": about["failed"] | more["failed"],
+            "compare": more["compare"],
+        }
+    frame = _frame(rows)
+    frame.attrs["trial"] = about
+    return frame
+
+
+def trial_content(about: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+    """The content of a trial's file: about the trial, `settings` that all runs share, `runs` with the others.
+
+    Raises:
+        UserError: when a run lacks its configuration, its validation metrics or its test metrics.
+    """
+    for run in runs:
+        for file in ("config", "validation", "test"):
+            if getattr(run, file) is None:
+                raise UserError(f"{run.path} is not whole: it lacks its {file}. Make the run again.")
+    rows = [_row(run) for run in runs]
+    shared = dict(rows[0]["settings"])
+    for row in rows:
+        shared = {key: shared[key] for key in shared if row["settings"].get(key, row) == shared[key]}
+    for row in rows:
+        row["settings"] = {key: value for key, value in row["settings"].items() if key not in shared}
+    return {"trial": dict(about), "settings": shared, "runs": rows}
+
+
+def trial_command(path: str | Path) -> str:
+    """The command that makes a trial's file."""
+    return f"python -m training.trials conf/trials/{Path(path).stem.removesuffix('_demo')}.yaml"
+
+
+def _trial_rows(path: Path) -> tuple[dict[str, Any], list[dict]]:
+    if not path.exists():
+        raise UserError(f"{path} is missing. It is made by: {trial_command(path)}")
+    content = read_json(path)
+    try:
+        about, rows = dict(content["trial"]), []
+        for row in content["runs"]:
+            settings = migrate({**content["settings"], **row["settings"]})
+            rows.append(_columns({**row, "settings": settings}, path.stem))
+        compare = about["compare"].items()
+        about["compare"] = {
+            name: [[migrate(side) for side in pair] for pair in pairs] for name, pairs in compare
+        }
+        _ = about["title"], about["planned"], about["failed"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} was not written by training.trials: {error!r}. Make it anew.") from error
+    return about, rows
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """A run as in a trial's file, with all of its settings."""
+    test, kept = run.test or {}, None
+    if run.validation is not None and run.config is not None:
+        kept = kept_epoch(run.validation, run.config.train.keep)
+    scored = () if kept is None else [score for score in SCORES if score in run.validation]
+    return {
+        "run": run.name,
+        "model": run.network,
+        **{name: getattr(run, name) for name in ("corpus", "protocol", "fold", "folds")},
+        "seed": run.settings.get("train.seed"),
+        "settings": with_effect(run.settings),
+        "best_epoch": None if kept is None else kept + 1,
+        "validation": {score: run.validation[score][kept] for score in scored},
+        "test": {score: test[score][0] for score in SCORES if score in test},
+        "trainable_parameters": test["trainable_parameters"][0] if test else None,
+    }
+
+
+def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) -> dict[str, Any]:
+    """A row as in a trial's file, with all of its settings → COLUMNS, as far as it has them."""
+    settings, test = row["settings"], (run.test if run else None) or {}
+    folds = f", {row['folds']} folds" if row["folds"] else ""
+    test_set = f"{row['corpus']} corpus, {row['protocol'] or 'unrecorded test set'}{folds}"
+    unknown = row["run"] if run and run.config is None else ""  # its other settings are not known
+    return {
+        **{name: row[name] for name in OF_A_RUN},
+        **{"trial": trial, "directory": run, "network": row["model"], "test_set": test_set},
+        "tabs": settings.get("model.n_temporal_aware_block"),
+        "key": json.dumps([test_set, unknown, settings], sort_keys=True),
+        **{score: row["test"].get(score) for score in SCORES},
+        **{f"validation_{score}": row["validation"].get(score) for score in SCORES},
+        "intervals": {s: tuple(test[f"{s}_interval"][0]) for s in SCORES if f"{s}_interval" in test},
+        **{"best_epoch": row.get("best_epoch"), "parameters": row["trainable_parameters"]},
+        "seconds": test["inference_time_one_sample"][0] if test else None,
+        "test_seconds": test["inference_time_tot"][0] if test else None,
+        "device": test["device"][0] if "device" in test else None,
+        **{name: test.get(name) for name in ("emotions", "confusion_matrix")},
+    }
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    whole = ("tabs", "fold", "folds", "seed", "best_epoch", "parameters")
+    numbers = [name for name in COLUMNS if name.removeprefix("validation_") in SCORES or "seconds" in name]
+    return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(numbers, float)})
+
+
+# --- grouping ---
+
+
+def of_one_corpus(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs on EMOVO, or else on some other corpus; those on the demo corpus where there are no others."""
+    corpora = sorted(set(frame.corpus), key=lambda name: (name == "demo", name != "EMOVO", name))
+    return frame[frame.corpus == corpora[0]] if corpora else frame
+
+
+def distinct(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each settings, test set, seed and fold once, in the order of network, TABs and settings.
+
+    Of several such runs an evaluated one counts, then one of a trial, then the later one, by its name.
+    """
+    frame = frame.assign(tested=frame.accuracy.notna()).sort_values(["tested", "trial", "run"])
+    frame = frame.drop_duplicates(["key", "seed", "fold"], keep="last").drop(columns="tested")
+    order = ["network", "tabs", "aug", "omega_0", "key", "seed", "fold"]
+    model = pd.DataFrame(frame.settings.tolist(), frame.index, [f"model.{name}" for name in order[2:4]])
+    model = model.set_axis(order[2:4], axis=1)
+    return frame.loc[frame.join(model).sort_values(order, na_position="first").index]
+
+
+def grouped(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Runs of the same settings and test set by label, such as `CkTIM with 6 TABs, ω₀ = 25`.
+
+    They are in the order of the frame, or of ω₀ where nothing else varies.
+    """
+    groups = [group for _, group in frame.groupby("key", sort=False)]
+    if _varied(group.settings.iloc[0] for group in groups) == ["model.omega_0"]:
+        groups.sort(key=lambda group: group.settings.iloc[0]["model.omega_0"])
+    found: dict[str, pd.DataFrame] = {}
+    for label, group in zip(_labels([group.iloc[0] for group in groups]), groups, strict=True):
+        found[f"{label}: {group.run.iloc[0]}" if label in found else label] = group
+    return found
+
+
+def paired(*groups: pd.DataFrame) -> list[list[float]]:
+    """Accuracies of two groups over the seeds and folds that both have, pair by pair."""
+    one, other = ({(run.seed, run.fold): run.accuracy for run in group.itertuples()} for group in groups)
+    common = sorted(one.keys() & other.keys(), key=str)
+    return [[accuracies[which] for which in common] for accuracies in (one, other)]
+
+
+# --- words ---
+
+
+def settings_in_words(settings: Mapping[str, Any], ignore: Iterable[str] = ()) -> str:
+    """`default`, `published`, or the nearer of the two and the difference: `default, train.num_epochs 20`."""
+    ignored, found = set(ignore), {}
+    for name, path in (("default", DEFAULT_CONFIG), ("published", PUBLISHED_CONFIG)):
+        known = {key: value for key, value in with_effect(settings).items() if key in _standard(path)}
+        differing = [key for key in known if key not in ignored and known[key] != _standard(path)[key]]
+        found[name] = [f"{key} {_short(known[key])}" for key in differing]
+    nearest = min(found, key=lambda name: len(found[name]))
+    more = [f"and {len(found[nearest]) - 4} more"] if len(found[nearest]) > 4 else []
+    return ", ".join([nearest, *found[nearest][:4], *more])
+
+
+def value_label(key: str, value: Any) -> str:
+    """A value of a setting in words: `ω₀ = 25`, `3 TABs`, `augmented`."""
+    if key == "model.omega_0":
+        return f"ω₀ = {value:g}"
+    if key == "model.n_temporal_aware_block":
+        return f"{value} TAB" if value == 1 else f"{value} TABs"
+    if key == "model.aug":
+        return "augmented" if value else "plain"
+    return f"{key} = {value}"
+
+
+def mean_std(values: Sequence[float] | np.ndarray) -> str:
+    """Shares in percent: `81.2`, or `81.2 ± 2.6` for several (their standard deviation as a sample)."""
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return NOTHING
+    mean = f"{100 * values.mean():.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {100 * values.std(ddof=1):.1f}"
+
+
+# --- tables of runs ---
+
+
+def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Table]:
+    """Test scores, size and speed of run directories; one table a test set.
+
+    A row is of all `distinct` runs of the same settings, or with `each_run` of one run.
+    """
+    tables, frame = [], frame[(frame.trial == "") & frame.accuracy.notna()]
+    for where, some in (frame if each_run else distinct(frame)).groupby("test_set", sort=False):
+        rows, several = [], False
+        for _, group in some.groupby("run" if each_run else "key", sort=False):
+            first, several = group.iloc[0], several or len(group) > 1
+            row = {"run": first.run} if each_run else _group_cells(group)
+            for score, name in SCORES.items():
+                row[name] = mean_std(group[score])
+                if len(group) == 1 and score in first.intervals:
+                    row[name] += " ({:.0f}–{:.0f})".format(*(100 * bound for bound in first.intervals[score]))
+            row["parameters"] = f"{first.parameters:,}"
+            rows.append(row | {"one utterance": f"{1000 * group.seconds.median():.1f} ms"})
+        notes = ["In brackets: the 95 % interval of a single run."]
+        if several:
+            over = "folds" if pd.notna(some.folds.iloc[0]) else "seeds; each seed draws its own test set"
+            over += " and seeds" if over == "folds" and some.seed.nunique() > 1 else ""
+            notes.append(f"± is the standard deviation over {over}.")
+        devices = "; ".join(sorted(set(some.device.dropna()))) or "an unrecorded device"
+        notes.append(f"Times, from MFCCs to scores, are of {devices}; no others can be compared with them.")
+        tables.append(Table(rows, f"Test scores in % ({where})", notes))
+    return tables
+
+
+def load_published_results() -> dict[str, Any]:
+    """conf/published_results.yaml: `source`, `caveats` (sentences) and `runs`."""
+    return yaml.safe_load(PUBLISHED_RESULTS.read_text(encoding="utf-8"))
+
+
+def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
+    """The published figures beside ours, of runs that were tested on a holdout of a real corpus."""
+    ours = frame[(frame.corpus != "demo") & (frame.protocol == "holdout") & frame.accuracy.notna()]
+    ours = ours.sort_values("trial", kind="stable")  # of a seed a trial's run counts, rather than a directory
+    rows = []
+    for run in published["runs"]:
+        row = {
+            "run": run["name"],
+            "published test": f"{100 * run['test']['accuracy']:.1f}",
+            "F1": f"{100 * run['test']['f1_score']:.1f}",
+            **{part: f"{100 * run[f'{part}_accuracy']:.1f}" for part in ("validation", "training")},
+            "parameters": f"{run['test']['trainable_parameters']:,}",
+            "one utterance": f"{1000 * run['test']['inference_time_one_sample']:.0f} ms",
+        }
+        same = ours.loc[[run["settings"].items() <= settings.items() for settings in ours.settings]]
+        words = [settings_in_words(settings, run["settings"]) for settings in same.settings]
+        for name in ("published", "default"):
+            values = same.loc[[one == name for one in words]].drop_duplicates("seed", keep="last").accuracy
+            count = f" (n = {len(values)})" if len(values) > 1 else ""
+            row[f"ours, {name} settings"] = f"{mean_std(values)}{count}"
+        rows.append(row)
+    notes = [
+        f"{NOTHING}: no run yet. python -m training.train makes it, with key=value for the settings in its "
+        "name, and for the published settings with --config conf/published.yaml."
+    ]
+    if any("±" in cell for row in rows for cell in row.values()):
+        notes.append("n: seeds; ± is their standard deviation.")
+    return Table(rows, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
+
+
+# --- tables of trials ---
+
+
+def trial_tables(frame: pd.DataFrame) -> list[Table]:
+    """Of a trial (`read_trial`): the scores of its settings, and each family of comparisons."""
+    about, test_sets = frame.attrs["trial"], "; ".join(dict.fromkeys(frame.test_set))
+    same = np.allclose(frame.accuracy, frame.uar, atol=5e-4, equal_nan=True)
+    rows = []
+    for label, group in grouped(frame).items():
+        row = {"setting": label, "runs": str(len(group))}
+        for score in ("accuracy",) if same else ("accuracy", "uar"):
+            one = summarise(group[score])
+            row[SCORES[score]] = mean_std(group[score])
+            interval = f"{100 * one.low:.1f} – {100 * one.high:.1f}" if one.n > 1 else NOTHING
+            row[f"{SCORES[score]}: 95 % interval"] = interval
+        rows.append(row | {"parameters": f"{group.parameters.iloc[0]:,}"})
+    which = "Accuracy, which is also the UAR" if same else "Scores"
+    notes = [f"{which} in %: mean ± standard deviation over seeds and folds, and the mean's interval (t)."]
+    if missing := about["planned"] - len(frame):
+        failed = f", {len(about['failed'])} of them failed" if about["failed"] else ""
+        notes.append(f"{missing} of the {about['planned']} planned runs are missing{failed}.")
+    tables = [Table(rows, f"{about['title']} ({test_sets})", notes)]
+    for family, compared in comparisons(frame).items():
+        note = "Points in %. p: Wilcoxon signed-rank over the same seeds and folds; effect: rank-biserial."
+        lines = [
+            {
+                **{"first": first, "second": second, "pairs": str(one.n)},
+                "difference": f"{100 * one.difference:+.1f}",
+                "95 % interval": f"{100 * one.low:+.1f} to {100 * one.high:+.1f}" if one.n > 1 else NOTHING,
+                "p": ("< 0.001" if one.p < 0.001 else f"{one.p:.3f}")
+                + (f" (of {one.family})" if one.family > 1 else ""),
+                "effect": f"{one.effect:+.2f}",
+            }
+            for first, second, one in compared
+        ]
+        tables.append(Table(lines, f"{family} ({test_sets})", [note]))
+    return tables
+
+
+def comparisons(frame: pd.DataFrame) -> dict[str, list[tuple[str, str, Comparison]]]:
+    """Family → (first, second, their comparison, corrected within the family), as a trial asks for it.
+
+    Pairs of which a side has no run, or no seed and fold in common with the other, are left out.
+
+    Raises:
+        UserError: when one side of a pair describes several settings.
+    """
+    groups, found = grouped(frame), {}
+    for family, pairs in frame.attrs["trial"]["compare"].items():
+        firsts, plain = [], []
+        for pair in pairs:
+            both = [_select(groups, wanted) for wanted in pair]
+            if all(side is not None for side in both) and (values := paired(*both))[0]:
+                firsts += [side.iloc[0] for side in both]
+                plain.append(compare(*values))
+        if plain:
+            labels = _labels(firsts, frame.settings.iloc[0])
+            found[family] = list(zip(labels[::2], labels[1::2], holm(plain), strict=True))
+    return found
+
+
+def comparisons_in_words(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """Family → a sentence for each of its comparisons, that says no more than the figures allow."""
+    found = comparisons(frame).items()
+    return {family: [in_words(one, *labels) for *labels, one in compared] for family, compared in found}
+
+
+# --- helpers ---
+
+
+def _select(groups: Mapping[str, pd.DataFrame], wanted: Mapping[str, Any]) -> pd.DataFrame | None:
+    """The group that has all the wanted values."""
+    items = wanted.items()
+    chosen = {label: g for label, g in groups.items() if items <= g.settings.iloc[0].items()}
+    if len(chosen) > 1:
+        labels = ", ".join(chosen)
+        raise UserError(f"compare: {dict(wanted)} fits several settings of the trial ({labels}): say more.")
+    return next(iter(chosen.values()), None)
+
+
+def _varied(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Keys with more than one value, as far as each has them."""
+    values: dict[str, set[str]] = {}
+    for one in settings:
+        for key, value in one.items():
+            values.setdefault(key, set()).add(json.dumps(value))
+    return [key for key in values if len(values[key]) > 1]
+
+
+def _labels(firsts: Sequence[pd.Series], reference: Mapping[str, Any] | None = None) -> list[str]:
+    """Network, TABs and what else varies; of many settings those that differ from the reference's."""
+    varied = [key for key in _varied(first.settings for first in firsts) if key not in IN_LABEL]
+    several = len({first.test_set for first in firsts}) > 1
+    corpora = {first.corpus for first in firsts}
+    labels = []
+    for first in firsts:
+        own = [key for key in varied if key in first.settings]
+        if len(own) > MOST_IN_LABEL:
+            usual = reference or firsts[0].settings
+            own = [key for key in own if first.settings[key] != usual.get(key)]
+        others = [value_label(key, first.settings[key]) for key in own]
+        if len(own) > MOST_IN_LABEL:
+            others = [settings_in_words(first.settings, IN_LABEL)]
+        where = first.test_set.removeprefix(f"{first.corpus} corpus, " if len(corpora) == 1 else "")
+        labels.append(", ".join([_head(first), *others]) + (f" ({where})" if several else ""))
+    return labels
+
+
+def _head(run: Any) -> str:
+    tabs = f" with {value_label('model.n_temporal_aware_block', run.tabs)}" if pd.notna(run.tabs) else ""
+    return f"{run.network}{tabs}"
+
+
+def _group_cells(group: pd.DataFrame) -> dict[str, str]:
+    first = group.iloc[0]
+    cells = {"network": _head(first) + (", augmented" if first.settings.get("model.aug") else "")}
+    cells["settings"] = settings_in_words(first.settings, {*IN_LABEL, "model.aug"})
+    cells["seeds"] = str(group.seed.nunique(dropna=False))
+    return cells | ({"folds": f"{group.fold.nunique()} of {first.folds}"} if pd.notna(first.folds) else {})
+
+
+def _short(value: Any) -> str:
+    """A value as in YAML: `24`, `false`, `sin`."""
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+
+
+@cache
+def _standard(path: Path) -> dict[str, Any]:
+    return flat(load_config(path))
