@@ -1,5 +1,6 @@
 """Kernels are generated anew for every call; within `frozen_kernels` once, with the same logits."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -173,3 +174,17 @@ def test_weights_changed_in_inference_mode_count(small):
         before = net(X)
         net.input_conv.bias.add_(1.0)
         assert not torch.equal(net(X), before)
+
+
+def test_a_copy_is_not_frozen_and_training_renews(small):
+    net = small(ck=True).eval()
+    net.freeze_kernels()
+    answer(net)
+    copied = copy.deepcopy(net)
+    assert all(m._kept is None for m in copied.modules() if isinstance(m, CKConv))
+    net.train()
+    with torch.no_grad():
+        net.blocks[0].convolutions[0].generator.rescale_output(2.0)
+    fresh = small(ck=True)
+    fresh.load_state_dict(net.state_dict())
+    torch.testing.assert_close(answer(net), answer(fresh), atol=1e-5, rtol=0)
