@@ -1,9 +1,7 @@
 """Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
 
-import argparse
 import csv
 import io
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
@@ -26,7 +25,7 @@ from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, run_parser
 from utils.files import write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
 from utils.plots.results import plot_confusion_matrix
@@ -41,26 +40,15 @@ WARM_UP = 5  # utterances
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network answered, and how good that is.
-
-    Attributes:
-        run: the run and its network.
-        corpus: what it was evaluated on.
-        is_test: whether that was the recorded test set, or another corpus than that of the training;
-            otherwise it was the whole corpus.
-        utterances: in the order of their names.
-        targets: (utterances,) class indices, positions in corpus.emotions.
-        probabilities: (utterances, classes).
-        metrics: as in the file of test metrics (see `measure`).
-    """
+    """A run's answers on some utterances, and its scores."""
 
     run: LoadedRun
-    corpus: Corpus
-    is_test: bool
+    corpus: Corpus  # on which it was evaluated
+    is_test: bool  # on a test set; otherwise on the whole corpus, training set included
     utterances: tuple[Utterance, ...]
-    targets: np.ndarray
-    probabilities: np.ndarray
-    metrics: dict[str, list]
+    targets: np.ndarray  # (utterances,) class indices, positions in corpus.emotions
+    probabilities: np.ndarray  # (utterances, classes)
+    metrics: dict[str, list]  # as in the file of test metrics (see `measure`)
 
     @cached_property
     def predictions(self) -> np.ndarray:
@@ -69,7 +57,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """Which run, on what."""
+        """The run and the utterances, in words."""
         part = "test set" if self.is_test else f"all {len(self.targets)} utterances (no test result)"
         if "protocol" in self.metrics:
             part = self.metrics["protocol"][0]
@@ -113,39 +101,35 @@ def evaluate(
     The files: `<model>_test_metrics.json`, `predictions.csv`, `confusion_matrix.png`, `loss_acc.png`.
 
     Args:
-        run_dir: the run directory.
         overrides, fallback: see testing.load_run.load_run.
         everything: evaluate on the whole corpus instead, training set included, and write nothing. That is no
             test; it shows whether weights and labels belong together.
-        progress: show a progress bar where features are extracted.
 
     Raises:
-        UserError: from load_run; when the run recorded no test set, an utterance of it is gone, or the corpus
-            found is another one; when the results cannot be written.
+        UserError: from load_run and recorded_test_set; when the corpus has emotions that the run does not
+            know, or the results cannot be written.
     """
     run = load_run(run_dir, overrides, fallback)
-    history = None if everything else _read_history(run.path)
     if everything:
         corpus = find_corpus(run.config.data)
-        _check_emotions(run, corpus, corpus.utterances)
-        corpus = replace(corpus, emotions=run.emotions)
-        utterances, batch = _everything(corpus, run.config, progress)
-    else:
-        data = recorded_test_set(run, progress)
-        utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
-        _check_emotions(run, data.corpus, utterances)
-        corpus = replace(data.corpus, emotions=run.emotions)
-        batch = replace(data, corpus=corpus).arrays("test")
-    evaluation = _answer(run, corpus, utterances, batch, is_test=not everything)
-    if history is not None:
-        save(evaluation, *history)
+        corpus = _with_classes_of(run, corpus, corpus.utterances)
+        return _answer(run, corpus, *_everything(corpus, run.config, progress), is_test=False)
+    training, validation = (  # read before the work begins, so that a damaged file is known early
+        History.load(path) if (path := run.path / file).exists() else None
+        for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
+    )
+    data = recorded_test_set(run, progress)
+    utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
+    corpus = _with_classes_of(run, data.corpus, utterances)
+    evaluation = _answer(run, corpus, utterances, replace(data, corpus=corpus).arrays("test"))
+    save(evaluation, training, validation)
     return evaluation
 
 
 def _answer(
     run: LoadedRun, corpus: Corpus, utterances: tuple[Utterance, ...], batch: Batch, is_test: bool = True
 ) -> Evaluation:
-    """The answers among the emotions of `corpus`, and everything that is measured of them."""
+    """The answers among the emotions of `corpus`, and their scores."""
     with run.model.frozen_kernels():
         logits = predict(run.model, batch.frames, batch.functionals, run.config.train.batch_size)
         logits = logits[:, [run.emotions.index(emotion) for emotion in corpus.emotions]]
@@ -154,21 +138,35 @@ def _answer(
     return Evaluation(run, corpus, is_test, utterances, targets, probabilities, metrics)
 
 
+def _everything(corpus: Corpus, config: Config, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:
+    """All usable utterances of a corpus, with their features and classes."""
+    features = load_features(corpus, config.features, config.data.cache_dir, progress)
+    target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
+    return features.utterances, Batch(features.frames, features.functionals, target)
+
+
+def _with_classes_of(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> Corpus:
+    """The corpus with the run's emotions; a UserError where an utterance has another one."""
+    if strange := sorted({utterance.emotion for utterance in utterances} - set(run.emotions)):
+        raise UserError(
+            f"{run.path} knows {', '.join(run.emotions)}, and {corpus.root} has {', '.join(strange)} too: it "
+            "is not the corpus of that run, or was changed since."
+        )
+    return replace(corpus, emotions=run.emotions)
+
+
 def evaluate_across(
     run_dir: str | Path, name: str, overrides: Sequence[str] = (), progress: bool = True
 ) -> Evaluation:
     """Test a run on another corpus than that of its training, over the emotions that both have.
 
-    Every recording of such an emotion counts, whoever speaks; of the network's answers too only those
-    emotions are looked at, so that it chooses among them alone. The results lie in the run's folder
-    `cross-corpus_NAME`: metrics (with `protocol`, "cross-corpus", `corpus` and `trained_on`), predictions,
-    confusion matrix.
+    Every recording of such an emotion counts, whoever speaks, and the network chooses among these emotions
+    alone. The results lie in the run's folder `cross-corpus_NAME`: metrics (with `protocol`, "cross-corpus",
+    `corpus` and `trained_on`), predictions, confusion matrix.
 
     Args:
-        run_dir: the run directory.
         name: the other corpus, a key of dataloader.corpora.readers.READERS.
         overrides: see testing.load_run.load_run; `data.root` is the place of the other corpus.
-        progress: show a progress bar where features are extracted.
 
     Raises:
         UserError: from load_run and find_corpus; when the run was trained on that corpus, or both share fewer
@@ -198,23 +196,6 @@ def evaluate_across(
     return evaluation
 
 
-def _everything(corpus: Corpus, config: Config, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:
-    """All usable utterances of a corpus, with their features and classes."""
-    features = load_features(corpus, config.features, config.data.cache_dir, progress)
-    target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
-    return features.utterances, Batch(features.frames, features.functionals, target)
-
-
-def _check_emotions(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> None:
-    """Raise a UserError where an utterance's emotion is none that the run knows."""
-    strange = sorted({utterance.emotion for utterance in utterances} - set(run.emotions))
-    if strange:
-        raise UserError(
-            f"{run.path} knows {', '.join(run.emotions)}, and {corpus.root} has {', '.join(strange)} too: it "
-            "is not the corpus of that run, or was changed since."
-        )
-
-
 def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> None:
     """Evaluate every run in a results folder that has weights and no test metrics yet.
 
@@ -231,7 +212,7 @@ def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> N
 def measure(
     config: Config, model: nn.Module, batch: Batch, logits: Tensor, emotions: Sequence[str] = EMOTIONS
 ) -> dict[str, list]:
-    """Everything that the file of test metrics holds, each key a list.
+    """The content of the file of test metrics, each key a list.
 
     The earlier implementation's keys: `model`, `epoch` (empty), `loss` (with the training's label smoothing,
     so that it compares with the training's and validation's), `accuracy`, `recall`, `precision`, `f1_score`,
@@ -248,6 +229,7 @@ def measure(
     per_emotion = precision_recall_fscore_support(
         targets, predictions, labels=range(num_classes), zero_division=0
     )
+    per_emotion = dict(zip(("precision", "recall", "f1_score", "utterances"), per_emotion, strict=True))
     one, total = time_inference(model, batch)
     return {
         "model": [config.model.name],
@@ -262,10 +244,7 @@ def measure(
         "utterances": [len(targets)],
         **{f"{score}_interval": [list(bounds)] for score, bounds in intervals(matrix).items()},
         "emotions": list(emotions),
-        "precision_per_emotion": per_emotion[0].tolist(),
-        "recall_per_emotion": per_emotion[1].tolist(),
-        "f1_score_per_emotion": per_emotion[2].tolist(),
-        "utterances_per_emotion": per_emotion[3].tolist(),
+        **{f"{score}_per_emotion": values.tolist() for score, values in per_emotion.items()},
         "confusion_matrix": matrix.tolist(),
     }
 
@@ -279,18 +258,14 @@ def time_inference(model: nn.Module, batch: Batch) -> tuple[float, float]:
     samples = list(zip(*arrays, strict=True))
     for sample in samples[:WARM_UP]:
         model(*sample)
-    passes = []
-    for _ in range(TIMING_PASSES):
-        times = []
-        for sample in samples:
-            synchronise()
-            started = time.perf_counter()
-            model(*sample)
-            synchronise()
-            times.append(time.perf_counter() - started)
-        passes.append(times)
-    one = statistics.median(seconds for times in passes for seconds in times)
-    return one, statistics.median(sum(times) for times in passes)
+    times = np.zeros((TIMING_PASSES, len(samples)))
+    for place in np.ndindex(times.shape):
+        synchronise()
+        started = time.perf_counter()
+        model(*samples[place[1]])
+        synchronise()
+        times[place] = time.perf_counter() - started
+    return float(np.median(times)), float(np.median(times.sum(1)))
 
 
 def describe_device(model: nn.Module) -> str:
@@ -332,55 +307,50 @@ def predictions_csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
-def confusion_figure(evaluation: Evaluation):
+def confusion_figure(evaluation: Evaluation) -> Figure:
     """The confusion matrix as a figure."""
-    emotions = evaluation.corpus.emotions
     matrix = np.array(evaluation.metrics["confusion_matrix"])
-    return plot_confusion_matrix(matrix, emotions, ENGLISH, evaluation.title)
+    return plot_confusion_matrix(matrix, evaluation.corpus.emotions, ENGLISH, evaluation.title)
 
 
 def scores_table(evaluation: Evaluation) -> Table:
     """The scores with their intervals, parameters and times."""
-    metrics = evaluation.metrics
-    rows = [
-        {
-            "measure": label,
-            "value": percent(metrics[score][0]),
-            "95 % interval": percent_range(*metrics[f"{score}_interval"][0]),
-        }
-        for score, label in (
-            ("accuracy", "accuracy (WAR)"),
-            ("uar", "unweighted average recall (UAR)"),
-            ("precision", "precision, macro"),
-            ("recall", "recall, macro"),
-            ("f1_score", "F1, macro"),
-        )
-    ]
-    others = {
-        "loss (cross-entropy)": f"{metrics['loss'][0]:.3f}",
-        "expected calibration error": percent(metrics["expected_calibration_error"][0]),
-        "trainable parameters": f"{metrics['trainable_parameters'][0]:,}",
-        "inference, one utterance": f"{1000 * metrics['inference_time_one_sample'][0]:.1f} ms",
-        f"inference, all {metrics['utterances'][0]}": f"{metrics['inference_time_tot'][0]:.2f} s",
+    metrics = {key: values[0] for key, values in evaluation.metrics.items() if values}
+    labels = {
+        "accuracy": "accuracy (WAR)",
+        "uar": "unweighted average recall (UAR)",
+        "precision": "precision, macro",
+        "recall": "recall, macro",
+        "f1_score": "F1, macro",
     }
-    rows += [{"measure": label, "value": value, "95 % interval": ""} for label, value in others.items()]
-    notes = [
-        f"Intervals: bootstrap over the {metrics['utterances'][0]} utterances. Inference: MFCCs to scores, "
-        f"one utterance at a time, on {metrics['device'][0]}."
+    rows = [
+        (label, percent(metrics[score]), percent_range(*metrics[f"{score}_interval"]))
+        for score, label in labels.items()
     ]
-    return Table(rows, evaluation.title, notes)
+    rows += [
+        ("loss (cross-entropy)", f"{metrics['loss']:.3f}", ""),
+        ("expected calibration error", percent(metrics["expected_calibration_error"]), ""),
+        ("trainable parameters", f"{metrics['trainable_parameters']:,}", ""),
+        ("inference, one utterance", f"{1000 * metrics['inference_time_one_sample']:.1f} ms", ""),
+        (f"inference, all {metrics['utterances']}", f"{metrics['inference_time_tot']:.2f} s", ""),
+    ]
+    note = (
+        f"Intervals: bootstrap over the {metrics['utterances']} utterances. Inference: MFCCs to scores, one "
+        f"utterance at a time, on {metrics['device']}."
+    )
+    headings = "measure", "value", "95 % interval"
+    return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, [note])
 
 
 def emotions_table(evaluation: Evaluation) -> Table:
     """Precision, recall and F1 of each emotion."""
     metrics = evaluation.metrics
+    scores = {"precision": "precision", "recall": "recall", "F1": "f1_score"}
     rows = [
         {
             "emotion": f"{emotion} · {ENGLISH[emotion]}",
             "utterances": str(metrics["utterances_per_emotion"][index]),
-            "precision": percent(metrics["precision_per_emotion"][index]),
-            "recall": percent(metrics["recall_per_emotion"][index]),
-            "F1": percent(metrics["f1_score_per_emotion"][index]),
+            **{label: percent(metrics[f"{score}_per_emotion"][index]) for label, score in scores.items()},
         }
         for index, emotion in enumerate(metrics["emotions"])
     ]
@@ -404,28 +374,14 @@ def misjudged_table(evaluation: Evaluation, most: int) -> Table:
     return Table(shown, f"{len(rows)} of {len(evaluation.targets)} utterances are misjudged", notes)
 
 
-def _read_history(run_dir: Path) -> tuple[History | None, History | None]:
-    """Training and validation metrics; read before the work begins, so that a damaged file is known early."""
-    return tuple(
-        History.load(run_dir / file) if (run_dir / file).exists() else None
-        for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
-    )
-
-
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m testing.evaluate",
-        description="Evaluate a run on the test set that it recorded, and write the results beside it.",
-    )
-    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run "
-        f"whose {runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}",
+    parser = run_parser(
+        "testing.evaluate",
+        "Evaluate a run on the test set that it recorded, and write the results beside it.",
+        "where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run whose "
+        f"{runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}",
     )
     parser.add_argument(
         "--all",

@@ -67,21 +67,15 @@ Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; non
 
 
 class Recognizer:
-    """The network of a run, ready for any recording.
+    """The network of a run, ready for any recording; its `emotions` are in the order of the scores.
 
     Args:
         run_dir: the run directory; by default the network that is shipped for recordings of any kind.
         overrides: `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu".
         sure: the least probability of an answer; below it the label is `unsure`.
 
-    Attributes:
-        run: the run and its network, whose weights must not change.
-        calibration: its temperature and novelty (testing.calibration), if it was calibrated.
-        emotions: codes, in the order of the network's scores.
-
     Raises:
-        UserError: from load_run; when the calibration is damaged, or the run's features are normalised by
-            speaker.
+        UserError: from load_run and load_calibration; when the run's features are normalised by speaker.
     """
 
     def __init__(self, run_dir: str | Path = SHIPPED_RUN, overrides: Sequence[str] = (), sure: float = SURE):
@@ -107,7 +101,6 @@ class Recognizer:
         Args:
             waveform: (samples,) or (samples, channels); floats with full scale 1, or integers.
             sample_rate: in Hz.
-            name: what the recording is called.
 
         Raises:
             AudioError: when it is shorter than 0.05 s, holds values that are not finite, or is no waveform.
@@ -118,45 +111,35 @@ class Recognizer:
             waveform = to_waveform(sound, sample_rate, self.features.sample_rate, name)
         except SilenceError:
             return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
-        return self._recognise(name, seconds, waveform, [waveform], False)
+        return self._recognise(name, seconds, waveform, progress=False)
 
     def recognise_file(self, path: str | Path, progress: bool = False) -> Recognition:
-        """Recognise a sound file: any format of libsndfile's, any sample rate, any number of channels.
-
-        Args:
-            path: the file; it may lie in a zip.
-            progress: show a progress bar, where it is long.
+        """Recognise a sound file (it may lie in a zip) of any format, sample rate and number of channels.
 
         Raises:
             AudioError: from dataloader.audio.read_audio.
         """
         name, seconds, rate = str(path), audio_seconds(path), self.features.sample_rate
-        if self._is_long(seconds):
-            return self._recognise(name, seconds, None, stream_audio(path, rate), progress)
         try:
-            waveform = read_audio(path, rate)
+            sound = stream_audio(path, rate) if self._is_long(seconds) else read_audio(path, rate)
         except SilenceError:
             return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
-        return self._recognise(name, seconds, waveform, [waveform], progress)
+        return self._recognise(name, seconds, sound, progress)
 
     def _is_long(self, seconds: float) -> bool:
         return seconds * self.features.sample_rate > LONGEST_UTTERANCE * self.window
 
     def _recognise(
-        self,
-        name: str,
-        seconds: float,
-        waveform: np.ndarray | None,
-        blocks: Iterable[np.ndarray],
-        progress: bool,
+        self, name: str, seconds: float, sound: np.ndarray | Iterable[np.ndarray], progress: bool
     ) -> Recognition:
-        """Of the whole waveform, where it can be one utterance, and of the same in blocks."""
+        """Of a waveform, which may be one utterance, or of the blocks of a long one."""
         timeline: tuple[Answer, ...] = ()
         if seconds * self.features.sample_rate > self.window:
+            blocks = [sound] if isinstance(sound, np.ndarray) else sound
             timeline = tuple(self._timeline(seconds, blocks, progress))
-        if waveform is None or self._is_long(seconds):
+        if not isinstance(sound, np.ndarray) or self._is_long(seconds):
             return Recognition(name, _together(timeline, seconds, self.sure), timeline)
-        return Recognition(name, _answer(0.0, seconds, *self._look([waveform])[0], self.sure), timeline)
+        return Recognition(name, _answer(0.0, seconds, *self._look([sound])[0], self.sure), timeline)
 
     def _timeline(self, seconds: float, blocks: Iterable[np.ndarray], progress: bool) -> list[Answer]:
         """An answer for each window; it stands for the time that is nearer to its middle than to others'."""
@@ -174,7 +157,7 @@ class Recognizer:
         return [_answer(*edge, *one, self.sure) for edge, one in zip(pairwise(edges), found, strict=True)]
 
     def _look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
-        """Each as one utterance."""
+        """Probabilities and novelty of each, as one utterance."""
         loud = [index for index, one in enumerate(waveforms) if loudest_level(one) >= NEAR_SILENCE]
         found: list[Looked] = [({}, None)] * len(waveforms)
         if not loud:
@@ -195,17 +178,16 @@ def _answer(
 ) -> Answer:
     if not probabilities:
         return Answer(start, end, SILENCE, {}, None)
-    first = max(probabilities, key=probabilities.get)
-    label = first if probabilities[first] >= sure else UNSURE
-    return Answer(start, end, label, probabilities, novelty)
+    first = max(probabilities, key=probabilities.__getitem__)
+    return Answer(start, end, first if probabilities[first] >= sure else UNSURE, probabilities, novelty)
 
 
 def _together(timeline: Sequence[Answer], seconds: float, sure: float) -> Answer:
     """Of a recording of several utterances: the mean of what is not silent, and its median novelty."""
-    heard = [part for part in timeline if part.probabilities]
-    emotions = heard[0].probabilities if heard else {}
-    mean = {emotion: statistics.fmean(part.probabilities[emotion] for part in heard) for emotion in emotions}
-    known = [part.novelty for part in heard if part.novelty is not None]
+    spoken = [part for part in timeline if part.probabilities]
+    emotions = spoken[0].probabilities if spoken else {}
+    mean = {emotion: statistics.fmean(part.probabilities[emotion] for part in spoken) for emotion in emotions}
+    known = [part.novelty for part in spoken if part.novelty is not None]
     return _answer(0.0, seconds, mean, statistics.median(known) if known else None, sure)
 
 
@@ -226,24 +208,13 @@ def find_files(paths: Sequence[str | Path]) -> Iterator[Path | Failure]:
 def recognise_files(
     recognizer: Recognizer, paths: Sequence[str | Path], progress: bool = True
 ) -> list[Outcome]:
-    """Recognise files and whole folders; one that cannot be used costs the others nothing.
-
-    Args:
-        recognizer: the network.
-        paths: files and folders.
-        progress: show a progress bar.
-
-    Returns:
-        A Recognition for each file, or a Failure that says why there is none.
-    """
+    """A Recognition of each file, also in folders, or a Failure that says why there is none."""
     files = list(find_files(paths))
     outcomes: list[Outcome] = []
     for file in progress_bar(files, desc="recognising", unit="file", disable=not progress or len(files) == 1):
-        if isinstance(file, Failure):
-            outcomes.append(file)
-            continue
         try:
-            outcomes.append(recognizer.recognise_file(file, progress and len(files) == 1))
+            single = progress and len(files) == 1
+            outcomes.append(file if isinstance(file, Failure) else recognizer.recognise_file(file, single))
         except AudioError as error:
             outcomes.append(Failure(str(file), str(error)))
     return outcomes
@@ -258,27 +229,24 @@ def main(arguments: list[str] | None = None) -> None:
         epilog="Exit status: 0 when every file got an answer (silence is one), 1 when some did not, 2 when "
         "none was tried, for the run or an argument is wrong.",
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "paths",
         nargs="+",
         metavar="[RUN_DIR] FILE_OR_FOLDER",
         help="recordings, or folders of them; before them, for a network of yours, its run directory",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
-    parser.add_argument("--csv", metavar="FILE", help="write all answers there; - is standard output")
-    parser.add_argument("--json", metavar="FILE", help="the same as JSON")
-    parser.add_argument("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
-    parser.add_argument(
-        "--sure",
-        type=float,
-        default=SURE,
-        metavar="P",
-        help="least probability of an answer; below it the answer is `unsure` (default: %(default)s)",
-    )
+    add("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
+    add("--csv", metavar="FILE", help="write all answers there; - is standard output")
+    add("--json", metavar="FILE", help="the same as JSON")
+    add("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
+    sure_help = "least probability of an answer; below it the answer is `unsure` (default: %(default)s)"
+    add("--sure", type=float, default=SURE, metavar="P", help=sure_help)
     options = parser.parse_args(arguments)
     overrides = [text for text in options.paths if "=" in text and not Path(text).exists()]
     paths = [text for text in options.paths if text not in overrides]
-    run_dir = paths.pop(0) if paths and _names_a_run(paths[0], len(paths)) else SHIPPED_RUN
+    mistyped = len(paths) > 1 and not Path(paths[0]).exists() and not Path(paths[0]).suffix
+    run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
     if not paths:
         parser.error("name a file or a folder")
     recognizer = Recognizer(run_dir, overrides, options.sure)
@@ -299,12 +267,6 @@ def main(arguments: list[str] | None = None) -> None:
         save_plots(outcomes, recognizer.emotions, Path(options.plots))
     if any(isinstance(outcome, Failure) for outcome in outcomes):
         raise SystemExit(1)
-
-
-def _names_a_run(path: str, paths: int) -> bool:
-    """Whether the first of so many paths is a run directory, or a mistyped one."""
-    mistyped = paths > 1 and not Path(path).exists() and not Path(path).suffix
-    return is_run_dir(path) or mistyped
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
