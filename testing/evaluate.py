@@ -2,10 +2,9 @@
 
 import csv
 import io
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,10 @@ from utils.metrics import History, confusion_matrix, intervals, reliability, sco
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
-from utils.progress import warn
+from utils.progress import measure_in_turns, warn
 from utils.tables import Table, markdown_text, percent, percent_range
 
 TIMING_PASSES = 3
-WARM_UP = 5  # utterances
 
 
 @dataclass(frozen=True)
@@ -75,18 +73,15 @@ class Evaluation:
         return sorted(wrong.tolist(), key=lambda row: -self.probabilities[row].max())
 
     def in_words(self, row: int) -> str:
-        """For instance `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`.
-
-        That is Markdown, and names are escaped in it.
-        """
+        """Markdown: `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`."""
         first, *others = (
             (ENGLISH[self.corpus.emotions[index]], f"{100 * self.probabilities[row, index]:.0f} %")
             for index in self.probabilities[row].argsort()[:-4:-1]
         )
         utterance = self.utterances[row]
         then = ", ".join(f"{emotion} {share}" for emotion, share in others)
-        heard = markdown_text(f"{ENGLISH[utterance.emotion]}, heard as {first[0]} ({first[1]}; then {then})")
-        return f"**{markdown_text(utterance.name)}**: {heard}"
+        answer = markdown_text(f"{ENGLISH[utterance.emotion]}, heard as {first[0]} ({first[1]}; then {then})")
+        return f"**{markdown_text(utterance.name)}**: {answer}"
 
 
 def evaluate(
@@ -104,10 +99,6 @@ def evaluate(
         overrides, fallback: see testing.load_run.load_run.
         everything: evaluate on the whole corpus instead, training set included, and write nothing. That is no
             test; it shows whether weights and labels belong together.
-
-    Raises:
-        UserError: from load_run and recorded_test_set; when the corpus has emotions that the run does not
-            know, or the results cannot be written.
     """
     run = load_run(run_dir, overrides, fallback)
     if everything:
@@ -161,16 +152,12 @@ def evaluate_across(
     """Test a run on another corpus than that of its training, over the emotions that both have.
 
     Every recording of such an emotion counts, whoever speaks, and the network chooses among these emotions
-    alone. The results lie in the run's folder `cross-corpus_NAME`: metrics (with `protocol`, "cross-corpus",
-    `corpus` and `trained_on`), predictions, confusion matrix.
-
-    Args:
-        name: the other corpus, a key of dataloader.corpora.readers.READERS.
-        overrides: see testing.load_run.load_run; `data.root` is the place of the other corpus.
+    alone. Of the overrides, `data.root` is the place of the other corpus. The results lie in the run's folder
+    `cross-corpus_NAME`: metrics (with `protocol`, "cross-corpus", `corpus` and `trained_on`), predictions and
+    confusion matrix.
 
     Raises:
-        UserError: from load_run and find_corpus; when the run was trained on that corpus, or both share fewer
-            than two emotions; when the results cannot be written.
+        UserError: when the run was trained on that corpus, or both share fewer than two emotions.
     """
     places = [override for override in overrides if override.partition("=")[0].strip() == "data.root"]
     run = load_run(run_dir, [override for override in overrides if override not in places])
@@ -197,10 +184,7 @@ def evaluate_across(
 
 
 def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> None:
-    """Evaluate every run in a results folder that has weights and no test metrics yet.
-
-    What cannot be evaluated is left out, with a warning that says why.
-    """
+    """Evaluate all runs that have weights and no test metrics yet; a warning says why where one cannot be."""
     for run in runs.list_runs(results_dir):
         if run.has_weights and run.test is None:
             try:
@@ -214,22 +198,19 @@ def measure(
 ) -> dict[str, list]:
     """The content of the file of test metrics, each key a list.
 
-    The earlier implementation's keys: `model`, `epoch` (empty), `loss` (with the training's label smoothing,
-    so that it compares with the training's and validation's), `accuracy`, `recall`, `precision`, `f1_score`,
-    `inference_time_one_sample`, `inference_time_tot` (seconds), `trainable_parameters`.
+    Keys of the earlier implementation: `model`, `epoch` (empty), `loss` (with the training's label
+    smoothing), `accuracy`, `recall`, `precision`, `f1_score`, `inference_time_one_sample`,
+    `inference_time_tot` (seconds), `trainable_parameters`.
 
     Added: `uar`; `…_interval` of each score ([low, high], 95 %); `utterances`; `emotions` and, in their
-    order, `…_per_emotion` of three scores, `utterances_per_emotion` and `confusion_matrix` (rows: the true
-    emotion); `expected_calibration_error` of the probabilities as the network gives them; `device` of the
-    inference times.
+    order, `…_per_emotion` and `confusion_matrix` (rows: the true emotion); `expected_calibration_error` of
+    the probabilities without a temperature; `device` of the inference times.
     """
     num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()
     matrix = confusion_matrix(targets, predictions, num_classes)
-    per_emotion = precision_recall_fscore_support(
-        targets, predictions, labels=range(num_classes), zero_division=0
-    )
-    per_emotion = dict(zip(("precision", "recall", "f1_score", "utterances"), per_emotion, strict=True))
+    each = precision_recall_fscore_support(targets, predictions, labels=range(num_classes), zero_division=0)
+    per_emotion = dict(zip(("precision", "recall", "f1_score", "utterances"), each, strict=True))
     one, total = time_inference(model, batch)
     return {
         "model": [config.model.name],
@@ -253,19 +234,10 @@ def measure(
 def time_inference(model: nn.Module, batch: Batch) -> tuple[float, float]:
     """Seconds from features to logits: the median of one utterance, and of all, one after the other."""
     device = next(model.parameters()).device
-    synchronise = torch.accelerator.synchronize if device.type != "cpu" else lambda: None
     arrays = [array.to(device).split(1) for array in batch[:2] if array is not None]
-    samples = list(zip(*arrays, strict=True))
-    for sample in samples[:WARM_UP]:
-        model(*sample)
-    times = np.zeros((TIMING_PASSES, len(samples)))
-    for place in np.ndindex(times.shape):
-        synchronise()
-        started = time.perf_counter()
-        model(*samples[place[1]])
-        synchronise()
-        times[place] = time.perf_counter() - started
-    return float(np.median(times)), float(np.median(times.sum(1)))
+    calls = {str(row): partial(model, *sample) for row, sample in enumerate(zip(*arrays, strict=True))}
+    times = np.array(list(measure_in_turns(calls, TIMING_PASSES).values()))
+    return float(np.median(times)), float(np.median(times.sum(0)))
 
 
 def describe_device(model: nn.Module) -> str:
@@ -316,13 +288,8 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
 def scores_table(evaluation: Evaluation) -> Table:
     """The scores with their intervals, parameters and times."""
     metrics = {key: values[0] for key, values in evaluation.metrics.items() if values}
-    labels = {
-        "accuracy": "accuracy (WAR)",
-        "uar": "unweighted average recall (UAR)",
-        "precision": "precision, macro",
-        "recall": "recall, macro",
-        "f1_score": "F1, macro",
-    }
+    labels = {"accuracy": "accuracy (WAR)", "uar": "unweighted average recall (UAR)"}
+    labels |= {"precision": "precision, macro", "recall": "recall, macro", "f1_score": "F1, macro"}
     rows = [
         (label, percent(metrics[score]), percent_range(*metrics[f"{score}_interval"]))
         for score, label in labels.items()
@@ -376,26 +343,17 @@ def misjudged_table(evaluation: Evaluation, most: int) -> Table:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
     parser = run_parser(
         "testing.evaluate",
         "Evaluate a run on the test set that it recorded, and write the results beside it.",
         "where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run whose "
         f"{runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}",
     )
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        dest="everything",
-        help="evaluate on the whole corpus, training set included, and write nothing: no test result",
-    )
-    parser.add_argument(
-        "--corpus",
-        choices=READERS,
-        metavar="NAME",
-        help="test on another corpus than that of the training, over the emotions that both have: "
-        f"{', '.join(READERS)}; data.root=… is its place then",
-    )
+    whole = "evaluate on the whole corpus, training set included, and write nothing: no test result"
+    parser.add_argument("--all", action="store_true", dest="everything", help=whole)
+    other = "test on another corpus than that of the training, over the emotions that both have: "
+    other += f"{', '.join(READERS)}; data.root=… is its place then"
+    parser.add_argument("--corpus", choices=READERS, metavar="NAME", help=other)
     options = parser.parse_intermixed_args(arguments)
     if options.corpus and options.everything:
         parser.error("--corpus takes the whole of another corpus; --all is about the run's own")

@@ -173,8 +173,7 @@ def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
 
 def clock(seconds: float) -> str:
     """3723.4 → `1:02:03.4`, 63.4 → `1:03.4`."""
-    tenths = round(10 * seconds)
-    hours, rest = divmod(tenths, 36_000)
-    minutes, rest = divmod(rest, 600)
-    text = f"{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
-    return f"{hours}:{text}" if hours else text
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    hours, minutes = divmod(minutes, 60)
+    start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{start}:{tenths / 10:04.1f}"
