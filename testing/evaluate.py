@@ -199,12 +199,9 @@ def measure(
     """The content of the file of test metrics, each key a list.
 
     Keys of the earlier implementation: `model`, `epoch` (empty), `loss` (with the training's label
-    smoothing), `accuracy`, `recall`, `precision`, `f1_score`, `inference_time_one_sample`,
-    `inference_time_tot` (seconds), `trainable_parameters`.
-
-    Added: `uar`; `…_interval` of each score ([low, high], 95 %); `utterances`; `emotions` and, in their
-    order, `…_per_emotion` and `confusion_matrix` (rows: the true emotion); `expected_calibration_error` of
-    the probabilities without a temperature; `device` of the inference times.
+    smoothing), four scores, inference times (seconds), `trainable_parameters`. Added: `uar`; `…_interval` of
+    each score ([low, high], 95 %); `emotions` and, in their order, `…_per_emotion` and `confusion_matrix`
+    (rows: the true emotion); `expected_calibration_error` without a temperature; `utterances`; `device`.
     """
     num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()

@@ -47,36 +47,34 @@ def explain(
     if not isinstance(run, LoadedRun):
         run = load_run(run)
     if truth is not None and truth not in run.emotions:
-        code = common_code(truth)
-        if code not in run.emotions:
-            raise UserError(f"{truth} is no emotion of this run; it knows {', '.join(run.emotions)}.")
-        truth = code
-    settings = run.config.features
+        word, truth = truth, common_code(truth)
+        if truth not in run.emotions:
+            raise UserError(f"{word} is no emotion of this run; it knows {', '.join(run.emotions)}.")
+    settings, rate = run.config.features, run.config.features.sample_rate
     if settings.normalise == "speaker":
         raise UserError(f"{run.path} {NEEDS_A_SPEAKER}")
     if isinstance(recording, np.ndarray):
         name = "the recording"
         if sample_rate is None:
             raise UserError("a waveform needs its sample rate: explain(run, waveform, sample_rate)")
-        waveform = to_waveform(recording, sample_rate, settings.sample_rate, name)
+        waveform = to_waveform(recording, sample_rate, rate, name)
     else:
-        name = Path(recording).name
-        waveform = read_audio(recording, settings.sample_rate)
+        name, waveform = Path(recording).name, read_audio(recording, rate)
     waveform = condition(waveform, settings)
     fitted = fit_length(waveform, settings.signal_length)
     features = Extractor(settings)(torch.from_numpy(fitted)[None])
     logits, attention = temporal_attention(run.model, features)
     if not logits.isfinite().all():
         raise UserError(f"{run.path}: the answer is no finite number, its weights are damaged. Train anew.")
-    before = max(len(fitted) - len(waveform), 0) // 2
-    samples = min(len(waveform), len(fitted))
+    start = max(len(fitted) - len(waveform), 0) // 2
+    end = start + min(len(waveform), len(fitted))
     return Explanation(
         name=name,
         network=run.path.name,
         waveform=fitted,
-        sample_rate=settings.sample_rate,
-        recorded=(before / settings.sample_rate, (before + samples) / settings.sample_rate),
-        seconds=len(waveform) / settings.sample_rate,
+        sample_rate=rate,
+        recorded=(start / rate, end / rate),
+        seconds=len(waveform) / rate,
         mfcc=features[0, : settings.n_mfcc].numpy(),
         frame_seconds=settings.frame_seconds,
         attention=attention.numpy(),
@@ -158,13 +156,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="a sound file: WAV, FLAC, OGG, MP3, …")
     parser.add_argument("--out", type=Path, help="the figure; FILE_explained.png in this folder if left out")
     parser.add_argument("--truth", metavar="EMOTION", help="the emotion that it is, to be shown too")
-    parser.add_argument(
-        "--kernels",
-        nargs="?",
-        const=LAYER,
-        metavar="LAYER",
-        help=f"draw learned kernels of a layer too, {LAYER} if none is named, into OUT_kernels.png",
-    )
+    kernels = f"draw learned kernels of a layer too, {LAYER} if none is named, into OUT_kernels.png"
+    parser.add_argument("--kernels", nargs="?", const=LAYER, metavar="LAYER", help=kernels)
     options = parser.parse_args(arguments)
     out = options.out or Path(f"{options.file.stem}_explained.png")
     if out.suffix.lower() != ".png":

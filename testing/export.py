@@ -1,12 +1,11 @@
 """A trained network for use without this repository: `python -m testing.export RUN_DIR [--format torch]`.
 
-One graph from waveforms to scores, features included, with every continuous kernel as numbers:
+One graph from waveforms to scores, with every continuous kernel as numbers:
 
     waveform (batch, samples) at the run's sample rate, mono, 512 samples or more
       → silence at the ends and level taken out, where the run says so
       → padded or cut at both ends to the length of a training utterance
       → MFCCs, with a floor 80 dB below each utterance's loudest band
-      → network, its kernels constants and its convolutions the sums as written
       → logits (batch, emotions), probabilities (batch, emotions)
 
 `onnx` needs requirements-export.txt and runs wherever ONNX does; `torch` is a program of torch.export.

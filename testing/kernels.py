@@ -30,8 +30,8 @@ NOISES = 16  # utterances of noise, over which a receptive field is averaged
 def kernel_at(conv: CKConv, lags: Tensor) -> Tensor:
     """The kernel as a function, without the weights that a sum over its samples gives to them.
 
-    `lags` (points,) are in training frames before the current one, 0 to horizon - 1, whole or not; returns
-    (groups, out_channels, in_channels, points).
+    `lags` (points,): training frames before the current one, 0 to horizon - 1, whole or not. Returns (groups,
+    out_channels, in_channels, points).
     """
     share = lags.to(next(conv.parameters())) / max(conv.horizon - 1, 1)  # of the horizon
     kernel = conv.generator(1 - 2 * share).unflatten(1, (conv.out_channels, conv.in_channels))
@@ -125,8 +125,7 @@ def show_receptive_fields(runs: Iterable[Run], folder: str | Path | None = None)
     runs, fields = list(runs), {}
     for network, ck in (("CkTIM", "true"), ("TIM", "false")):
         if run := deepest_run(runs, network):
-            field = effective_receptive_field(run.model).numpy()
-            fields[run.path.name] = field, run.model.frame_seconds
+            fields[run.path.name] = effective_receptive_field(run.model).numpy(), run.model.frame_seconds
         else:
             command = f"`python -m training.train model.ck={ck}`"
             display(Markdown(f"**Missing: a run of {network} with weights** ({command})."))

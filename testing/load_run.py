@@ -51,9 +51,8 @@ class LoadedRun:
 def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = ()) -> LoadedRun:
     """Load a run of ours, or one of the earlier implementation.
 
-    Args:
-        overrides: `key=value` for FREE_KEYS, such as "data.root=EMOVO.zip".
-        fallback: `key=value` where the directory's configuration cannot be read (see runs.config_from_name).
+    `overrides` are `key=value` for FREE_KEYS, such as "data.root=EMOVO.zip". `fallback` are the same for a
+    directory whose configuration cannot be read (see runs.config_from_name).
 
     Raises:
         UserError: when there is no such run, something in it is missing or damaged, an override is not free,

@@ -6,8 +6,8 @@ From Python:
     recognizer(waveform, sample_rate)        # → {"dis": 0.02, "gio": 0.81, …}
     recognizer.recognise_file("hello.wav")   # → Recognition, with silence, doubts, novelty and timeline
 
-A recording is read, conditioned, padded or cut just as the training's were. One that is longer than the
-network's window is looked at window by window as well; one longer than any utterance, that way only.
+A recording is conditioned, padded or cut as in training. One that is longer than the network's window is
+recognised window by window as well; one longer than any utterance, that way only.
 """
 
 import argparse
@@ -192,11 +192,11 @@ def recognise_files(
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m testing.predict",
-        description="Recognise the emotion in recordings.",
-        epilog="Exit status: 0 when every file got an answer (silence is one), 1 when some did not, 2 when "
-        "none was tried, for the run or an argument is wrong.",
+    parser = argparse.ArgumentParser("python -m testing.predict")
+    parser.description = "Recognise the emotion in recordings."
+    parser.epilog = (
+        "Exit status: 0 when every file got an answer (silence is one), 1 when some did not, 2 when none was "
+        "tried, for the run or an argument is wrong."
     )
     add = parser.add_argument
     recordings = "recordings, or folders of them; before them, for a network of yours, its run directory"
@@ -216,10 +216,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("name a file or a folder")
     recognizer = Recognizer(run_dir, overrides, options.sure)
     outcomes = recognise_files(recognizer, paths)
-
-    for outcome in outcomes:
-        if isinstance(outcome, Failure):
-            warn(outcome.reason)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    for failure in failures:
+        warn(failure.reason)
     if "-" not in (options.csv, options.json):
         show(outcomes)
     for path, text in (
@@ -232,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
             write_atomically(path, text)
     if options.plots:
         save_plots(outcomes, recognizer.emotions, Path(options.plots))
-    if any(isinstance(outcome, Failure) for outcome in outcomes):
+    if failures:
         raise SystemExit(1)
 
 

@@ -162,12 +162,11 @@ def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
     from utils.plots.predictions import plot_timeline
 
     parts = recognition.timeline or (recognition.answer,)
-    nothing = dict.fromkeys(emotions, np.nan)
-    probabilities = np.array([[(part.probabilities or nothing)[e] for e in emotions] for part in parts])
-    novelty = [np.nan if part.novelty is None else part.novelty for part in parts]
-    edges = [part.start for part in parts] + [parts[-1].end]
+    probabilities = np.array([[part.probabilities.get(e, np.nan) for e in emotions] for part in parts])
+    novelty = np.array([part.novelty for part in parts], float)  # None as NaN
+    edges = [*(part.start for part in parts), parts[-1].end]
     labels = [part.label for part in parts]
-    known = None if np.isnan(novelty).all() else novelty
+    known = None if np.isnan(novelty).all() else novelty.tolist()
     return plot_timeline(edges, probabilities, labels, emotions, known, recognition.name)
 
 
