@@ -73,10 +73,7 @@ class Calibrated:
 def calibrate(
     run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = (), progress: bool = True
 ) -> Calibrated:
-    """Fit a run's temperature and novelty, and write calibration.json into its directory.
-
-    `overrides` and `fallback` as in testing.load_run.load_run.
-    """
+    """Fit a run's temperature and novelty, and write calibration.json into it; arguments as in load_run."""
     run = load_run(run_dir, overrides, fallback)
     data = recorded_test_set(run, progress, ("train", *SUBSETS))
     fitted = fit_novelty(data.features.frames, data.rows("train"), data.rows("validation"))

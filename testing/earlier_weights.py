@@ -44,8 +44,7 @@ def is_earlier(state: dict[str, Tensor]) -> bool:
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of the earlier implementation as one of CkTIMNet, its classes in the order of EMOTIONS.
 
-    Raises:
-        UserError: when it lacks one direction, the classifier, or has tensors that do not fit together.
+    A UserError where it lacks one direction or the classifier, or has tensors that do not fit together.
     """
     converted = {}
     try:

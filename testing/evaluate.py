@@ -56,9 +56,9 @@ class Evaluation:
     @property
     def title(self) -> str:
         """The run and the utterances, in words."""
-        part = "test set" if self.is_test else f"all {len(self.targets)} utterances (no test result)"
-        if "protocol" in self.metrics:
-            part = self.metrics["protocol"][0]
+        part = f"all {len(self.targets)} utterances (no test result)"
+        if self.is_test:
+            part = self.metrics.get("protocol", ["test set"])[0]
         return f"{self.run.path.name} · {self.corpus.name} corpus, {part}"
 
     @property
@@ -95,16 +95,14 @@ def evaluate(
 
     The files: `<model>_test_metrics.json`, `predictions.csv`, `confusion_matrix.png`, `loss_acc.png`.
 
-    Args:
-        overrides, fallback: see testing.load_run.load_run.
-        everything: evaluate on the whole corpus instead, training set included, and write nothing. That is no
-            test; it shows whether weights and labels belong together.
+    With `everything` on the whole corpus instead, training set included, and nothing is written: that is no
+    test; it shows whether weights and labels belong together. `overrides`, `fallback`: see load_run.
     """
     run = load_run(run_dir, overrides, fallback)
     if everything:
         corpus = find_corpus(run.config.data)
         corpus = _with_classes_of(run, corpus, corpus.utterances)
-        return _answer(run, corpus, *_everything(corpus, run.config, progress), is_test=False)
+        return _answer(run, corpus, *_everything(run, corpus, progress), is_test=False)
     training, validation = (  # read before the work begins, so that a damaged file is known early
         History.load(path) if (path := run.path / file).exists() else None
         for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
@@ -129,9 +127,9 @@ def _answer(
     return Evaluation(run, corpus, is_test, utterances, targets, probabilities, metrics)
 
 
-def _everything(corpus: Corpus, config: Config, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:
+def _everything(run: LoadedRun, corpus: Corpus, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:
     """All usable utterances of a corpus, with their features and classes."""
-    features = load_features(corpus, config.features, config.data.cache_dir, progress)
+    features = load_features(corpus, run.config.features, run.config.data.cache_dir, progress)
     target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
     return features.utterances, Batch(features.frames, features.functionals, target)
 
@@ -151,19 +149,15 @@ def evaluate_across(
 ) -> Evaluation:
     """Test a run on another corpus than that of its training, over the emotions that both have.
 
-    Every recording of such an emotion counts, whoever speaks, and the network chooses among these emotions
-    alone. Of the overrides, `data.root` is the place of the other corpus. The results lie in the run's folder
-    `cross-corpus_NAME`: metrics (with `protocol`, "cross-corpus", `corpus` and `trained_on`), predictions and
-    confusion matrix.
-
-    Raises:
-        UserError: when the run was trained on that corpus, or both share fewer than two emotions.
+    All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root` is
+    the place of the other corpus. The results lie in the run's folder `cross-corpus_NAME`: metrics (also
+    `protocol`, `corpus`, `trained_on`), predictions, confusion matrix. A UserError where the run was trained
+    on that corpus, or both share fewer than two emotions.
     """
     places = [override for override in overrides if override.partition("=")[0].strip() == "data.root"]
     run = load_run(run_dir, [override for override in overrides if override not in places])
     place = load_config(runs.DEFAULT_CONFIG, [f"data.corpus={name}", *places]).data
     data = run.config.data.model_copy(update={"corpus": place.corpus, "root": place.root})
-    config = run.config.model_copy(update={"data": data})
     trained_on, corpus = runs.read_run(run.path).corpus, find_corpus(data)
     for warning in corpus.warnings:
         warn(warning)
@@ -177,7 +171,7 @@ def evaluate_across(
         )
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
     corpus = replace(corpus, emotions=shared, utterances=chosen)
-    evaluation = _answer(run, corpus, *_everything(corpus, config, progress))
+    evaluation = _answer(run, corpus, *_everything(run, corpus, progress))
     evaluation.metrics.update(protocol=["cross-corpus"], corpus=[corpus.name], trained_on=[trained_on])
     save(evaluation, None, None)
     return evaluation
@@ -253,8 +247,7 @@ def save(evaluation: Evaluation, training: History | None, validation: History |
         run_dir.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {run_dir}: {error.strerror or error}.") from error
-    name = f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
-    write_json(run_dir / name, metrics, indent=4)
+    write_json(run_dir / f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}", metrics, indent=4)
     write_atomically(run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation))
     save_figure(confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE)
     if training is not None and validation is not None:
@@ -298,10 +291,8 @@ def scores_table(evaluation: Evaluation) -> Table:
         ("inference, one utterance", f"{1000 * metrics['inference_time_one_sample']:.1f} ms", ""),
         (f"inference, all {metrics['utterances']}", f"{metrics['inference_time_tot']:.2f} s", ""),
     ]
-    note = (
-        f"Intervals: bootstrap over the {metrics['utterances']} utterances. Inference: MFCCs to scores, one "
-        f"utterance at a time, on {metrics['device']}."
-    )
+    note = f"Intervals: bootstrap over the {metrics['utterances']} utterances. "
+    note += f"Inference: MFCCs to scores, one utterance at a time, on {metrics['device']}."
     headings = "measure", "value", "95 % interval"
     return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, [note])
 
@@ -313,10 +304,10 @@ def emotions_table(evaluation: Evaluation) -> Table:
     rows = [
         {
             "emotion": f"{emotion} · {ENGLISH[emotion]}",
-            "utterances": str(metrics["utterances_per_emotion"][index]),
-            **{label: percent(metrics[f"{score}_per_emotion"][index]) for label, score in scores.items()},
+            "utterances": str(metrics["utterances_per_emotion"][row]),
+            **{label: percent(metrics[f"{score}_per_emotion"][row]) for label, score in scores.items()},
         }
-        for index, emotion in enumerate(metrics["emotions"])
+        for row, emotion in enumerate(metrics["emotions"])
     ]
     return Table(rows, "Each emotion")
 

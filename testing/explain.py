@@ -35,14 +35,9 @@ def explain(
 ) -> Explanation:
     """One utterance's answer and attention; utils.plots.explain.plot_explanation shows them.
 
-    Args:
-        recording: a sound file, or a waveform (samples,) or (samples, channels) of any rate.
-        sample_rate: of the waveform, in Hz.
-        truth: the true emotion, as a code or an English or Italian word; None where it is not known.
-
-    Raises:
-        UserError: when the recording cannot be used, `truth` is no emotion of the run, or its features are
-            normalised by speaker.
+    `recording` is a sound file, or a waveform (samples,) or (samples, channels) of `sample_rate` Hz. `truth`
+    is the true emotion, as a code or an English or Italian word. A UserError where the recording cannot be
+    used, `truth` is no emotion of the run, or its features are normalised by speaker.
     """
     if not isinstance(run, LoadedRun):
         run = load_run(run)
@@ -109,10 +104,7 @@ def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]
 
 
 def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
-    """Of the utterances judged rightly and of those misjudged the one that was surest, explained.
-
-    Of a run whose attention cannot be shown there are none, with a warning.
-    """
+    """The surest of the right answers and the surest of the wrong ones, explained; or none, with a warning."""
     if evaluation.run.config.features.normalise == "speaker":
         warn(f"nothing is explained: {evaluation.run.path.name} {NEEDS_A_SPEAKER}")
         return []

@@ -265,10 +265,8 @@ def export(
 ) -> Export:
     """Export a run as "onnx" or "torch", compare the file with the run on real utterances, and write it.
 
-    Args:
-        out: the file; None for FILES[kind] in the run directory.
-        overrides: see testing.load_run.load_run; data.root says where the corpus is.
-        recordings: sound files to compare on, instead of utterances of the run's corpus.
+    `out` is RUN_DIR/FILES[kind] if left out; among `overrides`, data.root says where the corpus is. With
+    `recordings` (sound files) the comparison is on these instead of utterances of the corpus.
     """
     run = load_run(run_dir, [*overrides, "train.device=cpu"])
     made = checked(run, kind, traced(run), real_utterances(run, recordings))
@@ -282,30 +280,28 @@ def benchmark(
 ) -> Table:
     """Time from waveform to scores of a run and its exports; arguments as in `export`."""
     run = load_run(run_dir, [*overrides, "train.device=cpu"])
-    waveforms, graph = real_utterances(run, recordings), traced(run)
-    ways = {"PyTorch": Export(b"", run_program(run), 0.0, len(waveforms))}
-    ways["torch.export"] = checked(run, "torch", graph, waveforms)
-    ways["ONNX Runtime"] = checked(run, "onnx", graph, waveforms)
+    waves, graph = real_utterances(run, recordings), traced(run)
+    ways = {"PyTorch": Export(b"", run_program(run), 0.0, len(waves))}
+    ways["torch.export"] = checked(run, "torch", graph, waves)
+    ways["ONNX Runtime"] = checked(run, "onnx", graph, waves)
 
     calls = {
-        name: partial(lambda program: [program(wave[None]) for wave in waveforms], way.program)
+        name: partial(lambda program: [program(wave[None]) for wave in waves], way.program)
         for name, way in ways.items()
     }
     seconds = measure_in_turns(calls, REPETITIONS)
     rows = [
         {
             "waveform to scores": name,
-            "ms an utterance": milliseconds([time / len(waveforms) for time in seconds[name]]),
+            "ms an utterance": milliseconds([time / len(waves) for time in seconds[name]]),
             "of PyTorch's time": f"{median(seconds[name]) / median(seconds['PyTorch']):.2f}",
             "largest difference of a logit": f"{way.difference:.0e}" if way.content else "",
             "file (MB)": f"{len(way.content) / 1e6:.1f}" if way.content else "",
         }
         for name, way in ways.items()
     ]
-    note = (
-        f"Median of {REPETITIONS} rounds over {len(waveforms)} utterances, one at a time; ± half the range. "
-        f"{describe_device(run.model)}; torch {version('torch')}, onnxruntime {version('onnxruntime')}."
-    )
+    note = f"Median of {REPETITIONS} rounds over {len(waves)} utterances, one at a time; ± half the range. "
+    note += f"{describe_device(run.model)}; torch {version('torch')}, onnxruntime {version('onnxruntime')}."
     return Table(rows, run.path.name, [note])
 
 

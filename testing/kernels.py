@@ -28,10 +28,9 @@ NOISES = 16  # utterances of noise, over which a receptive field is averaged
 
 @torch.no_grad()
 def kernel_at(conv: CKConv, lags: Tensor) -> Tensor:
-    """The kernel as a function, without the weights that a sum over its samples gives to them.
+    """The kernel at lags (points,) in training frames: (groups, out_channels, in_channels, points).
 
-    `lags` (points,): training frames before the current one, 0 to horizon - 1, whole or not. Returns (groups,
-    out_channels, in_channels, points).
+    It is without the weights that a sum over its samples gives to them.
     """
     share = lags.to(next(conv.parameters())) / max(conv.horizon - 1, 1)  # of the horizon
     kernel = conv.generator(1 - 2 * share).unflatten(1, (conv.out_channels, conv.in_channels))
@@ -41,10 +40,7 @@ def kernel_at(conv: CKConv, lags: Tensor) -> Tensor:
 
 
 def forward_kernels(conv: CKConv, step: float = CURVE_STEP) -> tuple[Tensor, Tensor]:
-    """The forward direction's kernels over their whole reach, `step` training frames from point to point.
-
-    Returns lags (points,) in training frames and values (out_channels, in_channels, points), on the CPU.
-    """
+    """Lags (points,) in training frames, forward kernels (out_channels, in_channels, points), on the CPU."""
     lags = step * torch.arange(conv.reach(step))
     return lags, kernel_at(conv, lags)[0].cpu()
 
@@ -104,12 +100,9 @@ def effective_receptive_field(net: CkTIMNet, x: Tensor | None = None) -> Tensor:
 
 def deepest_run(runs: Iterable[Run], network: str) -> LoadedRun | None:
     """Of one network ("CkTIM", "TIM") the run with weights and the most TABs, loaded on the CPU."""
-    tabs = {
-        run.path: run.config.model.n_temporal_aware_block
-        for run in runs
-        if run.has_weights and run.config and run.config.model.name == network
-    }
-    return load_run(max(tabs, key=tabs.__getitem__), ["train.device=cpu"]) if tabs else None
+    runs = [run for run in runs if run.has_weights and run.config and run.network == network]
+    deepest = max(runs, key=lambda run: run.settings["model.n_temporal_aware_block"], default=None)
+    return load_run(deepest.path, ["train.device=cpu"]) if deepest else None
 
 
 def show_kernels(runs: Iterable[Run], folder: str | Path | None = None) -> None:

@@ -51,12 +51,9 @@ class LoadedRun:
 def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = ()) -> LoadedRun:
     """Load a run of ours, or one of the earlier implementation.
 
-    `overrides` are `key=value` for FREE_KEYS, such as "data.root=EMOVO.zip". `fallback` are the same for a
-    directory whose configuration cannot be read (see runs.config_from_name).
-
-    Raises:
-        UserError: when there is no such run, something in it is missing or damaged, an override is not free,
-            or its name, configuration, split and weights contradict each other.
+    `overrides` are `key=value` for FREE_KEYS, such as "data.root=EMOVO.zip"; `fallback` is for a directory
+    whose configuration cannot be read (see runs.config_from_name). A UserError where there is no such run,
+    something in it is missing or damaged, an override is not free, or its parts contradict each other.
     """
     use_huge_pages()
     run_dir = runs.existing_run_dir(run_dir)
@@ -64,7 +61,7 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     is_earlier = earlier_weights.is_earlier(state)
     if is_earlier:
         state = earlier_weights.convert(state)
-    config = _configuration(run_dir, overrides, fallback, is_earlier)
+    config = _config(run_dir, overrides, fallback, is_earlier)
     features = config.features
     split = load_split(run_dir / runs.SPLIT_FILE) if (run_dir / runs.SPLIT_FILE).exists() else None
 
@@ -113,9 +110,9 @@ def corpus_settings(run: LoadedRun) -> DataConfig:
 def predict(
     model: CkTIMNet, frames: Tensor, functionals: Tensor | None = None, batch_size: int = 64
 ) -> Tensor:
-    """Raw frames (utterances, num_features, frames), functionals (utterances, F) → logits on the CPU.
+    """Raw frames (batch, num_features, frames), functionals (batch, F) → logits (batch, classes) on the CPU.
 
-    These are (utterances, classes). One that is not a number, as damaged weights give it, is a UserError.
+    Not all of the batch at a time. A logit that is no number, as damaged weights give it, is a UserError.
     """
     device, answers = model.fusion.weight.device, []
     for start in range(0, len(frames), batch_size):
@@ -182,9 +179,7 @@ def check_fit(run_dir: Path, state: dict[str, Tensor], expected: dict[str, Tenso
         )
 
 
-def _configuration(
-    run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is_earlier: bool
-) -> Config:
+def _config(run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is_earlier: bool) -> Config:
     path = run_dir / runs.PARAMETERS_FILE
     try:
         runs.read_parameters(path)

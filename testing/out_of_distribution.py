@@ -4,7 +4,7 @@ The distance is Mahalanobis's, from statistics of an utterance's MFCCs to those 
 does not use the network, whose own summaries separate white noise from speech no better than chance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ COEFFICIENTS = 20  # of which level, spread and speed of change count
 SHAPE_COEFFICIENTS = 5  # of which also the skewness of changes counts: speech rises faster than it falls
 LAGS = (1, 2, 4, 8)  # frames over which changes are taken
 QUANTILE = 0.95  # of the validation utterances lies within the threshold
-BLOCK = 1024  # utterances
+BLOCK = 1024  # utterances in memory at a time
 ARRAYS = ("location", "scale", "precision")
 SMALLEST = 1e-3  # dB; below it a coefficient does not change
 
@@ -32,11 +32,9 @@ class Novelty:
 
     def __call__(self, x: Tensor) -> np.ndarray:
         """Raw MFCCs (utterances, n_mfcc, frames) → (utterances,): 1 at the threshold, more where unlike."""
-        return self._distance(utterance_statistics(x)) / self.threshold
-
-    def _distance(self, statistics: np.ndarray) -> np.ndarray:
-        away = (statistics - self.location) / self.scale
-        return np.sqrt(np.maximum(np.einsum("ui,ij,uj->u", away, self.precision, away), 0))
+        away = (utterance_statistics(x) - self.location) / self.scale
+        squares = np.einsum("ui,ij,uj->u", away, self.precision, away)
+        return np.sqrt(np.maximum(squares, 0)) / self.threshold
 
     def to_dict(self) -> dict[str, Any]:
         """For a JSON file, in six digits."""
@@ -51,26 +49,23 @@ class Novelty:
 
 
 def fit_novelty(frames: Tensor, training: Sequence[int], validation: Sequence[int]) -> Novelty:
-    """Measure the training set, and on the validation set how far an utterance like it usually is.
-
-    `frames` are raw, (utterances, num_features, frames); `training` and `validation` are rows of it.
-    """
+    """From the training and validation rows of raw frames (utterances, num_features, frames)."""
     from sklearn.covariance import LedoitWolf  # here, for predictions do without it
 
-    statistics = _of_rows(frames, training)
+    def in_blocks(measure: Callable[[Tensor], np.ndarray], rows: Sequence[int]) -> np.ndarray:
+        starts = range(0, len(rows), BLOCK)
+        return np.concatenate([measure(frames[rows[start : start + BLOCK]]) for start in starts])
+
+    statistics = in_blocks(utterance_statistics, training)
     location, scale = statistics.mean(0), statistics.std(0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     covariance = LedoitWolf(assume_centered=True).fit((statistics - location) / scale)
     novelty = Novelty(location, scale, covariance.precision_, threshold=1.0)
-    threshold = float(np.quantile(novelty._distance(_of_rows(frames, validation)), QUANTILE))
-    return replace(novelty, threshold=threshold)
+    return replace(novelty, threshold=float(np.quantile(in_blocks(novelty, validation), QUANTILE)))
 
 
 def utterance_statistics(x: Tensor) -> np.ndarray:
-    """Level, spread, speed and skewness of change of the first coefficients.
-
-    Raw MFCCs (utterances, n_mfcc, frames) → float64 (utterances, statistics).
-    """
+    """Level, spread, speed, skewness of changes: (utterances, n_mfcc, frames) → (utterances, statistics)."""
     x = x[:, :COEFFICIENTS].double()
     parts = [x.mean(-1), _log_spread(x)]
     for lag in (lag for lag in LAGS if lag < x.shape[-1]):
@@ -85,9 +80,3 @@ def utterance_statistics(x: Tensor) -> np.ndarray:
 
 def _log_spread(x: Tensor) -> Tensor:
     return x.std(-1, correction=0).clamp(min=SMALLEST).log()
-
-
-def _of_rows(frames: Tensor, rows: Sequence[int]) -> np.ndarray:
-    """Their statistics; no more than BLOCK of them are in memory at a time."""
-    starts = range(0, len(rows), BLOCK)
-    return np.concatenate([utterance_statistics(frames[rows[start : start + BLOCK]]) for start in starts])

@@ -49,13 +49,8 @@ Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; non
 class Recognizer:
     """The network of a run, ready for any recording; its `emotions` are in the order of the scores.
 
-    Args:
-        run_dir: the run directory; by default the network that is shipped for recordings of any kind.
-        overrides: `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu".
-        sure: the least probability of an answer; below it the label is `unsure`.
-
-    Raises:
-        UserError: from load_run and load_calibration; when the run's features are normalised by speaker.
+    `overrides` are `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu". Below the
+    probability `sure` the label is `unsure`. A run whose features are normalised by speaker is a UserError.
     """
 
     def __init__(self, run_dir: str | Path = SHIPPED_RUN, overrides: Sequence[str] = (), sure: float = SURE):
@@ -76,12 +71,9 @@ class Recognizer:
         return dict(self.recognise(waveform, sample_rate).answer.probabilities)
 
     def recognise(self, waveform: np.ndarray, sample_rate: int, name: str = "the sound") -> Recognition:
-        """Recognise a recording that is in memory.
+        """Recognise a recording in memory: (samples,) or (samples, channels), integers or floats up to 1.
 
-        `waveform` is (samples,) or (samples, channels); floats with full scale 1, or integers.
-
-        Raises:
-            AudioError: when it is shorter than 0.05 s, holds values that are not finite, or is no waveform.
+        An AudioError where it is shorter than 0.05 s, holds values that are not finite, or is no waveform.
         """
         sound, rate = np.atleast_1d(waveform), self.features.sample_rate
         seconds = len(sound) / max(sample_rate, 1)
@@ -110,7 +102,7 @@ class Recognizer:
             timeline = tuple(self._timeline(seconds, blocks, progress))
         if not isinstance(sound, np.ndarray) or self._is_long(seconds):
             return Recognition(name, self._together(timeline, seconds), timeline)
-        return Recognition(name, self._answer(0.0, seconds, *self._look([sound])[0]), timeline)
+        return Recognition(name, self._answer(0.0, seconds, self._look([sound])[0]), timeline)
 
     def _timeline(self, seconds: float, blocks: Iterable[np.ndarray], progress: bool) -> list[Answer]:
         """An answer for each window; it stands for the time that is nearer to its middle than to others'."""
@@ -125,7 +117,7 @@ class Recognizer:
                 found += self._look([window for _, window in batch])
                 bar.update(len(batch))
         edges = [0.0, *((one + other) / 2 for one, other in pairwise(middles)), seconds]
-        return [self._answer(*edge, *one) for edge, one in zip(pairwise(edges), found, strict=True)]
+        return [self._answer(*edge, one) for edge, one in zip(pairwise(edges), found, strict=True)]
 
     def _look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
         """Probabilities and novelty of each, as one utterance."""
@@ -144,9 +136,8 @@ class Recognizer:
             found[index] = dict(zip(self.emotions, row, strict=True)), new
         return found
 
-    def _answer(
-        self, start: float, end: float, probabilities: dict[str, float], novelty: float | None
-    ) -> Answer:
+    def _answer(self, start: float, end: float, looked: Looked) -> Answer:
+        probabilities, novelty = looked
         if not probabilities:
             return Answer(start, end, SILENCE, {}, None)
         first = max(probabilities, key=probabilities.__getitem__)
@@ -159,7 +150,7 @@ class Recognizer:
         emotions = self.emotions if spoken else ()
         mean = {e: statistics.fmean(part.probabilities[e] for part in spoken) for e in emotions}
         known = [part.novelty for part in spoken if part.novelty is not None]
-        return self._answer(0.0, seconds, mean, statistics.median(known) if known else None)
+        return self._answer(0.0, seconds, (mean, statistics.median(known) if known else None))
 
 
 def find_files(paths: Sequence[str | Path]) -> Iterator[Path | Failure]:
@@ -194,10 +185,8 @@ def recognise_files(
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m testing.predict")
     parser.description = "Recognise the emotion in recordings."
-    parser.epilog = (
-        "Exit status: 0 when every file got an answer (silence is one), 1 when some did not, 2 when none was "
-        "tried, for the run or an argument is wrong."
-    )
+    parser.epilog = "Exit status: 0 when every file got an answer (silence is one), 1 when some did not, "
+    parser.epilog += "2 when none was tried, for the run or an argument is wrong."
     add = parser.add_argument
     recordings = "recordings, or folders of them; before them, for a network of yours, its run directory"
     add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)

@@ -89,11 +89,6 @@ class Failure:
     name: str
     reason: str
 
-    @property
-    def why(self) -> str:
-        """The reason without the name."""
-        return self.reason.removeprefix(self.name).strip()
-
     def to_dict(self) -> dict:
         """For JSON."""
         return {"file": self.name, "error": self.reason}
@@ -143,7 +138,8 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
     rows = []
     for outcome in outcomes:
         if isinstance(outcome, Failure):
-            rows.append((outcome.name, NOTHING, "no answer", NOTHING, NOTHING, outcome.why))
+            reason = outcome.reason.removeprefix(outcome.name).strip()
+            rows.append((outcome.name, NOTHING, "no answer", NOTHING, NOTHING, reason))
             continue
         answer = outcome.answer
         novelty = NOTHING if answer.novelty is None else f"{answer.novelty:.2f}"
