@@ -104,7 +104,7 @@ def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]
 
 
 def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
-    """The surest of the right answers and the surest of the wrong ones, explained; or none, with a warning."""
+    """The surest right answer and the surest wrong one, explained; or none, with a warning."""
     if evaluation.run.config.features.normalise == "speaker":
         warn(f"nothing is explained: {evaluation.run.path.name} {NEEDS_A_SPEAKER}")
         return []

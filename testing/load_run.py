@@ -151,15 +151,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
     """Settings that the weights show: key → value, as far as they have the expected names."""
     inputs = [name for name in state if name.startswith("input_conv.")]
-    told: dict[str, Any] = {"model.ck": any(".generator." in name for name in inputs)} if inputs else {}
+    settings: dict[str, Any] = {"model.ck": any(".generator." in name for name in inputs)} if inputs else {}
     for name, key, share in (
         ("fusion.weight", "model.n_temporal_aware_block", 1),
         ("feature_mean", "features of a frame", 1),
         ("blocks.0.norms.0.weight", "model.n_filter", DIRECTIONS),
     ):
         if name in state:
-            told[key] = state[name].numel() // share
-    return told
+            settings[key] = state[name].numel() // share
+    return settings
 
 
 def check_fit(run_dir: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
