@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -53,3 +54,12 @@ def _output_is_closed() -> bool:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return True
     return False
+
+
+def run_parser(module: str, description: str, overrides: str = "") -> ArgumentParser:
+    """For a command about one run: RUN_DIR, and `key=value …` where `overrides` explains it."""
+    parser = ArgumentParser(f"python -m {module}", description=description)
+    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    if overrides:
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
+    return parser
