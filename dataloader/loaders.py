@@ -190,8 +190,8 @@ class BatchLoader:
 class AugmentedLoader(BatchLoader):
     """Batches of varied training utterances: online drawn anew in each epoch, offline the same in all.
 
-    Online an item is an utterance, as itself or one of its variants. Offline every row of the pool is an item;
-    the utterances themselves stay as they are. With mixup the partner is drawn from the whole training set,
+    Online an item is an utterance, as itself or one of its variants. Offline every row of the pool is one;
+    the utterances themselves stay as they are. With mixup the partner is drawn from the whole training set
     and varied as it is in that epoch, so that no utterance depends on the others of its batch.
     """
 

@@ -1,4 +1,4 @@
-"""An utterance, a corpus of utterances, and the error that says that there is none."""
+"""An utterance, a corpus of utterances, and the error where there is none."""
 
 from dataclasses import dataclass
 from pathlib import Path
