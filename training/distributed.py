@@ -21,11 +21,7 @@ from utils.errors import UserError
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Join the processes that torchrun has started, for as long as the block lasts; without it, do nothing.
-
-    Args:
-        device: as in `train.device`; on cuda each process of a machine gets a GPU of its own.
-    """
+    """Join the processes that torchrun has started, if any, within the block; on cuda each gets a GPU."""
     if "LOCAL_RANK" not in os.environ:  # torchrun sets it
         yield
         return
@@ -60,11 +56,7 @@ def first_before_others() -> Iterator[None]:
 
 
 def part(items: np.ndarray) -> np.ndarray:
-    """This process's part of a batch's items.
-
-    Raises:
-        UserError: when there are fewer items than processes.
-    """
+    """This process's part of a batch's items; a UserError where there are fewer items than processes."""
     if len(items) < processes():
         raise UserError(
             f"a batch of {len(items)} utterances cannot be shared by {processes()} processes: choose another "
@@ -86,13 +78,18 @@ def in_parallel(model: CkTIMNet) -> nn.Module:
     if processes() == 1:
         return model
     for block in model.blocks:
-        for norm in block.norms:
+        for norm in block.get_submodule("norms").children():
             norm.__class__ = SharedBatchNorm
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 
 class SharedBatchNorm(nn.BatchNorm1d):
     """Batch norm over all processes that share a batch (PyTorch's SyncBatchNorm does not run on a CPU)."""
+
+    running_mean: Tensor  # never None here
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) → the same shape."""

@@ -23,10 +23,8 @@ from utils.files import TensorsError, expanded, read_tensors, write_atomically
 from utils.metrics import History
 
 LOCK_FILE = ".training.lock"
-
-# What may differ from what the run began with: where things lie, and on what is computed.
+# Settings that may differ from those at the beginning: places of files, and the device.
 FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "train.device")
-
 ANEW = "to train anew, leave `resume` out (in the notebook: RESUME = False)."
 UNTOUCHED = f"The other files of the run are untouched; {ANEW}"
 
@@ -37,17 +35,12 @@ class ResumeError(UserError):
 
 @dataclass
 class Progress:
-    """How far a training has come.
-
-    Attributes:
-        training, validation: the metrics of its whole epochs.
-        best_loss, best_epoch: the lowest validation loss, and its epoch, counted from 0.
-    """
+    """The metrics of a training's whole epochs."""
 
     training: History
     validation: History
-    best_loss: float = float("inf")
-    best_epoch: int = -1
+    best_loss: float = float("inf")  # the lowest on the validation set
+    best_epoch: int = -1  # counted from 0
 
     @property
     def epochs(self) -> int:
@@ -61,15 +54,9 @@ class Progress:
 
 
 def save_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
-    """Write all that the next epoch depends on, whole or not at all.
+    """Write all that the next epoch depends on; `parts` (model, optimizer, scheduler) have a `state_dict`.
 
-    Args:
-        run_dir: the run directory.
-        progress: how far the training has come.
-        parts: name → model, optimizer or scheduler, all with a `state_dict`.
-
-    Shuffling and augmentation draw from seed and epoch, so that PyTorch's generators, from which dropout
-    draws, are all the random states that there are.
+    Shuffling and augmentation draw from seed and epoch; only dropout draws from PyTorch's generators.
     """
     state = {
         **{name: part.state_dict() for name, part in parts.items()},
@@ -79,18 +66,18 @@ def save_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
         "best_loss": progress.best_loss,
         "best_epoch": progress.best_epoch,
     }
+    save_tensors(run_dir / runs.RESUME_FILE, state)
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """Write tensors, in any plain Python values, for torch.load; whole or not at all."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(run_dir / runs.RESUME_FILE, buffer.getvalue())
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
-    """Bring progress, model, optimizer, scheduler and PyTorch's generators to where `save_state` left them.
-
-    Args:
-        run_dir: the run directory.
-        progress: of a training that has not begun.
-        parts: as in `save_state`.
+    """Restore a new training's progress, parts and random states to those of `save_state`.
 
     Raises:
         ResumeError: when the file is damaged, or of another training.
@@ -111,11 +98,7 @@ def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
 
 
 def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a run that is to go on.
-
-    Args:
-        run_dir: the run directory.
-        overrides: `key=value` for FREE_KEYS.
+    """The configuration of a run that is to go on, with overrides `key=value` for FREE_KEYS.
 
     Raises:
         UserError: when there is no such run, it cannot go on, or an override is not free.
@@ -138,16 +121,7 @@ def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Conf
 
 
 def prepare_resumed(config: Config, run_dir: Path, progress: bool = True) -> Data:
-    """The data of a run that is to go on, with the split that it recorded.
-
-    Args:
-        config: from `configuration_of`.
-        run_dir: the run directory.
-        progress: show progress bars.
-
-    Raises:
-        UserError: when the corpus is not found, or lacks utterances of the split.
-    """
+    """The data of a run that is to go on (config: `configuration_of`), with the split that it recorded."""
     return prepare_data(config, progress, load_split(run_dir / runs.SPLIT_FILE), ("train", "validation"))
 
 
@@ -180,12 +154,9 @@ def unfinished_run(config: Config) -> Path | None:
 
 @contextmanager
 def being_trained(run_dir: Path) -> Iterator[None]:
-    """Keep other processes from training the same run, for as long as the block lasts.
+    """Keep other processes from training the same run within the block; a ResumeError where one does.
 
-    The system lets go of the lock when a process dies. Where the file system knows no locks, there are none.
-
-    Raises:
-        ResumeError: when another process trains it.
+    The system lets go of the lock when a process dies. A file system without locks gives no protection.
     """
     lock = FileLock(run_dir / LOCK_FILE, timeout=0)
     try:
@@ -207,9 +178,8 @@ def being_trained(run_dir: Path) -> Iterator[None]:
 
 def _bound(config: Config) -> dict[str, Any]:
     """The settings that a run cannot change on its way."""
-    return {
-        key: value for key, value in runs.flat(config).items() if key not in (*FREE_KEYS, "train.results_dir")
-    }
+    free = (*FREE_KEYS, "train.results_dir")
+    return {key: value for key, value in runs.flat(config).items() if key not in free}
 
 
 def _random_states() -> dict[str, Any]:
