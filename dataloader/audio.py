@@ -66,9 +66,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
     Returns:
         float32 (samples,): the mean of the channels, resampled as librosa.resample(res_type="soxr_hq") does.
-
-    Raises:
-        AudioError: when the file is missing, not audio, cut short, corrupt, too short or silent.
+        A file that is missing, not audio, cut short, corrupt, too short or silent is an AudioError.
     """
     with _opened(path, io.BytesIO(_read_bytes(Path(path)))) as file:
         channels = np.concatenate([np.zeros((0, file.channels), np.float32), *_blocks(file, path)])

@@ -65,13 +65,12 @@ def prepare_data(
 
     Args:
         config: `data`, `features` and `train.seed`; with a recorded split, not the settings that draw one.
-        progress: show progress bars.
         split: a recorded split (load_split); utterances that it does not list are left out.
         subsets: the subsets of a recorded split that will be used.
 
     Raises:
-        UserError: from each step, and when a recorded split is of another corpus, or lists in one of
-            `subsets` (with `features.normalise: speaker` in any) an utterance that can no longer be read.
+        UserError: from each step, and when a recorded split is of another corpus, or an utterance of its
+            `subsets` (with `features.normalise: speaker` of any) can no longer be read.
     """
     use_huge_pages()
     corpus = find_corpus(config.data)
@@ -207,10 +206,9 @@ class AugmentedLoader(BatchLoader):
     ):
         self.online = augmentation.settings.mode == "online"
         self.each, self.classes, self.augmentation = pool.each, classes, augmentation
-        self.names = [f"{name}#{row % pool.each}" for row, name in enumerate(pool.sources)]
-        if self.online:
-            self.names = list(pool.sources[:: pool.each])
-        else:
+        self.names = list(pool.sources[:: pool.each])
+        if not self.online:
+            self.names = [f"{name}#{row % pool.each}" for row, name in enumerate(pool.sources)]
             target = target.repeat_interleave(pool.each)
         super().__init__(pool.frames, pool.functionals, target, batch_size, True, seed, rows)
 
@@ -257,15 +255,10 @@ def make_training_loader(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> BatchLoader:
-    """Batches of the training set, varied where `augment` is given.
+    """Batches of the training set, varied where `augment` is given; the seed draws variants, too.
 
-    Args:
-        batch_size, seed, device: of the loader; the seed draws variants, too.
-        mean: (num_features,), of the training set; SpecAugment fills its masks with it.
-        progress: show a progress bar while variants are made.
-
-    Raises:
-        UserError: when variants cannot be made, or anything but the training set is about to be trained on.
+    `mean` (num_features,) is the training set's; SpecAugment fills its masks with it. A UserError follows
+    where variants cannot be made, or anything but the training set is about to be trained on.
     """
     features, names = data.features, data.split.train
     if augment is None:

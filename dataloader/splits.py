@@ -22,11 +22,7 @@ LEFT_OUT = {"leave_one_speaker_out": "speaker", "leave_one_sentence_out": "sente
 
 @dataclass(frozen=True)
 class Split:
-    """The utterances of each subset, by name, and how they were drawn.
-
-    Raises:
-        UserError: when an utterance is listed twice, be it in two subsets or in one, or a subset is empty.
-    """
+    """The utterances of each subset, by name, each at most once, and how they were drawn."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -63,7 +59,6 @@ def draw_split(utterances: Utterances, data: DataConfig, seed: int, corpus: str 
     Args:
         utterances: those that have features.
         data: `protocol`, `fold`, `folds`, `validate_on` and the two fractions are used.
-        seed: another seed, another split.
         corpus: the corpus's name, to be recorded.
 
     Raises:
@@ -155,18 +150,13 @@ def leave_one_out(
     """All utterances of one speaker (or sentence) test, all of others validate, those of the rest train.
 
     Fold i tests the i-th speaker in alphabetical order. The seed puts the speakers in a circle (by SHA-256),
-    in which those after the tested one validate, so that over the folds each validates equally often.
+    in which those after the tested one validate, so that over the folds each validates equally often:
+    `validation_fraction` of all (rounded, at least one).
 
-    Validation too is on whole speakers: utterances of speakers who are trained on go on improving where those
-    of others no longer do. Where nothing is chosen by validation (`train.keep: last`), `validate_on` "heard"
-    spares a speaker: a share of each emotion's utterances of all speakers but the tested one validates.
-
-    Args:
-        protocol: a key of LEFT_OUT.
-        validation_fraction: share of the speakers (sentences), or with "heard" of each emotion's utterances,
-            that validates; rounded, at least one.
-
-    Other arguments and errors as in draw_split; a corpus that does not name its speakers is an error, too.
+    Utterances of speakers who are trained on go on improving where those of others no longer do. Where
+    validation chooses nothing (`train.keep: last`), `validate_on` "heard" spares a speaker: that fraction of
+    each emotion's utterances of all speakers but the tested one validates. `protocol` is a key of LEFT_OUT;
+    other arguments and errors as in draw_split.
     """
     attribute, utterances = LEFT_OUT[protocol], list(utterances)
     by_value = _names_by(attribute, utterances)

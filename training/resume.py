@@ -60,7 +60,7 @@ def save_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
     """
     state = {
         **{name: part.state_dict() for name, part in parts.items()},
-        "random": _random_states(),
+        "random": {name: module.get_rng_state() for name, module in _generators().items()},
         "training": progress.training.columns,
         "validation": progress.validation.columns,
         "best_loss": progress.best_loss,
@@ -77,11 +77,7 @@ def save_tensors(path: Path, content: Any) -> None:
 
 
 def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
-    """Restore a new training's progress, parts and random states to those of `save_state`.
-
-    Raises:
-        ResumeError: when the file is damaged, or of another training.
-    """
+    """Restore progress, parts and random states; a ResumeError where the file is damaged or does not fit."""
     path = run_dir / runs.RESUME_FILE
     try:
         state = read_tensors(path)
@@ -89,7 +85,9 @@ def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
             part.load_state_dict(state[name])
         progress.training.columns, progress.validation.columns = state["training"], state["validation"]
         progress.best_loss, progress.best_epoch = state["best_loss"], state["best_epoch"]
-        _set_random_states(state["random"])
+        for name, module in _generators().items():
+            if name == "cpu" or name in state["random"]:  # the other devices may be new
+                module.set_rng_state(state["random"][name])
     except TensorsError as error:
         raise ResumeError(f"{error} {UNTOUCHED}") from error
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -98,11 +96,7 @@ def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
 
 
 def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a run that is to go on, with overrides `key=value` for FREE_KEYS.
-
-    Raises:
-        UserError: when there is no such run, it cannot go on, or an override is not free.
-    """
+    """The configuration of a run that is to go on; overrides `key=value` may only be of FREE_KEYS."""
     run_dir = Path(run_dir)
     if not (run_dir / runs.RESUME_FILE).is_file():
         if not (run_dir / runs.PARAMETERS_FILE).is_file():
@@ -182,18 +176,8 @@ def _bound(config: Config) -> dict[str, Any]:
     return {key: value for key, value in runs.flat(config).items() if key not in free}
 
 
-def _random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    if torch.backends.mps.is_available():
-        states["mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
-    if torch.backends.mps.is_available() and "mps" in states:
-        torch.mps.set_rng_state(states["mps"])
+def _generators() -> dict[str, Any]:
+    """The modules with PyTorch's random generators on this machine."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    modules = {"cpu": torch.random, "cuda": torch.cuda, "mps": torch.mps}
+    return {name: module for name, module in modules.items() if there[name]}

@@ -72,7 +72,6 @@ def train(
         config: the whole configuration.
         data: corpus, features and split, where they are prepared already.
         run_dir: where to write; by default a new directory in config.train.results_dir.
-        progress: show progress bars.
         resume: go on with the training that was stopped in run_dir (config: training.resume).
 
     Returns:
@@ -151,18 +150,13 @@ def fit(
     place. After each epoch resume.pt holds all that the next one depends on.
 
     Args:
-        model: the network, on its device.
-        train_loader, validation_loader: batches of (frames, functionals, target).
+        model, train_loader, validation_loader: on one device; batches of (frames, functionals, target).
         settings: the section `train` of the configuration.
         run_dir: where files are written; it exists.
-        progress: show a progress bar.
         resume: go on from the run directory's resume.pt.
 
     Returns:
-        The metrics, and whether the training is finished.
-
-    Raises:
-        TrainingError: when the loss is no longer a finite number.
+        The metrics, and whether the training is finished (an interrupted one is not).
     """
     done, first = Progress(History(model.name), History(model.name)), distributed.rank() == 0
     train_loader.part = validation_loader.part = distributed.part
@@ -174,14 +168,14 @@ def fit(
         load_state(run_dir, done, **parts)
         train_loader.epoch = done.epochs
     begin, end, smoothing = done.epochs, settings.num_epochs, settings.label_smoothing
-    look = {"desc": "epoch", "bar_format": BAR, "disable": not progress}
-    bar = progress_bar(range(begin, end), initial=begin, total=end, **look)
+    options = {"initial": begin, "total": end, "bar_format": BAR, "disable": not progress}
+    bar = progress_bar(range(begin, end), desc="epoch", **options)
     try:
         for epoch in bar:
             if settings.early_stopping and epoch - 1 - done.best_epoch >= settings.early_stopping_patience:
                 bar.close()
-                best = done.best_epoch + 1
-                print(f"Stopped early: the validation loss has not improved since epoch {best}.")
+                since = f"since epoch {done.best_epoch + 1}"
+                print(f"Stopped early: the validation loss has not improved {since}.")
                 break
             started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
             try:

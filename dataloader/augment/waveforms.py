@@ -162,11 +162,8 @@ def training_pool(
     a speaker at another speed counts as another speaker, for the voice is another.
 
     Args:
-        utterances: the training set, and nothing else.
+        utterances: the training set, and nothing else; a UserError where one can no longer be read.
         own: frames and functionals of these utterances, normalised; None without `features.normalise`.
-
-    Raises:
-        UserError: when a training utterance can no longer be read.
     """
     rate = features.sample_rate
 

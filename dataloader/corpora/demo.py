@@ -74,11 +74,8 @@ def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> 
     """Make the demo corpus: 588 files root/SPEAKER/EMOTION-SPEAKER-SENTENCE.flac (22 050 Hz, 16 bits).
 
     The same seed gives the same samples. A whole demo corpus of this seed is left as it is; any other one is
-    replaced. It is made beside `root` and then moved there, whole or not at all.
-
-    Raises:
-        CorpusError: when `root` holds something else or cannot be written, or eSpeak NG (the espeakng-loader
-            wheel) does not run.
+    replaced; anything else at `root` is a CorpusError. It is made beside `root` and then moved there, whole
+    or not at all.
     """
     root, plan = expanded(root), plan_utterances(seed)
     made_from = hashlib.sha256(json.dumps(plan).encode()).hexdigest()

@@ -33,8 +33,7 @@ class MFCC(torch.nn.Module):
     Power spectrogram (centred Hann windows, zeros beyond the ends) → Slaney mel bands → decibels, with a
     floor 80 dB below the utterance's loudest band → orthonormal DCT-II.
 
-    Args:
-        features: sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands), n_mfcc, f_max (Hz).
+    `features` has sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands), n_mfcc, f_max (Hz).
     """
 
     def __init__(self, features: FeaturesConfig):
@@ -102,11 +101,7 @@ def load_features(
 
     The cache is one file per corpus and settings. A damaged one is made anew. A folder that cannot be written
     only costs the cache, where the frames find room in memory. A recording that cannot be used is skipped,
-    with a warning that says why.
-
-    Raises:
-        UserError: when an emotion of the corpus has no usable recording, or frames that are to stay on disk
-            cannot be written.
+    with a warning that says why; an emotion without any is a UserError.
     """
 
     def waveform(utterance: Utterance) -> list[np.ndarray]:
@@ -151,9 +146,6 @@ def cached_frames(
     Returns:
         float32 (utterances · each, num_features, frames), the utterances that are in it, and name → reason
         for those that are skipped.
-
-    Raises:
-        UserError: when frames that are to stay on disk cannot be written.
     """
     shape = each * len(utterances), features.num_features, features.frames
     if (cached := _read_cache(cache, utterances, shape, each)) is not None:

@@ -15,10 +15,7 @@ QUANTILES = (5, 25, 50, 75, 95)  # %
 
 
 def functionals_of(x: Tensor) -> Tensor:
-    """Functionals of each utterance's features.
-
-    Args:
-        x: (utterances, n_mfcc + 8, frames), the last eight from prosody, raw or by speaker.
+    """Functionals of features (utterances, n_mfcc + 8, frames), the last eight from prosody.
 
     Returns:
         float32 (utterances, (n_mfcc + 6) · len(FUNCTIONALS) + len(TIMING)): FUNCTIONALS of each feature over

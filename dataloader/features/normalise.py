@@ -16,15 +16,10 @@ MOST = 4.0  # standard deviations; a functional that is further away counts as t
 def normalise(
     frames: Tensor, speakers: Sequence[str], features: FeaturesConfig
 ) -> tuple[Tensor, Tensor | None]:
-    """Frames and functionals as the network takes them.
+    """Raw frames (utterances, num_features, frames) → the network's, of the same shape, and functionals.
 
-    Args:
-        frames: raw, (utterances, num_features, frames).
-        speakers: of each utterance.
-        features: `normalise` and `functionals` are used.
-
-    Returns:
-        Frames (same shape), and functionals (utterances, num_functionals) where they are asked for.
+    Functionals (utterances, num_functionals) come where `features` asks for them; `speakers` has the speaker
+    of each utterance.
     """
     if features.normalise == "none":
         return frames, None
