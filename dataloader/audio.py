@@ -208,9 +208,8 @@ def _blocks(file: _Forwards, path: str | Path) -> Iterator[np.ndarray]:
 
 def _check_rate(rate: int, name: str | Path) -> None:
     if not LOWEST_SAMPLE_RATE <= rate <= HIGHEST_SAMPLE_RATE:
-        raise AudioError(
-            f"{name} has a sample rate of {rate} Hz; it must be {LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE}"
-        )
+        limits = f"{LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE}"
+        raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {limits}")
 
 
 def _check_length(samples: int, rate: int, name: str | Path) -> None:
@@ -232,10 +231,8 @@ def _as_channels(sound: np.ndarray, name: str | Path) -> np.ndarray:
     sound = np.asarray(sound)
     sound = sound[:, None] if sound.ndim == 1 else sound
     if sound.ndim != 2 or sound.dtype.kind not in "fiu" or sound.shape[1] == 0:
-        raise AudioError(
-            f"{name} has the shape {sound.shape} and the type {sound.dtype}; (samples,) or (samples, "
-            "channels) are needed, of real numbers."
-        )
+        problem = f"{name} has the shape {sound.shape} and the type {sound.dtype}"
+        raise AudioError(f"{problem}; (samples,) or (samples, channels) are needed, of real numbers.")
     if sound.shape[1] > sound.shape[0] > 0:
         raise AudioError(f"{name} has more channels than samples, {sound.shape}: transpose it.")
     if sound.dtype.kind == "i":

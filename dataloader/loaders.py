@@ -77,10 +77,8 @@ def prepare_data(
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
         warn(warning)
     if split is not None and split.corpus != corpus.name:
-        raise UserError(
-            f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}: "
-            "let data.root name the corpus of that run."
-        )
+        problem = f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}"
+        raise UserError(f"{problem}: let data.root name the corpus of that run.")
     features = load_features(corpus, config.features, config.data.cache_dir, progress)
     if split is None:
         split = draw_split(features.utterances, config.data, config.train.seed, corpus.name)
@@ -115,10 +113,9 @@ def _check_recorded(split: Split, subsets: Sequence[str], corpus: Corpus, featur
         if name not in usable
     ]
     if gone:
-        raise UserError(
-            f"{len(gone)} of the recorded split's utterances cannot be used from {corpus.root}: "
-            f"{some(gone)}. Restore these files: another test set would give another result."
-        )
+        problem = f"{len(gone)} of the recorded split's utterances cannot be used from {corpus.root}"
+        remedy = "Restore these files: another test set would give another result."
+        raise UserError(f"{problem}: {some(gone)}. {remedy}")
 
 
 class BatchLoader:
@@ -285,9 +282,8 @@ def _check_variable(features: FeaturesConfig, augment: AugmentConfig) -> None:
     if augment.mode == "offline" and not variants_each(augment):
         raise UserError("augment.mode = offline without variants varies nothing: raise augment.variants.")
     if features.prosody and (augment.gain or augment.frame_shift) and augment.mode != "published":
-        raise UserError(
-            "augment.gain and augment.frame_shift change MFCCs alone: with features.prosody set both to 0."
-        )
+        problem = "augment.gain and augment.frame_shift change MFCCs alone"
+        raise UserError(f"{problem}: with features.prosody set both to 0.")
     if features.normalise == "speaker" and (augment.mode == "published" or drawn_each(augment)):
         raise UserError(
             "variants have no speaker's own mean: with features.normalise = speaker set augment.variants to "

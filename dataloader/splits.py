@@ -88,10 +88,8 @@ def holdout(
     """
     train_fraction = 1 - validation_fraction - test_fraction
     if min(train_fraction, validation_fraction, test_fraction) <= 0:
-        raise UserError(
-            f"data.validation_fraction ({validation_fraction}) and data.test_fraction ({test_fraction}) must "
-            "be above 0 and together below 1."
-        )
+        both = f"data.validation_fraction ({validation_fraction}) and data.test_fraction ({test_fraction})"
+        raise UserError(f"{both} must be above 0 and together below 1.")
     train, validation, test = [], [], []
     for emotion, names in _names_by("emotion", utterances).items():
         names = _drawn(names, seed)
@@ -163,10 +161,8 @@ def leave_one_out(
     values = list(by_value)
     unknown = [value for value in values if value.rpartition("/")[2] == UNKNOWN]  # or CORPUS/unknown
     if unknown:
-        raise UserError(
-            f"{protocol}: the corpus does not tell the {attribute} of {some(by_value[unknown[0]])}. "
-            "Choose data.protocol=kfold."
-        )
+        problem = f"{protocol}: the corpus does not tell the {attribute} of {some(by_value[unknown[0]])}"
+        raise UserError(f"{problem}. Choose data.protocol=kfold.")
     num_validation = _share(len(values), validation_fraction)
     if len(values) < num_validation + 2:
         raise UserError(
@@ -198,9 +194,7 @@ def check_left_out(split: Split, utterances: Utterances) -> None:
     Names that `utterances`, the corpus, lacks are passed over.
     """
     attribute = LEFT_OUT.get(split.protocol)
-    if attribute is None:
-        return
-    value_of = {utterance.name: getattr(utterance, attribute) for utterance in utterances}
+    value_of = {one.name: getattr(one, attribute) for one in utterances} if attribute else {}
     home: dict[str, str] = {}
     for subset in SUBSETS:
         for name in getattr(split, subset):

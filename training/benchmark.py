@@ -271,9 +271,8 @@ def load_formula() -> Callable[[CkTIMNet, Config], nn.Module]:
     """The formula with our network's weights; a UserError where its file is not there."""
     spec = importlib.util.spec_from_file_location(FORMULA.stem, FORMULA)
     if not FORMULA.exists() or spec is None or spec.loader is None:
-        raise UserError(
-            f"{FORMULA}, the formula to compare with, is not there: run this in a clone of the repository."
-        )
+        problem = f"{FORMULA}, the formula to compare with, is not there"
+        raise UserError(f"{problem}: run this in a clone of the repository.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return lambda net, config: module.TwoBranches(net, config.model)

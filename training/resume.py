@@ -107,10 +107,8 @@ def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Conf
         )
     bound = [override for override in overrides if override.partition("=")[0].strip() not in FREE_KEYS]
     if bound:
-        raise ResumeError(
-            f"{', '.join(bound)}: a training goes on with the settings that it began with. Only "
-            f"{', '.join(FREE_KEYS)} can be chosen."
-        )
+        problem = f"{', '.join(bound)}: a training goes on with the settings that it began with"
+        raise ResumeError(f"{problem}. Only {', '.join(FREE_KEYS)} can be chosen.")
     return runs.read_parameters(run_dir / runs.PARAMETERS_FILE, overrides)
 
 
@@ -156,9 +154,8 @@ def being_trained(run_dir: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise ResumeError(
-            f"{run_dir} is being trained by another process: wait for its end, or stop it."
-        ) from None
+        problem = f"{run_dir} is being trained by another process"
+        raise ResumeError(f"{problem}: wait for its end, or stop it.") from None
     except (OSError, NotImplementedError):
         yield
         return

@@ -90,25 +90,22 @@ def train(
         mean, std = feature_statistics(data.features.frames, data.rows("train"))
         batch, seed = settings.batch_size, settings.seed
         augment = config.augment if config.model.aug else None
-        train_loader = make_training_loader(data, augment, batch, seed, mean, device, progress)
-    run_dir = distributed.from_first(
-        lambda: runs.create_run_dir(config, data.corpus.is_demo) if run_dir is None else Path(run_dir)
-    )
+        training = make_training_loader(data, augment, batch, seed, mean, device, progress)
+    demo = data.corpus.is_demo
+    run_dir = Path(distributed.from_first(lambda: run_dir or runs.create_run_dir(config, demo)))
     model = build_for(config, data)
     if config.features.standardise:
         model.standardise(mean, std)
     model.to(device)
     if not first:
         torch.manual_seed(settings.seed + distributed.rank())  # for dropout of its own
-    validation_loader = make_loader(data, "validation", batch, False, seed, device)
+    validation = make_loader(data, "validation", batch, False, seed, device)
     with being_trained(run_dir) if first else nullcontext():
         if resume:
             check_same_data(run_dir, data)
         elif first:
             _describe_run(config, data, model, run_dir)
-        done, finished = fit(
-            model, train_loader, validation_loader, settings, run_dir, progress=progress, resume=resume
-        )
+        done, finished = fit(model, training, validation, settings, run_dir, progress=progress, resume=resume)
         if done.epochs and first:
             title = f"{run_dir.name} · {data.corpus.name} corpus"
             figure = plot_history(done.training, done.validation, title, settings.keep)
@@ -167,7 +164,8 @@ def fit(
     if resume:
         load_state(run_dir, done, **parts)
         train_loader.epoch = done.epochs
-    begin, end, smoothing = done.epochs, settings.num_epochs, settings.label_smoothing
+    begin, end = done.epochs, settings.num_epochs
+    smoothing, clipping = settings.label_smoothing, settings.gradient_clipping
     options = {"initial": begin, "total": end, "bar_format": BAR, "disable": not progress}
     bar = progress_bar(range(begin, end), desc="epoch", **options)
     try:
@@ -179,9 +177,7 @@ def fit(
                 break
             started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
             try:
-                train_row = run_epoch(
-                    trained, train_loader, smoothing, optimizer, settings.gradient_clipping, each_step
-                )
+                train_row = run_epoch(trained, train_loader, smoothing, optimizer, clipping, each_step)
                 with model.frozen_kernels():
                     validation_row = run_epoch(model, validation_loader, smoothing)
             except LossError as error:
@@ -199,7 +195,8 @@ def fit(
             if is_best:
                 done.best_loss, done.best_epoch = validation_row["loss"], epoch
             if first and (is_best or settings.keep == "last"):
-                save_model(model, run_dir / runs.MODEL_FILE)
+                state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+                save_tensors(run_dir / runs.MODEL_FILE, state)
             if first:
                 done.save(run_dir)
                 save_state(run_dir, done, **parts)  # last, for all that it claims has to be on disk
@@ -281,11 +278,6 @@ def make_scheduler(settings: TrainConfig, optimizer: torch.optim.Optimizer, batc
         return LambdaLR(optimizer, lambda step: 1.0)
     rise = WARM_UP if WARM_UP * steps > 1 else 2 / steps
     return OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=rise)
-
-
-def save_model(model: nn.Module, path: Path) -> None:
-    """Write the state dict, its tensors on the CPU, for torch.load(path, weights_only=True)."""
-    save_tensors(path, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
 
 
 @exit_on_user_error

@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 import torch
 import torchaudio.functional as audio
+from numpy.random import Generator
 
 from dataloader.audio import condition, fit_length, import_librosa, read_audio
 from dataloader.corpora.utterance import Utterance
@@ -29,43 +30,45 @@ WAVEFORMS, FEATURES = 0, 1  # two streams of draws for each utterance
 PUBLISHED_SNR = 10.0  # dB
 PUBLISHED_SHIFT = (0.05, 0.3)  # share of the recording
 PUBLISHED_SPEEDS = (0.25, 0.5, 1.5, 2.0)
+Wave = np.ndarray  # (samples,)
+Waves = dict[str, Wave]  # by a description of the change
 AUGMENT_VERSION = 1  # raise it when this code starts to make other variants
 
 
-def add_noise(wave: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
+def add_noise(wave: Wave, snr: float, rng: Generator) -> Wave:
     """White noise on top, `snr` dB below the whole recording's mean power."""
     noise = rng.standard_normal(len(wave), dtype=np.float32)
     return audio.add_noise(torch.from_numpy(wave), torch.from_numpy(noise), torch.tensor(snr)).numpy()
 
 
-def shift(wave: np.ndarray, share: float) -> np.ndarray:
+def shift(wave: Wave, share: float) -> Wave:
     """Later by a share of its length (earlier where that is negative), with zeros where nothing is left."""
     samples = round(abs(share) * len(wave))
     kept, zeros = len(wave) - samples, np.zeros_like(wave[:samples])
     return np.concatenate([zeros, wave[:kept]] if share >= 0 else [wave[samples:], zeros])
 
 
-def stretch(wave: np.ndarray, speed: float) -> np.ndarray:
+def stretch(wave: Wave, speed: float) -> Wave:
     """`speed` times as fast (2: half as long) at the same pitch, by librosa's phase vocoder."""
     return import_librosa().effects.time_stretch(wave, rate=speed)
 
 
-def reverse(wave: np.ndarray) -> np.ndarray:
+def reverse(wave: Wave) -> Wave:
     """Backwards in time."""
     return wave[::-1].copy()
 
 
-def perturb_speed(wave: np.ndarray, speed: float) -> np.ndarray:
+def perturb_speed(wave: Wave, speed: float) -> Wave:
     """Resampled, `speed` times as fast: pitch and formants rise by that factor (Ko, Interspeech 2015)."""
     return soxr.resample(wave, speed, 1.0, quality="HQ")
 
 
-def change_pitch(wave: np.ndarray, semitones: float, sample_rate: int) -> np.ndarray:
+def change_pitch(wave: Wave, semitones: float, sample_rate: int) -> Wave:
     """Higher by so many semitones, as long as before (librosa: stretched, then resampled)."""
     return import_librosa().effects.pitch_shift(wave, sr=sample_rate, n_steps=semitones)
 
 
-def reverberate(wave: np.ndarray, seconds: float, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def reverberate(wave: Wave, seconds: float, sample_rate: int, rng: Generator) -> Wave:
     """In a room with that reverberation time (until the sound has lost 60 dB), as long and loud as before.
 
     The impulse response is the direct sound, then noise that decays exponentially and has the same energy: a
@@ -78,7 +81,7 @@ def reverberate(wave: np.ndarray, seconds: float, sample_rate: int, rng: np.rand
     return wet * (np.linalg.norm(wave) / np.linalg.norm(wet))
 
 
-def published_variants(wave: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def published_variants(wave: Wave, rng: Generator) -> Waves:
     """The four of the published trials, by their description: noise, shifted, stretched and reversed."""
     side, amount, speed = rng.choice([-1, 1]), rng.uniform(*PUBLISHED_SHIFT), rng.choice(PUBLISHED_SPEEDS)
     return {
@@ -89,9 +92,7 @@ def published_variants(wave: np.ndarray, rng: np.random.Generator) -> dict[str, 
     }
 
 
-def further_variants(
-    wave: np.ndarray, settings: AugmentConfig, sample_rate: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def further_variants(wave: Wave, settings: AugmentConfig, sample_rate: int, rng: Generator) -> Waves:
     """One of each other kind, by its description, drawn within the configuration's ranges."""
     speed, semitones = rng.uniform(*settings.stretch_range), rng.uniform(*settings.pitch_range)
     seconds = rng.uniform(*settings.reverb_range)
@@ -102,9 +103,7 @@ def further_variants(
     }
 
 
-def examples(
-    wave: np.ndarray, name: str, features: FeaturesConfig, augment: AugmentConfig, seed: int = 0
-) -> dict[str, np.ndarray]:
+def examples(wave: Wave, name: str, features: FeaturesConfig, augment: AugmentConfig, seed: int = 0) -> Waves:
     """An utterance and a variant of each kind, by description; padded or cut to the network's length."""
     wave, rng = condition(wave, features), random_generator(seed, name, WAVEFORMS)
     variants = {"the utterance itself": wave, **published_variants(wave, rng)}
@@ -112,9 +111,7 @@ def examples(
     return {text: fit_length(variant, features.signal_length) for text, variant in variants.items()}
 
 
-def drawn_variant(
-    wave: np.ndarray, settings: AugmentConfig, sample_rate: int, rng: np.random.Generator
-) -> np.ndarray:
+def drawn_variant(wave: Wave, settings: AugmentConfig, sample_rate: int, rng: Generator) -> Wave:
     """A waveform with those changes that the configuration's probabilities draw."""
     if rng.random() < settings.reverse:
         wave = reverse(wave)
@@ -131,7 +128,7 @@ def drawn_variant(
     return wave
 
 
-def random_generator(seed: int, name: str, *numbers: int) -> np.random.Generator:
+def random_generator(seed: int, name: str, *numbers: int) -> Generator:
     """The generator of one utterance's draws, for one purpose, and variant or epoch."""
     of_name = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return np.random.default_rng([seed, of_name, *numbers])
@@ -167,7 +164,7 @@ def training_pool(
     """
     rate = features.sample_rate
 
-    def waveforms(utterance: Utterance) -> list[np.ndarray]:
+    def waveforms(utterance: Utterance) -> list[Wave]:
         wave = condition(read_audio(utterance.path, rate), features)
         if augment.mode == "published":
             rng = random_generator(seed, utterance.name, WAVEFORMS)
@@ -179,7 +176,9 @@ def training_pool(
         return found
 
     each = 1 + variants_each(augment)
-    recipe = {"mode": "published"} if augment.mode == "published" else _waveform_settings(augment)
+    of_features = ("mode", "gain", "frame_shift", "masks", "time_mask", "coefficient_mask", "mixup")
+    recipe = {key: value for key, value in augment.model_dump().items() if not key.startswith(of_features)}
+    recipe = {"mode": "published"} if augment.mode == "published" else recipe
     libraries = [version(name) for name in ("librosa", "numpy")]
     key = cache_key(utterances, features, AUGMENT_VERSION, recipe, seed, libraries)
     cache, title = expanded(cache_dir) / f"augmented-{key}.npy", "variants of the training set"
@@ -210,9 +209,3 @@ def drawn_each(augment: AugmentConfig) -> int:
     """How many of them are drawn; online, none where only features are varied."""
     chances = (augment.noise, augment.shift, augment.stretch, augment.reverse, augment.pitch, augment.reverb)
     return augment.variants if augment.mode == "offline" or any(chances) else 0
-
-
-def _waveform_settings(augment: AugmentConfig) -> dict:
-    """The settings on which waveforms of variants depend."""
-    later = ("mode", "gain", "frame_shift", "masks", "time_mask", "coefficient_mask", "mixup")
-    return {key: value for key, value in augment.model_dump().items() if not key.startswith(later)}

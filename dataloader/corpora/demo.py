@@ -98,10 +98,9 @@ def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> 
                 root.rename(Path(temporary) / "old")
             folder.rename(root)
     except (OSError, soundfile.LibsndfileError) as error:
-        raise CorpusError(
-            f"the demo corpus cannot be written to {root}: {getattr(error, 'strerror', None) or error}. "
-            "Free some space (50 MB), or name another data.demo_dir."
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        problem = f"the demo corpus cannot be written to {root}: {reason}"
+        raise CorpusError(f"{problem}. Free some space (50 MB), or name another data.demo_dir.") from error
     return root
 
 

@@ -104,14 +104,12 @@ def load_features(
     with a warning that says why; an emotion without any is a UserError.
     """
 
-    def waveform(utterance: Utterance) -> list[np.ndarray]:
+    def read(utterance: Utterance) -> list[np.ndarray]:
         return [condition(read_audio(utterance.path, features.sample_rate), features)]
 
     cache = expanded(cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, features)}.npy"
     title = f"features of {corpus.name}"
-    frames, utterances, skipped = cached_frames(
-        cache, corpus.utterances, waveform, 1, features, title, progress
-    )
+    frames, utterances, skipped = cached_frames(cache, corpus.utterances, read, 1, features, title, progress)
     if skipped:
         reasons = "".join(f"\n  {reason}" for reason in skipped.values())
         count = f"{len(skipped)} of {len(corpus.utterances)}"
@@ -148,7 +146,7 @@ def cached_frames(
         for those that are skipped.
     """
     shape = each * len(utterances), features.num_features, features.frames
-    if (cached := _read_cache(cache, utterances, shape, each)) is not None:
+    if (cached := _cached(cache, utterances, shape, each)) is not None:
         return cached
     kept: list[Utterance] = []
     skipped: dict[str, str] = {}
@@ -191,13 +189,14 @@ def cached_frames(
             problem = f"the features are too large for the memory, and cannot be written ({error})"
             raise UserError(f"{problem}: change data.cache_dir.") from error
         warn(f"the features are not kept for the next time: {error}")
-    written = _read_cache(cache, utterances, shape, each) if on_disk else None
-    return written or (frames, tuple(kept), skipped)
+    if not on_disk:
+        return frames, tuple(kept), skipped
+    if (cached := _cached(cache, utterances, shape, each)) is None:
+        raise UserError(f"the features in {cache} changed while they were written: start again.")
+    return cached
 
 
-def _read_cache(
-    cache: Path, utterances: Sequence[Utterance], shape: tuple[int, ...], each: int
-) -> Cached | None:
+def _cached(cache: Path, utterances: Sequence[Utterance], shape: tuple[int, ...], each: int) -> Cached | None:
     """The frames that are kept; None where there are none, or damaged ones."""
     by_name = {utterance.name: utterance for utterance in utterances}
     try:
