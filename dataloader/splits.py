@@ -70,10 +70,8 @@ def draw_split(utterances: Utterances, data: DataConfig, seed: int, corpus: str 
     if data.protocol != "holdout":
         return leave_one_out(utterances, data.protocol, seed, data.fold, fraction, corpus, data.validate_on)
     if data.fold:
-        raise UserError(
-            f"data.fold = {data.fold}: the protocol holdout has no folds. Set data.fold=0, or choose "
-            "another data.protocol (for other holdouts: another train.seed)."
-        )
+        remedy = "Set data.fold=0, or choose another data.protocol (for other holdouts: another train.seed)."
+        raise UserError(f"data.fold = {data.fold}: the protocol holdout has no folds. {remedy}")
     return holdout(utterances, seed, fraction, data.test_fraction, corpus)
 
 
@@ -165,10 +163,9 @@ def leave_one_out(
         raise UserError(f"{problem}. Choose data.protocol=kfold.")
     num_validation = _share(len(values), validation_fraction)
     if len(values) < num_validation + 2:
-        raise UserError(
-            f"{protocol}: {len(values)} {attribute}s are too few to test on 1, validate on {num_validation} "
-            "and train on the rest. Choose data.protocol=kfold, or lower data.validation_fraction."
-        )
+        few = f"{len(values)} {attribute}s are too few to test on 1, validate on {num_validation}"
+        remedy = "Choose data.protocol=kfold, or lower data.validation_fraction."
+        raise UserError(f"{protocol}: {few} and train on the rest. {remedy}")
     _check_fold(fold, len(values), protocol, f"the corpus has {len(values)} {attribute}s")
     circle = _drawn(values, f"{seed}/{protocol}")
     place = circle.index(values[fold])

@@ -132,10 +132,8 @@ def measure_networks(setup: Setup, batch: int, training: bool) -> Table:
                 calls[name] = partial(training_step, network, make_optimizer(config.train, network), x, y)
         with torch.set_grad_enabled(training):
             seconds = measure_in_turns(calls, repetitions)
-        row = network_row(config, seconds)
-        for name in ("published", "config.yaml"):
-            row[f"formula / {name}"] = ratio(seconds["formula"], seconds[name])
-        rows.append(row)
+        gains = {f"formula / {name}": ratio(seconds["formula"], seconds[name]) for name in list(seconds)[1:]}
+        rows.append(network_row(config, seconds) | gains)
     return Table(rows, f"{'Training step' if training else 'Inference'}, batch {batch}")
 
 
@@ -156,8 +154,7 @@ def measure_frames(setup: Setup) -> list[Table]:
     points: dict[str, list[tuple[int, float, float]]] = {"direct": [], "fft": []}
     going, rows = list(points), []
     for frames in setup.frames:
-        calls: Calls = {}
-        row = {"frames": str(frames)}
+        calls, row = Calls(), {"frames": str(frames)}
         x, _ = random_batch(setup, 1, frames)
         for algorithm in going:
             changes = {"n_temporal_aware_block": 1, "conv_algorithm": algorithm, "kernel_window": 0.0}
@@ -186,10 +183,7 @@ def growth(algorithm: str, points: Sequence[tuple[int, float, float]]) -> str:
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that a call holds at its peak, beyond those held before; None where that cannot be measured.
-
-    On the CPU the profiler adds up all tensors, without the small workspaces of FFT and matrix libraries.
-    """
+    """Bytes of tensors that a call holds at its peak, beyond those held before; None where not measurable."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -202,9 +196,8 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
     with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
         call()
     with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder, "trace.json")
-        profile.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+        profile.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(folder, "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     totals = [event["args"]["Total Allocated"] for event in events if event["name"] == "[memory]"]
     return max(totals, default=0)  # they count from 0 at the start of the profile
 
@@ -229,8 +222,8 @@ def measure_epoch(setup: Setup) -> list[Table]:
 
         calls = {name: partial(epoch, loader) for name, loader in loaders.items()}
         seconds = measure_in_turns(calls, setup.repetitions)
-        speed = {"online / plain": ratio(seconds["online"], seconds["plain"])}
-        rows.append(network_row(config, seconds) | speed)
+        slower = {"online / plain": ratio(seconds["online"], seconds["plain"])}
+        rows.append(network_row(config, seconds) | slower)
     times = {name: milliseconds(some) for name, some in loading.items()}
     note = f"Of that, loading takes {times['plain']} ms, online {times['online']} ms; files are not written."
     return [Table(rows, "An epoch with conf/config.yaml", [note])]

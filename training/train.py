@@ -195,8 +195,7 @@ def fit(
             if is_best:
                 done.best_loss, done.best_epoch = validation_row["loss"], epoch
             if first and (is_best or settings.keep == "last"):
-                state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-                save_tensors(run_dir / runs.MODEL_FILE, state)
+                save_model(model, run_dir / runs.MODEL_FILE)
             if first:
                 done.save(run_dir)
                 save_state(run_dir, done, **parts)  # last, for all that it claims has to be on disk
@@ -227,10 +226,8 @@ def run_epoch(
 
     Returns:
         loss (mean over utterances) and the scores of utils.metrics.scores (with mixup, of the class with the
-        largest share); in training they are those of the weights as they were at each batch.
-
-    Raises:
-        LossError: at the end of the pass (a GPU waits for earlier checks), when a batch's loss is not finite.
+        largest share); in training they are those of the weights as they were at each batch. A loss that is
+        not finite is a LossError at the end of the pass, for a GPU would wait for earlier checks.
     """
     model.train(optimizer is not None)
     losses, logits, targets, rates = [], [], [], []
@@ -278,6 +275,11 @@ def make_scheduler(settings: TrainConfig, optimizer: torch.optim.Optimizer, batc
         return LambdaLR(optimizer, lambda step: 1.0)
     rise = WARM_UP if WARM_UP * steps > 1 else 2 / steps
     return OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=rise)
+
+
+def save_model(model: nn.Module, path: Path) -> None:
+    """Write the state dict, its tensors on the CPU, for torch.load(path, weights_only=True)."""
+    save_tensors(path, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
 
 
 @exit_on_user_error

@@ -45,9 +45,7 @@ class FeatureAugmentation:
     Risk Minimization", ICLR 2018.
 
     Args:
-        settings: the configuration's `augment`.
-        seed: of all draws.
-        mean: (n_mfcc,), what masks are filled with: the training set's mean of each coefficient.
+        mean: (n_mfcc,), with which masks are filled: the training set's mean of each coefficient.
         frames: of each utterance.
         n_mels: mel bands behind the MFCCs.
     """

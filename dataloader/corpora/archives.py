@@ -22,9 +22,7 @@ BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # RuntimeErr
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The content of a member, its checksum compared; no more is ever unpacked than its entry says.
 
-    Raises:
-        KeyError: when there is no such member.
-        zipfile.BadZipFile: when it is too large (see _refuse_bomb), damaged, encrypted, or not deflated.
+    A KeyError says that it is missing, a BadZipFile that it is too large, damaged, encrypted or not deflated.
     """
     entry = archive.getinfo(name)
     _refuse_bomb(entry.compress_size, entry.file_size, LARGEST_MEMBER)
@@ -59,7 +57,6 @@ def unpack(path: Path, folder: Path, progress: bool = True) -> None:
     Raises:
         BAD_ZIP: when it is no zip, is damaged or encrypted; or before anything is written, for members that
             would lie outside, links and special files, or too many files or bytes.
-        OSError: when the folder cannot be written, or has too little space.
     """
     with zipfile.ZipFile(path) as archive:
         for member in (content := members(archive)):

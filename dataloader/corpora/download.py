@@ -44,9 +44,8 @@ def download(
         url: of a zip elsewhere.
         kaggle: take the copy on Kaggle, by the package kagglehub, as for corpora with no other address.
 
-    Raises:
-        DownloadError: when there is no such corpus, only a person can get it, or the download fails.
-        CorpusError: when the download, or the folder at `target`, is not this corpus.
+    A DownloadError says that there is no such corpus, only a person can get it, or the download failed; a
+    CorpusError, that the download, or the folder at `target`, is not this corpus.
     """
     if name not in NAMES:
         raise DownloadError(f"{name} is none of the corpora {', '.join(NAMES)}.")
@@ -84,10 +83,8 @@ def fetch(url: str, path: Path, progress: bool = True) -> None:
     """Download a file over HTTP, going on where the connection broke, now or in an earlier call.
 
     It lies in `path.part` until it is whole. A server that does not continue is asked from the start; one
-    that claims more bytes than it has is not believed where a whole zip has come.
-
-    Raises:
-        DownloadError: when the server has no such file, or nothing more comes in ATTEMPTS attempts.
+    that claims more bytes than it has is not believed where a whole zip has come. A DownloadError follows
+    where it has no such file, or ATTEMPTS attempts bring nothing more.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise DownloadError(f"{url} is no address that begins with http:// or https://.")

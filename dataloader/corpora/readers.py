@@ -164,9 +164,8 @@ READERS = _Readers(
             # Wut, Langeweile, Ekel, Angst, Freude, Trauer
             {"W": "rab", "L": "noi", "E": "dis", "A": "pau", "F": "gio", "T": "tri", "N": "neu"},
         ), "such as wav/03a01Fa.wav",
-        emotions=("dis", "gio", "neu", "pau", "rab", "tri", "noi"),
-        speakers=10, count=535, signal_length=96_000,
-        home="http://emodb.bilderbar.info/", size="40 MB", licence="see its home page",
+        emotions=("dis", "gio", "neu", "pau", "rab", "tri", "noi"), speakers=10, count=535,
+        signal_length=96_000, home="http://emodb.bilderbar.info/", size="40 MB", licence="see its home page",
         citation="F. Burkhardt et al., A Database of German Emotional Speech, Interspeech 2005",
         url="http://emodb.bilderbar.info/download/download.zip",
         kaggle="piyushagni5/berlin-database-of-emotional-speech-emodb"),

@@ -116,10 +116,8 @@ def load_features(
         warn(f"{count} recordings of {corpus.name} cannot be used and are left out:{reasons}")
     present = {utterance.emotion for utterance in utterances}
     if missing := [emotion for emotion in corpus.emotions if emotion not in present]:
-        raise UserError(
-            f"{corpus.root} has no usable recording of {', '.join(missing)}. "
-            "Every emotion needs some: restore the missing or damaged files."
-        )
+        remedy = "Every emotion needs some: restore the missing or damaged files."
+        raise UserError(f"{corpus.root} has no usable recording of {', '.join(missing)}. {remedy}")
     frames, functionals = normalise(frames, [utterance.speaker for utterance in utterances], features)
     return Features(frames, functionals, utterances, skipped)
 
