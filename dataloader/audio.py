@@ -37,7 +37,7 @@ BLOCK_VALUES = 2**22  # samples × channels that are read at a time, at most: 16
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
 UNKNOWN_LENGTH = 2**63 - 1  # samples; libsndfile says so of a FLAC that was written to a pipe
 
-# libsndfile cuts a header's claim down to what is there, and says so only in its log.
+# libsndfile reduces a header's claim to the samples there are, and reports that only in its log.
 TRUNCATED = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
 
 

@@ -159,7 +159,7 @@ def leave_one_out(
     values = list(by_value)
     unknown = [value for value in values if value.rpartition("/")[2] == UNKNOWN]  # or CORPUS/unknown
     if unknown:
-        problem = f"{protocol}: the corpus does not tell the {attribute} of {some(by_value[unknown[0]])}"
+        problem = f"{protocol}: the corpus does not name the {attribute} of {some(by_value[unknown[0]])}"
         raise UserError(f"{problem}. Choose data.protocol=kfold.")
     num_validation = _share(len(values), validation_fraction)
     if len(values) < num_validation + 2:
@@ -200,8 +200,8 @@ def check_left_out(split: Split, utterances: Utterances) -> None:
             if name in value_of and home.setdefault(value_of[name], role) != role:
                 raise UserError(
                     f"the split ({split.protocol}) has the {attribute} {value_of[name]} in "
-                    f"{home[value_of[name]]} and in {subset} ({name}): what is tested on must not be known "
-                    "from training. Draw the split anew."
+                    f"{home[value_of[name]]} and in {subset} ({name}): no test {attribute} may be known from "
+                    "training. Draw the split anew."
                 )
 
 

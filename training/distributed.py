@@ -47,7 +47,7 @@ def rank() -> int:
 
 @contextmanager
 def first_before_others() -> Iterator[None]:
-    """Let the first process go through the block alone; the others then find what it has put on disk."""
+    """Let the first process go through the block alone; the others then find its files on disk."""
     if rank() > 0:
         dist.barrier()
     yield
@@ -66,7 +66,7 @@ def part(items: np.ndarray) -> np.ndarray:
 
 
 def from_first(make: Callable[[], Any]) -> Any:
-    """What `make` returns in the first process, in all of them."""
+    """The result of `make` in the first process, for all of them."""
     made = [make() if rank() == 0 else None]
     if processes() > 1:
         dist.broadcast_object_list(made)
@@ -117,7 +117,7 @@ def total(x: Tensor) -> Tensor:
 
 
 def share(count: int, like: Tensor) -> Tensor | float:
-    """What this process's mean over `count` utterances weighs in the mean of all processes' means."""
+    """The weight of this process's mean over `count` utterances in the mean of all processes' means."""
     if processes() == 1:
         return 1.0
     return count * processes() / total(like.detach().new_tensor(float(count)))

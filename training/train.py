@@ -49,7 +49,7 @@ BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 
 class TrainingError(UserError):
-    """A training that cannot go on; what was reached before is saved."""
+    """A training that cannot go on; its whole epochs are saved."""
 
 
 class LossError(ArithmeticError):
@@ -123,7 +123,7 @@ def build_for(config: Config, data: Data) -> CkTIMNet:
 
 
 def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) -> None:
-    """Write what a run is about, before it begins."""
+    """Write the settings, split, emotions and standardisation of a run, before it begins."""
     save_config(config, run_dir / runs.PARAMETERS_FILE)
     save_split(data.split, run_dir / runs.SPLIT_FILE)
     write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": data.corpus.emotions})

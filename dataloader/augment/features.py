@@ -52,7 +52,7 @@ class FeatureAugmentation:
 
     def __init__(self, settings: AugmentConfig, seed: int, mean: torch.Tensor, frames: int, n_mels: int):
         self.settings, self.seed, self.mean, self.frames = settings, seed, mean, frames
-        self.decibel = math.sqrt(n_mels)  # what one dB more in all bands adds to the first coefficient
+        self.decibel = math.sqrt(n_mels)  # on the first coefficient, for one dB more in all bands
         self.variants = variants_each(settings)
 
     def draw(self, names: Sequence[str], *numbers: int) -> Draws:

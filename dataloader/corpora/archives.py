@@ -1,4 +1,4 @@
-"""Zips that nobody vouches for: read where they lie, or unpacked."""
+"""Zips from anywhere, damaged or malicious ones too: read where they lie, or unpacked."""
 
 import errno
 import re

@@ -56,7 +56,7 @@ def download(
         print(f"{target} is there already. To get {reader.title} anew, remove it.")
     else:
         url = url or ("" if kaggle else reader.url)
-        # another address, another file: what is half there of one is not continued with the other
+        # a file for each address: half a download of one is not continued from another
         archive = target.with_name(f".{target.name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _get(reader: Reader, url: str, folder: Path, archive: Path, progress: bool) 
             fetch(url, archive, progress)
             return unpack(archive, folder, progress)
     except BAD_ZIP as error:
-        raise DownloadError(f"what came is no intact zip ({error}). Try again later.") from error
+        raise DownloadError(f"the download is no intact zip ({error}). Try again later.") from error
     finally:
         archive.unlink(missing_ok=True)  # not the .part, with which the next call goes on
     if not reader.kaggle:
@@ -143,7 +143,7 @@ def _get(reader: Reader, url: str, folder: Path, archive: Path, progress: bool) 
 
 
 def _receive(url: str, part: Path, progress: bool) -> str:
-    """Ask once for what `part` lacks; returns a problem that another request may solve, or ""."""
+    """Ask once for the rest of `part`; returns a problem that another request may solve, or ""."""
     have, total = _size(part), None
     headers = {"User-Agent": "CkTIM-net", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={have}-"} if have else {}

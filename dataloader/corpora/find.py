@@ -1,4 +1,4 @@
-"""Corpora on disk: which utterances there are, who says them and how, and what is missing."""
+"""Corpora on disk: their utterances with speakers and emotions, and the missing ones."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from utils.files import expanded
 def find_corpus(data: DataConfig) -> Corpus:
     """Find the corpus that `data.corpus` names, or several and combine them: each is the first of
 
-    1. `data.root`, a folder or a zip, or what it says for this corpus,
+    1. `data.root`, a folder or a zip, or its entry for this corpus,
     2. the environment variable EMOVO_ROOT, EMODB_ROOT and so on, the same,
     3. dataset/EMOVO or dataset/EMOVO.zip under the working directory, dataset/EMO-DB and so on,
     4. for EMOVO alone, the demo corpus in `data.demo_dir`, which is made where it is not there yet.
@@ -149,7 +149,7 @@ def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
 
 
 def _place(name: str, root: Path | str | None) -> Path | str | None:
-    """Where a corpus lies: what is named, or one of the usual places; None where there is nothing."""
+    """Where a corpus lies: the named place, or one of the usual ones; None where there is nothing."""
     title = READERS[name].title
     if root is not None or name == "folder":
         return root
@@ -158,7 +158,7 @@ def _place(name: str, root: Path | str | None) -> Path | str | None:
 
 
 def _list_files(root: Path, name: str) -> list[Path]:
-    """All files in a folder or a zip, sorted, without what macOS strews about (__MACOSX/, ._*)."""
+    """All files in a folder or a zip, sorted, without those that macOS adds (__MACOSX/, ._*)."""
     place = "data.root" if name == "folder" else f"data.root or {name.upper()}_ROOT"
     try:
         if root.is_dir():

@@ -44,7 +44,7 @@ def save_rows(path: Path, blocks: Iterable[torch.Tensor], shape: tuple[int, ...]
 
 def open_rows(path: Path, shape: tuple[int, ...], checksum: int) -> torch.Tensor:
     """The array that save_rows wrote, mapped into memory; OSError or ValueError where missing or damaged."""
-    rows = np.load(path, mmap_mode="c", allow_pickle=False)  # c: what somebody changes stays out of the file
+    rows = np.load(path, mmap_mode="c", allow_pickle=False)  # c: changes stay out of the file
     if rows.shape != shape or rows.dtype != np.float32:
         raise ValueError(f"it holds {rows.dtype} values of shape {rows.shape}")
     found = 0
@@ -84,7 +84,7 @@ def cache_key(utterances: Sequence[Utterance], features: FeaturesConfig, *more: 
 
 
 def _fingerprints(utterances: Sequence[Utterance]) -> Iterator[list]:
-    """Of each recording what changes when it does."""
+    """Of each recording, values that change when it does."""
     archives: dict[Path, dict] = {}
     for path in (utterance.path for utterance in utterances):
         archive = next((parent for parent in path.parents if parent.is_file()), None)

@@ -54,7 +54,7 @@ class MFCC(torch.nn.Module):
         self.register_buffer("dct", dct.T)  # (n_mfcc, n_mels)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) → (batch, n_mfcc, frames); no utterance depends on what it is batched with."""
+        """(batch, samples) → (batch, n_mfcc, frames); no utterance depends on the others of its batch."""
         # torchaudio takes the 80 dB floor over the last three axes (channels, bands, frames): without an axis
         # of one channel each, a loud utterance would lift the floor of the whole batch.
         decibels = self.decibels(self.mel(waveforms.unsqueeze(1))).squeeze(1)  # (batch, n_mels, frames)
