@@ -19,7 +19,7 @@ MIN_BLOCK = 512  # frames; shorter blocks are not worth their overhead
 
 
 def choose_algorithm(batch: int, taps: int) -> str:
-    """What "auto" stands for: "direct" for few taps, above them "fft".
+    """The meaning of "auto": "direct" for few taps, above them "fft".
 
     Measured on two CPU cores with 2 × 39 channels and 188 frames: at batch 64 the direct sum is faster up to
     about 8 taps, at batch 1, where transforming the kernel weighs more, up to about 48.

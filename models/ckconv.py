@@ -154,7 +154,7 @@ class CKConv(nn.Module):
         """Begin to keep the kernels that evaluation without gradients generates, or end it."""
         self._kept = {} if keep else None
 
-    def train(self, mode: bool = True) -> "CKConv":  # what was kept is of the weights before the training
+    def train(self, mode: bool = True) -> "CKConv":  # the kept kernels are of the weights before
         if mode:
             self.keep_kernels(self._kept is not None)
         return super().train(mode)
@@ -162,7 +162,7 @@ class CKConv(nn.Module):
     def __getstate__(self) -> dict:  # a copy is not frozen
         return {**super().__getstate__(), "_kept": None}
 
-    def _apply(self, *args, **kwargs) -> "CKConv":  # what .to(device) and .double() call
+    def _apply(self, *args, **kwargs) -> "CKConv":  # called by .to(device) and .double()
         self.keep_kernels(self._kept is not None)
         return super()._apply(*args, **kwargs)
 

@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -15,6 +15,11 @@ class UserError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """A notebook shows the message alone when this ends a cell (IPython's hook)."""
         return [f"error: {self}"]
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first few of many names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
