@@ -188,6 +188,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"\nWritten: {calibrated.run.path / runs.CALIBRATION_FILE}")
 
 
+if __name__ == "__main__":
+    main()
+
+
 def at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities (utterances, classes): softmax of logits / temperature. Which class is first stays."""
     return softmax(np.asarray(logits, np.float64) / temperature, axis=-1)
@@ -212,7 +216,3 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
         method="bounded",
     )
     return float(np.exp(found.x))
-
-
-if __name__ == "__main__":
-    main()
