@@ -16,8 +16,7 @@ from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from utils.errors import UserError
-from utils.files import write_atomically
-from utils.strict_yaml import parse_yaml, to_yaml
+from utils.files import parse_yaml, to_yaml, write_atomically
 
 
 class ConfigError(UserError):

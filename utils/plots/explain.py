@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from utils.emotions import ENGLISH
-from utils.plots.audio import MOST, draw_mfcc, draw_waveform
+from utils.plots.training import MOST, draw_mfcc, draw_waveform
 from utils.plots.style import COLOURS, WIDTH, with_look
 
 FORWARDS, BACKWARDS = COLOURS[0], COLOURS[1]

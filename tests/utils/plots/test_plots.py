@@ -9,7 +9,7 @@ from PIL import Image
 
 from utils.emotions import EMOTIONS
 from utils.metrics import History
-from utils.plots.audio import plot_mfcc, plot_variants, plot_waveform
+from utils.plots.training import plot_mfcc, plot_variants, plot_waveform
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history, plot_split_counts
 
