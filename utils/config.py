@@ -122,12 +122,9 @@ class FeaturesConfig(Section):
     f_max: Positive | None = None
     """Hz where the mel bands end; null: half of sample_rate. With 7000, 100 % of EMOVO's test utterances get
     the same emotion at 16 kHz as at 48, else 67 %; the accuracy is the same (one run each)."""
-    signal_length: Count = 96_000
-    """Samples to which an utterance is padded or cut (96 000: 4.4 s). Raise it for longer utterances."""
-    trim_silence: bool = False
-    """Cut off the ends more than 30 dB below the loudest frame, in recognition too (EMOVO: 0.6 of 3.0 s)."""
-    normalise_level: bool = False
-    """Scale recordings to one RMS level, so that distance does not count; use it with trim_silence."""
+    signal_length: Count = key(96_000, "Samples to which utterances are padded or cut (96 000: 4.4 s).")
+    trim_silence: bool = key(False, "Cut off ends 30 dB below the loudest frame, in recognition too.")
+    normalise_level: bool = key(False, "Scale recordings to one RMS level; use it with trim_silence.")
     prosody: bool = key(False, "Pitch, voicing, level and brightness beside the MFCCs: 8 more features.")
     functionals: bool = False
     """Functionals of the whole utterance (quantiles, changes, timing) beside its frames, for a small
@@ -181,8 +178,7 @@ class ModelConfig(Section):
 
     dropout_rate: Dropout = key(0.1, "Spatial dropout: share of whole channels set to zero in training.")
     input_dropout: Dropout = key(0.1, "Share of the features set to zero, over all frames, in training.")
-    pooling: Literal["mean", "mean_std"] = "mean_std"
-    """A TAB's summary over time: the mean, as published, or mean and standard deviation beside each other."""
+    pooling: Literal["mean", "mean_std"] = key("mean_std", "A TAB's summary over time; mean as published.")
     pooling_dropout: Dropout = 0.5
     """In training the summary leaves out one stretch of frames, drawn anew for each utterance and step, of up
     to this share. With 0 the accuracy of CkTIM-net falls from 82.5 to 79.6 %."""
@@ -213,8 +209,7 @@ class ModelConfig(Section):
     utterance. 0, as published, is no window: the accuracy of CkTIM-net falls from 82.5 to 75.7 %."""
     input_kernel_window: float = Field(0.003, gt=0, le=1)
     """The same, of the input convolution, where kernel_window is not 0. 0.003 is half a frame of EMOVO's."""
-    conv_algorithm: Literal["auto", "direct", "fft"] = "auto"
-    """How a continuous convolution is computed; fft is faster for long kernels. Results are the same."""
+    conv_algorithm: Literal["auto", "direct", "fft"] = key("auto", "Same results; fft suits long kernels.")
     aug: bool = key(False, "Train on augmented utterances, as the section augment says.")
 
     @property
@@ -242,8 +237,7 @@ class TrainConfig(Section):
     keep: Literal["best", "last"] = "last"
     """The epoch whose weights are kept: best (lowest validation loss, noisy) or last, for one_cycle."""
     label_smoothing: Dropout = key(0.1, "Share of each target that is spread evenly over all emotions.")
-    early_stopping: bool = False
-    """End after early_stopping_patience epochs without a lower validation loss; not for one_cycle."""
+    early_stopping: bool = key(False, "End after early_stopping_patience epochs; not for one_cycle.")
     early_stopping_patience: Count = key(30, "Epochs without a lower validation loss that end the training.")
     gradient_clipping: float = key(1.0, "Largest norm of the gradient; 0 is off.", ge=0)
 
@@ -434,14 +428,12 @@ def _unknown(key: str) -> str:
     if key in SECTIONS:
         example = next(known for known in KEYS if known.startswith(f"{key}."))
         return f"{key} is a section; name one of its keys, such as {example}"
-    name = key.rpartition(".")[2]
-    leaves = {known: known.partition(".")[2] for known in KEYS}
-    close = difflib.get_close_matches(key, KEYS if "." in key else SECTIONS, n=1)
-    same_name = [known for known, leaf in leaves.items() if leaf == name]
-    close_name = difflib.get_close_matches(name, leaves.values(), n=1)
-    for known in (*same_name, *close, *(known for known, leaf in leaves.items() if leaf in close_name)):
-        return f"unknown key {key}; did you mean {known}?"
-    return f"unknown key {key}; the sections are {', '.join(SECTIONS)}"
+    name, by_name = key.rpartition(".")[2], {known.partition(".")[2]: known for known in reversed(KEYS)}
+    near = [by_name[name]] if name in by_name else []
+    near += difflib.get_close_matches(key, KEYS if "." in key else SECTIONS, n=1)
+    near += [by_name[other] for other in difflib.get_close_matches(name, by_name, n=1)]
+    hint = f"did you mean {near[0]}?" if near else f"the sections are {', '.join(SECTIONS)}"
+    return f"unknown key {key}; {hint}"
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:

@@ -50,11 +50,7 @@ class TerminalClient(NotebookClient):
 
 
 def run_notebook(overrides: list[str]) -> Path:
-    """Execute NOTEBOOK with OVERRIDES set; returns its executed copy, which lies in the run directory.
-
-    Raises:
-        NotebookFailed: when the notebook cannot be read, or a cell fails or is interrupted.
-    """
+    """Execute NOTEBOOK with OVERRIDES set; returns its executed copy, which lies in the run directory."""
     notebook = _read(NOTEBOOK)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     if overrides:
@@ -70,9 +66,8 @@ def run_notebook(overrides: list[str]) -> Path:
 def refresh(path: Path) -> None:
     """Execute a notebook and keep its outputs in it, to be passed on.
 
-    Raises:
-        NotebookFailed: when it cannot be read, a cell fails or is interrupted, or the outputs hold sound (the
-            corpus's licence forbids it), paths of this machine, or too much. The file stays as it was then.
+    The file stays as it was where that fails, or where the outputs hold sound (the corpus's licence forbids
+    it), paths of this machine, or too much.
     """
     notebook = _read(path)
     metadata = copy.deepcopy(notebook.metadata)
@@ -80,9 +75,9 @@ def refresh(path: Path) -> None:
     notebook.metadata = metadata  # without the versions of this machine
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
-    for output in _outputs(notebook):
-        if "image/png" in output.get("data", {}):
-            output.data["image/png"] = _with_palette(output.data["image/png"])
+    for data in (output.get("data", {}) for output in _outputs(notebook)):
+        if "image/png" in data:
+            data["image/png"] = _with_palette(data["image/png"])
     text = nbformat.writes(notebook) + "\n"
     places = [f"{place}{os.sep}" for place in (Path.cwd(), Path.home(), sys.prefix)]
     places += [value for key, value in os.environ.items() if key.endswith("_ROOT") and os.path.isabs(value)]
@@ -96,17 +91,12 @@ def refresh(path: Path) -> None:
 
 
 def execute(notebook: NotebookNode) -> None:
-    """Run all cells; their outputs are then in the notebook.
-
-    Raises:
-        NotebookFailed: when a cell fails or is interrupted, or its process ends.
-    """
+    """Run all cells; their outputs are then in the notebook."""
     os.environ.setdefault("CKTIM_PROGRESS", "text")  # nobody would see the bars that are widgets
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's own
-    client = TerminalClient(notebook, timeout=None, kernel_name="python3")
+    client = TerminalClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True)
     client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
-    client.coalesce_streams = True  # keep the last state of a bar, not every one
-    try:
+    try:  # coalesced streams hold the last state of a bar, not every one
         client.execute()
     except CellExecutionError as error:
         if error.ename == "KeyboardInterrupt":
@@ -145,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--in-place", nargs="+", type=Path, metavar="NOTEBOOK", help=text)
     options = parser.parse_args(arguments)
     try:
-        for path in options.in_place or []:
+        for path in options.in_place or ():
             print(f"{path} …")
             refresh(path)
         if not options.in_place:

@@ -34,11 +34,7 @@ def draw_architecture(
 ) -> Figure:
     """Draw the whole network, the inside of a temporal-aware block, and the convolution in it.
 
-    Args:
-        model: the `model` section of the configuration.
-        title: of the figure.
-        emotions: the classes.
-        num_features, num_functionals: features of a frame, and functionals of an utterance (0: none).
+    It has `num_features` a frame, and `num_functionals` an utterance (0: none).
     """
     backward = 3.42 + (0.6 if num_functionals else 0)  # above the panels, and the functionals
     rows = forward, middle, _ = backward + 1.94, backward + 0.97, backward
@@ -54,19 +50,20 @@ def draw_architecture(
     if num_functionals:
         sizes = f"{num_functionals} → {model.functionals_width} → {len(emotions)}"
         _draw_functionals(axes, backward, middle, sizes)
+    convolution = "Its continuous kernel (CKConv)" if model.ck else "Its dilated causal convolution"
+    panels = (0.12, 5.3, "Inside a temporal-aware block (TAB)"), (5.5, 3.38, convolution)
+    for x, width, heading in panels:
+        _box(axes, x + width / 2, 1.43, width, 2.62, PANEL, edgecolor="0.8", linewidth=0.8, zorder=0)
+        _text(axes, x + 0.14, 2.57, heading, ha="left", weight="bold")
     _draw_block(axes, model)
-    if model.ck:
-        _draw_continuous_kernel(axes, model)
-    else:
-        _draw_dilations(axes, model)
+    (_draw_continuous_kernel if model.ck else _draw_dilations)(axes, model)
     return figure
 
 
 def _draw_input(axes: Axes, rows: Rows, features: str) -> None:
     """Waveform → features of each frame → the two directions."""
     forward, middle, backward = rows
-    random = np.random.default_rng(4)
-    time = np.linspace(0, 1, 400)
+    random, time = np.random.default_rng(4), np.linspace(0, 1, 400)
     envelope = np.exp(-(((time[:, None] - (0.2, 0.42, 0.55, 0.8)) / 0.06) ** 2)).sum(1)
     wave = envelope * np.sin(180 * time) * random.uniform(0.5, 1, time.shape)
     _text(axes, 0.62, forward + 0.4, "waveform")
@@ -146,7 +143,6 @@ def _draw_functionals(axes: Axes, backward: float, middle: float, sizes: str) ->
 def _draw_block(axes: Axes, model: ModelConfig) -> None:
     """The inside of a TAB."""
     y = 1.2
-    _panel(axes, 0.12, 5.3, "Inside a temporal-aware block (TAB)")
     _arrow(axes, (0.45, y), (0.45, 2.14), (4.62, 2.14), (4.62, y + 0.14))
     _text(axes, 2.9, 2.2, "the block's own input", va="bottom", color=FAINT)
     for ends in pairwise((0.27, 0.72, 2.16, 3.6, 4.48, 5.25)):
@@ -163,7 +159,6 @@ def _draw_block(axes: Axes, model: ModelConfig) -> None:
 def _draw_continuous_kernel(axes: Axes, model: ModelConfig) -> None:
     """Position → generator → kernel."""
     y = 1.75
-    _panel(axes, 5.5, 3.38, "Its continuous kernel (CKConv)")
     _icon(axes, 6.02, y, 0.72, 0.8).plot(np.linspace(-1, 1, 17), "o", color=TRAINING, markersize=2)
     _text(axes, 6.02, y - 0.52, "position\nin time,\n−1 … 1\n(now)", va="top")
     _arrow(axes, (6.42, y), (6.62, y))
@@ -180,8 +175,7 @@ def _draw_continuous_kernel(axes: Axes, model: ModelConfig) -> None:
     generator = f"generator,\na small {network}\n{shape}\n{model.af_type}, ω₀ = {model.omega_0:g}"
     _text(axes, 7.2, y - 0.52, generator, va="top")
     _arrow(axes, (7.8, y), (8.0, y))
-    position = np.linspace(-1, 1, 200)
-    icon = _icon(axes, 8.4, y, 0.72, 0.8)
+    position, icon = np.linspace(-1, 1, 200), _icon(axes, 8.4, y, 0.72, 0.8)
     for size, rate, phase, colour in ((1, 9, 0, TRAINING), (0.6, 15, 1, VALIDATION)):
         kernel = size * np.sin(rate * position + phase) * np.exp(1.6 * position)
         icon.plot(position, kernel, color=colour, linewidth=1)
@@ -191,7 +185,6 @@ def _draw_continuous_kernel(axes: Axes, model: ModelConfig) -> None:
 
 def _draw_dilations(axes: Axes, model: ModelConfig) -> None:
     """The past frames on which the last output of a stack of dilated causal convolutions depends."""
-    _panel(axes, 5.5, 3.38, "Its dilated causal convolution")
     columns, rows = np.linspace(5.7, 7.8, 9), np.linspace(0.75, 2.1, 4)
     reached = {len(columns) - 1}  # columns of a row, from the top row down
     for block in (3, 2, 1, 0):
@@ -210,11 +203,6 @@ def _draw_dilations(axes: Axes, model: ModelConfig) -> None:
         _text(axes, 7.95, rows[block] - 0.225, f"TAB {block}:\ndilation {dilation}", ha="left")
     _arrow(axes, (columns[0], 0.5), (columns[-1], 0.5))
     _text(axes, columns.mean(), 0.44, "frames", va="top")
-
-
-def _panel(axes: Axes, x: float, width: float, title: str) -> None:
-    _box(axes, x + width / 2, 1.43, width, 2.62, PANEL, edgecolor="0.8", linewidth=0.8, zorder=0)
-    _text(axes, x + 0.14, 2.57, title, ha="left", weight="bold")
 
 
 def _icon(axes: Axes, x: float, y: float, width: float, height: float) -> Axes:

@@ -9,9 +9,8 @@ from PIL import Image
 
 from utils.emotions import EMOTIONS
 from utils.metrics import History
-from utils.plots.training import plot_mfcc, plot_variants, plot_waveform
 from utils.plots.style import save_figure
-from utils.plots.training import plot_history, plot_split_counts
+from utils.plots.training import plot_history, plot_mfcc, plot_split_counts, plot_variants, plot_waveform
 
 pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
 
