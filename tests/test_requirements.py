@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 NOT_IN_CI = {"ray"}  # only for clusters; its tests are skipped where it is missing
 OURS = {"dataloader", "models", "testing", "training", "utils"}
 # kagglehub: `dataloader.download` says how to get it; google: only Colab has it.
-# pydantic_core: a part of pydantic.
-NEED_NO_LINE = {"kagglehub", "google", "pydantic_core", *sys.stdlib_module_names}
+# annotated_types, pydantic_core: parts of pydantic.
+NEED_NO_LINE = {"kagglehub", "google", "annotated_types", "pydantic_core", *sys.stdlib_module_names}
 
 
 def requirements(path: Path) -> list[Requirement]:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from annotated_types import Predicate
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
 from pydantic.functional_serializers import PlainSerializer
-from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from utils.errors import UserError
@@ -23,23 +23,10 @@ class ConfigError(UserError):
     """A configuration that cannot be used. The message has one line for each problem."""
 
 
-def _is_text(path: Path) -> Path:
-    """Raise a ValueError where no file can have that name: a NUL, or half a character, YAML's `"\\ud800"`."""
-    if b"\0" in str(path).encode("utf-8", "surrogateescape"):
-        raise ValueError("a NUL")
-    return path
-
-
-def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError("the lowest value comes first")
-    return bounds
-
-
 def _range(least: float, most: float) -> GetPydanticSchema:
     """Makes a pair two numbers [lowest, highest], both between `least` and `most`."""
     number = Annotated[float, Field(ge=least, le=most)]
-    pair = Annotated[tuple[number, number], Field(strict=False), AfterValidator(_in_order)]
+    pair = Annotated[tuple[number, number], Field(strict=False), Predicate(lambda pair: pair[0] <= pair[1])]
     return GetPydanticSchema(lambda _source, handler: handler(pair))
 
 
@@ -53,9 +40,11 @@ def _conflict(problem: str, *keys: str) -> PydanticCustomError:
     return PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
 
 
+# A name that a file can have: without a NUL, and without half a character (YAML's "\\ud800"), a ValueError.
+_IsText = Predicate(lambda path: b"\0" not in str(path).encode("utf-8", "surrogateescape"))
 # A path is text in YAML, with forward slashes whatever the system that wrote it.
 _AsText = PlainSerializer(Path.as_posix, when_used="json")
-PathText = Annotated[Path, Field(strict=False), AfterValidator(_is_text), _AsText]
+PathText = Annotated[Path, Field(strict=False), _IsText, _AsText]
 # Those that dataloader/corpora/readers.py reads; `folder` is the user's own.
 CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
 Count = Annotated[int, Field(ge=1)]
@@ -207,8 +196,7 @@ class ModelConfig(Section):
     kernel_window: Probability = 0.03
     """Start width of the window that keeps a kernel local until it learns to reach further, as a share of the
     utterance. 0, as published, is no window: the accuracy of CkTIM-net falls from 82.5 to 75.7 %."""
-    input_kernel_window: float = Field(0.003, gt=0, le=1)
-    """The same, of the input convolution, where kernel_window is not 0. 0.003 is half a frame of EMOVO's."""
+    input_kernel_window: float = key(0.003, "The same, of the input convolution.", gt=0, le=1)
     conv_algorithm: Literal["auto", "direct", "fft"] = key("auto", "Same results; fft suits long kernels.")
     aug: bool = key(False, "Train on augmented utterances, as the section augment says.")
 
@@ -320,21 +308,18 @@ def migrate(settings: Mapping[str, Any], prosody: bool = False) -> dict[str, Any
     A ConfigError names removed keys whose values changed results.
     """
     prosody = settings.get("features.prosody", prosody)
-    found, gone = {}, []
-    for key, value in settings.items():
-        if key in REMOVED:
-            if REMOVED[key] not in (None, value):
-                gone.append(f"{key} = {_show(value)}: this key was removed; see docs/results.md")
-        elif key not in RENAMED:
-            found[key] = value
-        elif RENAMED[key] not in settings:
-            if key == "features.by_speaker" and isinstance(value, bool):
-                value = "speaker" if value else "none"
-            elif key == "model.num_features" and isinstance(value, int) and prosody:
-                value -= len(PROSODY)
-            found[RENAMED[key]] = value
+    gone = {key: value for key, value in settings.items() if REMOVED.get(key) not in (None, value)}
     if gone:
-        raise ConfigError("\n".join(gone))
+        removed = "this key was removed; see docs/results.md"
+        raise ConfigError("\n".join(f"{key} = {_show(value)}: {removed}" for key, value in gone.items()))
+    found = {}
+    for key, value in settings.items():
+        if key == "features.by_speaker" and isinstance(value, bool):
+            value = "speaker" if value else "none"
+        elif key == "model.num_features" and isinstance(value, int) and prosody:
+            value -= len(PROSODY)
+        if key not in REMOVED and RENAMED.get(key) not in settings:
+            found[RENAMED.get(key, key)] = value
     return found
 
 
@@ -397,18 +382,19 @@ def _read(path: Path) -> dict[Any, Any]:
     """The file's sections; a section with nothing in it is an empty one."""
     try:
         values = parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file in {path.parent.resolve()}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start + 1})") from None
-    except UserError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(values, dict):
+        if isinstance(values, dict):
+            return {key: {} if value is None else value for key, value in values.items()}
         found = "is empty" if values is None else f"holds {_show(values)}"
-        raise ConfigError(f"{path}: {found}: must hold sections of keys ({', '.join(SECTIONS)})")
-    return {key: {} if value is None else value for key, value in values.items()}
+        problem = f"{found}: must hold sections of keys ({', '.join(SECTIONS)})"
+    except FileNotFoundError:
+        problem = f"there is no such file in {path.parent.resolve()}"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or error}"
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 text (byte {error.start + 1})"
+    except UserError as error:
+        problem = str(error)
+    raise ConfigError(f"{path}: {problem}")
 
 
 def _explain(details: Mapping[str, Any], path: Path, origin: Mapping[str, str]) -> str:

@@ -32,10 +32,8 @@ def expanded(path: str | Path) -> Path:
     Windows is a UserError on other systems, where `C:\\…` would be a file.
     """
     if os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", str(path)):
-        raise UserError(
-            f"{path} is a path on Windows. Say where that is on this machine, such as data.root=… or "
-            "data.cache_dir=… behind the command."
-        )
+        cure = "Say where that is on this machine, such as data.root=… or data.cache_dir=… behind the command"
+        raise UserError(f"{path} is a path on Windows. {cure}.")
     return Path(os.path.expanduser(path))
 
 
@@ -86,11 +84,8 @@ def without_checksum(content: Any) -> Any:
     """
     if not isinstance(content, dict):
         return content
-    rest = {
-        key: value
-        for key, value in content.items()
-        if key != CHECKSUM and not (isinstance(value, str) and value.startswith(KIND))
-    }
+    sums = {key for key, value in content.items() if isinstance(value, str) and value.startswith(KIND)}
+    rest = {key: value for key, value in content.items() if key not in {CHECKSUM, *sums}}
     if len(rest) < len(content) and content != {**rest, CHECKSUM: _checksum(rest)}:
         cure = f"where it was changed on purpose, take out its key {CHECKSUM}"
         raise ValueError(f"its checksum does not fit; {cure}")

@@ -101,20 +101,17 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 10) -> Reliability:
-    """Compare the confidence of answers with the share of them that is right.
+    """Compare the confidence of answers with the share of them that is right, in bins between 0 and 1.
 
     Args:
         probabilities: (utterances, classes).
         targets: (utterances,) class indices.
-        bins: number of bins between 0 and 1.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == targets
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(places, minlength=bins)
-    confidence, accuracy = (
-        _ratio(np.bincount(places, weights, minlength=bins), count, np.nan) for weights in (confidence, right)
-    )
-    return Reliability(count, confidence, accuracy)
+    sums = (np.bincount(places, weights, minlength=bins) for weights in (confidence, right))
+    return Reliability(count, *(_ratio(one, count, np.nan) for one in sums))
 
 
 class History:
@@ -161,16 +158,12 @@ class History:
         """Read a file written by `save` or by the earlier implementation; null is read as NaN."""
         content = read_json(Path(path))
         if not _has_schema(content):
-            raise MetricsError(
-                f"{path} does not hold metrics: expected an object with `model` (one name) and lists of "
-                "numbers such as `loss` and `accuracy`, equally long. Is it another file with this name?"
-            )
+            expected = "an object with `model` (one name) and equally long lists of numbers such as `loss`"
+            problem = f"{path} does not hold metrics: expected {expected} and `accuracy`"
+            raise MetricsError(f"{problem}. Is it another file with this name?")
         (model,) = content.pop("model")
-        columns = {
-            name: [math.nan if value is None else value for value in values]
-            for name, values in content.items()
-        }
-        return cls(model, columns)
+        nan = float("nan")
+        return cls(model, {key: [nan if v is None else v for v in values] for key, values in content.items()})
 
 
 def kept_epoch(validation: History, keep: str) -> int | None:

@@ -23,8 +23,7 @@ MICROPHONE = """
 <button id="cktim-record">Record</button> <span id="cktim-says"></span>
 <script>
 (() => {
-  const button = document.getElementById("cktim-record");
-  const says = document.getElementById("cktim-says");
+  const [button, says] = ["cktim-record", "cktim-says"].map(id => document.getElementById(id));
   let recorder = null;
   button.onclick = async () => {
     if (recorder) { recorder.stop(); return; }
@@ -41,9 +40,7 @@ MICROPHONE = """
         const context = new AudioContext();
         const sound = await context.decodeAudioData(await new Blob(parts).arrayBuffer());
         const bytes = new Uint8Array(new Float32Array(sound.getChannelData(0)).buffer);
-        let text = "";
-        for (let start = 0; start < bytes.length; start += 32768)
-          text += String.fromCharCode(...bytes.subarray(start, start + 32768));
+        const text = Array.from(bytes, byte => String.fromCharCode(byte)).join("");
         await google.colab.kernel.invokeFunction("CALLBACK", [btoa(text), sound.sampleRate], {});
         says.textContent = "";
       };
@@ -105,6 +102,5 @@ def ask_for_recording(show: Callable[[Path], object]) -> Any:
 
 def uploaded_files(value: Iterable | dict) -> list[tuple[str, bytes]]:
     """Name and content of each file in a FileUpload's value of ipywidgets 8, or 7, which Colab has."""
-    if isinstance(value, dict):
-        return [(name, bytes(file["content"])) for name, file in value.items()]
-    return [(file["name"], bytes(file["content"])) for file in value]
+    files = value.items() if isinstance(value, dict) else ((file["name"], file) for file in value)
+    return [(name, bytes(file["content"])) for name, file in files]

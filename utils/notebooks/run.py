@@ -104,8 +104,8 @@ def execute(notebook: NotebookNode) -> None:
         (failure,) = (output for output in _outputs(notebook) if output.output_type == "error")
         raise NotebookFailed("\n".join(failure.traceback)) from None
     except DeadKernelError:
-        reason = "the notebook's process ended without a word; the machine's memory may be too small for it"
-        raise NotebookFailed(reason) from None
+        cause = "the machine's memory may be too small for it"
+        raise NotebookFailed(f"the notebook's process ended without a word; {cause}") from None
 
 
 def _read(path: Path) -> NotebookNode:
@@ -117,9 +117,8 @@ def _read(path: Path) -> NotebookNode:
 
 def _with_palette(png: str) -> str:
     """A figure, base64, in 256 colours: nobody sees the difference, and it takes a third of the place."""
-    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(256)
-    content = io.BytesIO()
-    image.save(content, "PNG", optimize=True)
+    image, content = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
+    image.convert("RGB").quantize(256).save(content, "PNG", optimize=True)
     return base64.b64encode(content.getvalue()).decode()
 
 
@@ -132,10 +131,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m utils.notebooks.run", description=f"Run {NOTEBOOK}.")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
     text = "run these notebooks instead, as they are, and keep their outputs in them"
-    parser.add_argument("--in-place", nargs="+", type=Path, metavar="NOTEBOOK", help=text)
+    parser.add_argument("--in-place", nargs="+", type=Path, metavar="NOTEBOOK", default=[], help=text)
     options = parser.parse_args(arguments)
     try:
-        for path in options.in_place or ():
+        for path in options.in_place:
             print(f"{path} …")
             refresh(path)
         if not options.in_place:

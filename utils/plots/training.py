@@ -20,6 +20,7 @@ MOST = 3  # standard deviations; the colours of MFCCs end there
 def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     """One stacked bar an emotion: counts[subset][emotion code] utterances in each subset ("train", …)."""
     emotions = sorted({emotion for subset in counts.values() for emotion in subset})
+    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else code for code in emotions]
     figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(emotions)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(emotions))
@@ -27,12 +28,10 @@ def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Fi
     for (subset, of_emotion), (colour, ink) in zip(counts.items(), colours, strict=False):
         numbers = np.array([of_emotion.get(emotion, 0) for emotion in emotions])
         style = {"height": 0.72, "color": colour, "edgecolor": "white"}
-        bars = axes.barh(emotions, numbers, left=left, label=f"{subset} ({numbers.sum()})", **style)
-        labels = [str(number) if number else "" for number in numbers]
+        bars = axes.barh(names, numbers, left=left, label=f"{subset} ({numbers.sum()})", **style)
+        labels = [str(number or "") for number in numbers]
         axes.bar_label(bars, labels, label_type="center", color=ink, fontsize=9)
         left += numbers
-    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else code for code in emotions]
-    axes.set_yticks(range(len(emotions)), names)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -145,11 +144,10 @@ def plot_history(training: History, validation: History, title: str, keep: str =
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.set_xlabel("epoch")
         axes.legend()
+    loss_axes.set(title="Loss", ylabel="cross-entropy (nats)")
     losses = [loss for loss in (*training["loss"], *validation["loss"]) if np.isfinite(loss) and loss > 0]
-    logarithmic = bool(losses) and max(losses) > 20 * min(losses)
-    if logarithmic:
-        loss_axes.set_yscale("log")
+    if losses and max(losses) > 20 * min(losses):
+        loss_axes.set(yscale="log", ylabel="cross-entropy (nats, logarithmic)")
         loss_axes.yaxis.set_major_formatter("{x:g}")
-    loss_axes.set(title="Loss", ylabel="cross-entropy (nats" + (", logarithmic)" if logarithmic else ")"))
     accuracy_axes.set(title="Accuracy", ylabel="utterances classified rightly (%)", ylim=(0, 100))
     return figure
