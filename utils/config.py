@@ -35,11 +35,6 @@ def key(default: Any, meaning: str, **bounds: Any) -> Any:
     return Field(default, description=meaning, **bounds)
 
 
-def _conflict(problem: str, *keys: str) -> PydanticCustomError:
-    """The error of keys that do not go together."""
-    return PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
-
-
 # A name that a file can have: without a NUL, and without half a character (YAML's "\\ud800"), a ValueError.
 _IsText = Predicate(lambda path: b"\0" not in str(path).encode("utf-8", "surrogateescape"))
 # A path is text in YAML, with forward slashes whatever the system that wrote it.
@@ -96,7 +91,7 @@ class DataConfig(Section):
         if (total := self.validation_fraction + self.test_fraction) >= 1:
             keys = "data.validation_fraction", "data.test_fraction"
             problem = f"{' + '.join(keys)} = {total:g}: must be less than 1, for the rest is the training set"
-            raise _conflict(problem, *keys)
+            raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
         return self
 
 
@@ -139,7 +134,8 @@ class FeaturesConfig(Section):
         else:
             return self
         keys = [f"features.{one}" for one in (problem.partition(" ")[0], other)]
-        raise _conflict(f"features.{problem} ({keys[1]} = {_show(getattr(self, other))})", *keys)
+        problem = f"features.{problem} ({keys[1]} = {_show(getattr(self, other))})"
+        raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
 
     @property
     def num_features(self) -> int:
@@ -459,9 +455,8 @@ def reference() -> str:
         lines += [f"\n## {section}\n", inspect.cleandoc(model.__doc__ or "")]
         lines += ["\n| key | default | allowed | meaning |\n|---|---|---|---|"]
         for key, default in model().model_dump(mode="json").items():
-            schema = KEYS[f"{section}.{key}"]
+            schema, shown = KEYS[f"{section}.{key}"], _show(default).strip('"')
             meaning = " ".join(schema["description"].split())
-            shown = _show(default).strip('"')
             lines.append(f"| `{key}` | `{shown}` | {_allowed(schema)} | {meaning} |")
     lines += ["\n## Keys of earlier versions\n", "`features.by_speaker: true` is `normalise: speaker`;"]
     lines += ["`model.num_features` counted the prosody too.\n", "| key | today |\n|---|---|"]

@@ -115,14 +115,10 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 10) 
 
 
 class History:
-    """Metrics per epoch, kept as a JSON file of equally long lists.
+    """Metrics per epoch, kept as a JSON file of equally long lists: `history["loss"]` is that of each epoch.
 
     The schema is the earlier implementation's: `model` (a list of one name), `epoch` (from 0), `loss`,
     `accuracy`, `recall`, `precision`, `f1_score`. Further columns stand beside these: `append` makes them.
-
-        history = History("CkTIM")
-        history.append(epoch=0, loss=1.9, **scores(targets, predictions, 7))
-        history["loss"]  # [1.9]
     """
 
     def __init__(self, model: str, columns: dict[str, list] | None = None):
@@ -167,10 +163,7 @@ class History:
 
 
 def kept_epoch(validation: History, keep: str) -> int | None:
-    """Which epoch's weights a run kept, from 0: that of the lowest validation loss ("best"), or the last.
-
-    None where no loss is a finite number: then none were kept.
-    """
+    """The epoch, from 0, of the kept weights: of the lowest loss ("best") or the last; None if none is finite."""
     losses = np.array(validation["loss"], dtype=float)
     finite = np.isfinite(losses)
     if not finite.any():

@@ -37,8 +37,7 @@ MICROPHONE = """
         recorder = null;
         button.textContent = "Record";
         says.textContent = "…";
-        const context = new AudioContext();
-        const sound = await context.decodeAudioData(await new Blob(parts).arrayBuffer());
+        const sound = await new AudioContext().decodeAudioData(await new Blob(parts).arrayBuffer());
         const bytes = new Uint8Array(new Float32Array(sound.getChannelData(0)).buffer);
         const text = Array.from(bytes, byte => String.fromCharCode(byte)).join("");
         await google.colab.kernel.invokeFunction("CALLBACK", [btoa(text), sound.sampleRate], {});

@@ -171,9 +171,8 @@ def _draw_continuous_kernel(axes: Axes, model: ModelConfig) -> None:
             _circle(axes, *place, 0.062, fill)
     hidden = max(1, int(32 * model.hidden_scale))
     shape = f"1→{hidden}→{hidden}→{model.n_filter}²".replace("→", "\u2009→\u2009")  # thin spaces
-    network = "network" if model.generator_type == "conv" else "KAN"
-    generator = f"generator,\na small {network}\n{shape}\n{model.af_type}, ω₀ = {model.omega_0:g}"
-    _text(axes, 7.2, y - 0.52, generator, va="top")
+    kind = f"a small {'network' if model.generator_type == 'conv' else 'KAN'}\n{shape}"
+    _text(axes, 7.2, y - 0.52, f"generator,\n{kind}\n{model.af_type}, ω₀ = {model.omega_0:g}", va="top")
     _arrow(axes, (7.8, y), (8.0, y))
     position, icon = np.linspace(-1, 1, 200), _icon(axes, 8.4, y, 0.72, 0.8)
     for size, rate, phase, colour in ((1, 9, 0, TRAINING), (0.6, 15, 1, VALIDATION)):

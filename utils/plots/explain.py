@@ -34,8 +34,7 @@ class Explanation:
     seconds: float  # length of the recording, trimmed where the run says so; may exceed the waveform's
     mfcc: np.ndarray  # (n_mfcc, frames), not standardised
     frame_seconds: float  # from one frame to the next; frame i is centred on i times that
-    # (n blocks, 2, frames), mean over channels: forwards, backwards, both in the utterance's time
-    attention: np.ndarray
+    attention: np.ndarray  # (n blocks, 2, frames), mean over channels: forwards, backwards turned round
     fusion: np.ndarray  # (n blocks,), the weight of each block's summary
     probabilities: np.ndarray  # (emotions,)
     emotions: tuple[str, ...]  # codes
@@ -91,8 +90,7 @@ def plot_explanation(explanation: Explanation) -> Figure:
     for axes in rows[:-1]:
         axes.sharex(rows[-1])
         axes.tick_params(labelbottom=False)
-    half = explanation.frame_seconds / 2
-    rows[-1].set(xlabel="time (s)", xlim=(-half, (2 * explanation.mfcc.shape[1] - 1) * half))
+    rows[-1].set(xlabel="time (s)", xlim=image.get_extent()[:2])
     figure.align_ylabels(rows)
     figure.legend(*attention[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     _draw_probabilities(panels["answer"], explanation)

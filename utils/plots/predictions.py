@@ -61,10 +61,8 @@ def plot_timeline(
         edges: (parts + 1,) seconds, where one part ends and the next begins.
         probabilities: (parts, classes); NaN where there is silence.
         labels: (parts,) the answers: an emotion's code, or anything else (drawn in grey).
-        emotions: the classes.
-        novelty: (parts,) NaN where there is silence; above 1 the speech is unlike that of the training. None
-            where it is not known.
-        name: of the recording, of which the figure shows the last part.
+        novelty: (parts,) NaN in silence; above 1 the speech is unlike that of the training. None: not known.
+        name: path of the recording.
     """
     heights = [0.25, 3.0] if novelty is None else [0.25, 3.0, 1.0]
     figure = Figure(figsize=(WIDTH, 1.6 + sum(heights)), layout="constrained")
