@@ -37,7 +37,7 @@ def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_no
     ("call", "error", "raised", "message"),
     [
         ("fsync", RuntimeError("broken"), RuntimeError, "broken"),
-        ("fsync", KeyboardInterrupt(), KeyboardInterrupt, ""),
+        ("fsync", KeyboardInterrupt(), KeyboardInterrupt, None),
         ("fsync", OSError(28, "No space left"), UserError, "cannot write .*file: No space left. Free some"),
         ("replace", PermissionError(13, "Denied"), UserError, "cannot write .*file: Denied"),
     ],

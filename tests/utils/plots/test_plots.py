@@ -51,11 +51,8 @@ def test_every_plot_renders_with_title_and_labels(name, tmp_path):
 
 def test_dollar_signs_in_names_are_no_formulas(tmp_path):
     name = "a$x_{$ [b]"
-    figures = (
-        plot_history(history([2.0, 1.5]), history([2.1, 1.4]), name),
-        plot_split_counts({"train": {name: 3, "b": 2}}, name),
-    )
-    for figure in figures:
+    curves = plot_history(history([2.0, 1.5]), history([2.1, 1.4]), name)
+    for figure in (curves, plot_split_counts({"train": {name: 3, "b": 2}}, name)):
         save_figure(figure, tmp_path / "plot.png")  # an error, were it a formula
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]  # no PDF unless asked
 
