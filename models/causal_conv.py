@@ -114,11 +114,6 @@ class FFTConv(torch.autograd.Function):
         return grad_x, grad_kernel, grad_bias
 
 
-def spectral_conv(x: Tensor, spectrum: Tensor, bias: Tensor | None, groups: int, points: int) -> Tensor:
-    """causal_conv with a kernel_spectrum that was kept (no gradients): for evaluation."""
-    return mix(signal_spectrum(x, groups, points), spectrum, bias, groups, points, x.shape[-1]).contiguous()
-
-
 def signal_spectrum(x: Tensor, groups: int, points: int) -> Tensor:
     """(batch, groups · channels, frames) → (frequencies · groups, batch, channels), complex."""
     spectrum = torch.fft.rfft(x, points).unflatten(1, (groups, -1))

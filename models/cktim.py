@@ -110,10 +110,7 @@ class CkTIMNet(nn.Module):
 
     @contextmanager
     def frozen_kernels(self) -> Iterator["CkTIMNet"]:
-        """Generate each continuous kernel once within the block, in which the weights must not change.
-
-        Calls in training mode, or with gradients, still generate their own.
-        """
+        """Generate each kernel once within the block, in which weights must not change ."""
         self.freeze_kernels()
         try:
             yield self

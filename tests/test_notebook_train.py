@@ -2,41 +2,29 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
-import soundfile
 from nbclient import NotebookClient
 
-from dataloader.corpora.readers import EMOVO_NAMES
 from dataloader.corpora.utterance import DEMO_MARKER
 from utils.errors import UserError
 from utils.notebooks import colab
 from utils.notebooks import run as notebook
 
-TINY = [
-    "features.signal_length=4096",
-    "model.n_filter=4",
-    "train.num_epochs=2",
-    "train.batch_size=16",
-    "train.device=cpu",
-]
+TINY = ["features.signal_length=4096", "model.n_filter=4", "train.batch_size=16", "train.device=cpu"]
 
 
 @pytest.fixture(scope="module")
-def tiny_demo(tmp_path_factory) -> Path:
-    """A demo corpus of short noises: one speaker, all sentences."""
-    root = tmp_path_factory.mktemp("tiny") / "demo"
-    root.mkdir()
+def tiny_demo(tiny_emovo, tmp_path_factory) -> Path:
+    """A demo corpus of short sounds: one speaker, all sentences."""
+    root = shutil.copytree(tiny_emovo / "f1", tmp_path_factory.mktemp("tiny") / "demo")
     (root / DEMO_MARKER).write_text("{}")
-    for number, name in enumerate(name for name in EMOVO_NAMES if "-f1-" in name):
-        noise = np.random.default_rng(number).uniform(-0.1, 0.1, 4_000)
-        soundfile.write(root / f"{name}.wav", noise, 22_050)
     return root
 
 
@@ -67,13 +55,12 @@ def test_notebook_trains_and_its_copy_lies_in_the_run_directory(
     monkeypatch.setenv("CKTIM_AUDIO", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("CKTIM_PROGRESS", raising=False)
-    notebook.main([*TINY, *places(tiny_demo, tmp_path)])
+    notebook.main([*TINY, "train.num_epochs=2", *places(tiny_demo, tmp_path)])
 
     (run_dir,) = (tmp_path / "results").iterdir()
     assert "_demo_" in run_dir.name
-    assert {"model.pt", "training_metrics.json", "notebook_train.ipynb"} <= {
-        file.name for file in run_dir.iterdir()
-    }
+    files = {file.name for file in run_dir.iterdir()}
+    assert {"model.pt", "training_metrics.json", "notebook_train.ipynb"} <= files
     terminal = capfd.readouterr()
     assert "2/2" in terminal.out + terminal.err  # the progress bar
     assert f"Executed notebook: {run_dir / 'notebook_train.ipynb'}" in terminal.out
@@ -90,10 +77,9 @@ def test_notebook_trains_and_its_copy_lies_in_the_run_directory(
     assert "Demo corpus, not EMOVO." in written
     assert "licence keeps sound out of this copy" in written
     assert "<audio" not in written
-    outputs = str(
-        [output for cell in code for output in cell.outputs if "run_dir" not in output.get("metadata", {})]
-    )
-    assert str(repository) not in outputs and str(tmp_path) not in outputs
+    outputs = (output for cell in code for output in cell.outputs)
+    shown = str([output for output in outputs if "run_dir" not in output.get("metadata", {})])
+    assert str(repository) not in shown and str(tmp_path) not in shown
 
 
 def test_failing_notebook_says_why_in_one_line(repository, monkeypatch, capfd):
@@ -127,22 +113,12 @@ def test_ctrl_c_ends_the_training_and_the_notebook_goes_on(repository, tiny_demo
 
 
 @pytest.fixture
-def stand_in_for_colab(tmp_path) -> Path:
-    """A folder for sys.path from which `google.colab` can be imported."""
-    package = tmp_path / "colab_packages/google/colab"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    return tmp_path / "colab_packages"
-
-
-@pytest.fixture
 def clonable(repository, tmp_path) -> str:
     """The URL of a local git repository that holds the files of this one as they are now."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    try:
-        files = subprocess.run(listing, cwd=repository, check=True, capture_output=True, text=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+    if shutil.which("git") is None or not (repository / ".git").exists():
         pytest.skip("not a git checkout")
+    files = subprocess.run(listing, cwd=repository, check=True, capture_output=True, text=True).stdout
     origin = tmp_path / "origin"
     for name in files.split("\0"):
         if (repository / name).is_file():
@@ -154,19 +130,18 @@ def clonable(repository, tmp_path) -> str:
     return origin.as_uri()
 
 
-def test_in_colab_the_notebook_fetches_its_repository(
-    committed, stand_in_for_colab, clonable, tmp_path, monkeypatch
-):
-    content = tmp_path / "content"
-    content.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(stand_in_for_colab))
+def test_in_colab_the_notebook_fetches_its_repository(committed, clonable, tmp_path, monkeypatch):
+    content, package = tmp_path / "content", tmp_path / "packages/google/colab"
+    for folder in (content, package):
+        folder.mkdir(parents=True)
+    (package / "__init__.py").write_text("")  # stands in for Colab's own package
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
     monkeypatch.setenv("CKTIM_REPOSITORY_URL", clonable)
     set_up, parameters, configure = [cell for cell in committed.cells if cell.cell_type == "code"][:3]
-    probe = nbformat.v4.new_code_cell(
-        "import utils.config\nprint(os.getcwd(), utils.config.__file__, config.train)"
-    )
+    new_cell = nbformat.v4.new_code_cell
+    probe = new_cell("import utils.config\nprint(os.getcwd(), utils.config.__file__, config.train)")
     # the set-up cell runs twice, as it does when somebody runs all cells again
-    cells = [set_up, nbformat.v4.new_code_cell(set_up.source), parameters, configure, probe]
+    cells = [set_up, new_cell(set_up.source), parameters, configure, probe]
     nb = nbformat.v4.new_notebook(cells=cells, metadata=committed.metadata)
     NotebookClient(nb, timeout=120, resources={"metadata": {"path": str(content)}}).execute()
 
@@ -186,17 +161,13 @@ def test_the_notebook_offers_to_download_the_corpus(committed, monkeypatch):
     assert asked == ["emovo"]
 
 
-def test_colab_lacks_what_is_installed_in_no_version(tmp_path):
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text(
-        "# torch\ntorch>=99  # of any version\n\nno-such-thing>=1,<2\njupyter>=99\npapermill\n"
-    )
-    assert colab.missing_requirements(requirements) == ["no-such-thing>=1,<2"]
-
-
-def test_in_this_environment_nothing_is_missing(repository, monkeypatch):
+def test_colab_lacks_packages_that_are_installed_in_no_version(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(colab.subprocess, "run", None)
-    colab.install_missing(repository / "requirements.txt")
+    colab.install_missing(repository / "requirements.txt")  # in this environment nothing is missing
+    requirements = tmp_path / "requirements.txt"
+    lines = "# torch", "torch>=99  # of any version", "", "no-such-thing>=1,<2", "jupyter>=99", "papermill"
+    requirements.write_text("\n".join(lines))
+    assert colab.missing_requirements(requirements) == ["no-such-thing>=1,<2"]
 
 
 def test_colab_installs_without_touching_what_is_there(tmp_path, monkeypatch):

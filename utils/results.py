@@ -319,10 +319,10 @@ def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
             "parameters": f"{run['test']['trainable_parameters']:,}",
             "one utterance": f"{1000 * run['test']['inference_time_one_sample']:.0f} ms",
         }
-        same = ours[ours.settings.map(lambda one, run=run: run["settings"].items() <= one.items())]
-        words = same.settings.map(lambda one, run=run: settings_in_words(one, run["settings"]))
+        same = ours.loc[[run["settings"].items() <= settings.items() for settings in ours.settings]]
+        words = [settings_in_words(settings, run["settings"]) for settings in same.settings]
         for name in ("published", "default"):
-            values = same[words == name].drop_duplicates("seed", keep="last").accuracy
+            values = same.loc[[one == name for one in words]].drop_duplicates("seed", keep="last").accuracy
             count = f" (n = {len(values)})" if len(values) > 1 else ""
             row[f"ours, {name} settings"] = f"{mean_std(values)}{count}"
         rows.append(row)
@@ -339,7 +339,7 @@ def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
 
 
 def trial_tables(frame: pd.DataFrame) -> list[Table]:
-    """Of a trial (`read_trial`): a table of the scores of its settings, and one of each family of comparisons."""
+    """Of a trial (`read_trial`): the scores of its settings, and each family of comparisons."""
     about, test_sets = frame.attrs["trial"], "; ".join(dict.fromkeys(frame.test_set))
     same = np.allclose(frame.accuracy, frame.uar, atol=5e-4, equal_nan=True)
     rows = []

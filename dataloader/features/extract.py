@@ -168,7 +168,7 @@ def cached_frames(
         for those that are skipped.
 
     Raises:
-        UserError: when frames that are to stay on disk cannot be written.
+        UserError: when frames that are to stay on disk cannot be written, or read again.
     """
     by_name = {utterance.name: utterance for utterance in utterances}
     shape = each * len(utterances), features.num_features, features.frames
@@ -217,7 +217,11 @@ def cached_frames(
                 "data.cache_dir."
             ) from error
         warn(f"the features are not kept for the next time: {error}")
-    return (read() if on_disk else None) or (frames, tuple(kept), skipped)
+    if not on_disk:
+        return frames, tuple(kept), skipped
+    if (cached := read()) is None:
+        raise UserError(f"the features in {cache} changed while they were written: start again.")
+    return cached
 
 
 def _extract(

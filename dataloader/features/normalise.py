@@ -48,9 +48,10 @@ def by_speaker(x: Tensor, speakers: Sequence[str]) -> Tensor:
         rows = torch.from_numpy(np.flatnonzero(names == speaker))
         for row in range(x.shape[1] - 2):
             values, mask = x[rows, row], masks[rows, row]
-            heard = values[mask]
-            scaled = (values - heard.mean()) / (heard.std(correction=0) + 1e-6)
-            result[rows, row] = torch.where(mask, scaled, 0.0)
+            if mask.any():
+                own = values[mask]
+                scaled = (values - own.mean()) / (own.std(correction=0) + 1e-6)
+                result[rows, row] = torch.where(mask, scaled, 0.0)
     result[:, -2:] = x[:, -2:] - 0.5
     return result
 

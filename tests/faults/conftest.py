@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from dataloader.features import extract
+from dataloader.features.extract import load_features
 from dataloader.loaders import Data, prepare_data
 from testing.calibration import calibrate
 from testing.evaluate import evaluate
+from training.train import train
 from utils.config import Config, load_config
 
 
@@ -37,6 +40,21 @@ def configured(settings):
 
 
 @pytest.fixture(scope="session")
+def load(data, configured):
+    """Load the corpus's features, with the cache in another folder: load(folder)."""
+    settings = configured().features
+    return lambda folder: load_features(data.corpus, settings, folder, progress=False)
+
+
+@pytest.fixture(params=["in memory", "on disk"])
+def storage(request, monkeypatch) -> str:
+    """Frames as a small corpus has them, and as one that is larger than the memory."""
+    if request.param == "on disk":
+        monkeypatch.setattr(extract, "MOST_IN_MEMORY", 0)
+    return request.param
+
+
+@pytest.fixture(scope="session")
 def data(configured) -> Data:
     """The corpus, its features and a split."""
     return prepare_data(configured(), progress=False)
@@ -46,7 +64,7 @@ def data(configured) -> Data:
 def finished(configured, data, tmp_path_factory) -> Path:
     """A run that was trained, evaluated and calibrated, not to be changed."""
     results = tmp_path_factory.mktemp("finished")
-    run_dir = fit(configured({"train.results_dir": results.as_posix()}), data, progress=False)
+    run_dir = train(configured({"train.results_dir": results.as_posix()}), data, progress=False)
     evaluate(run_dir, progress=False)
     calibrate(run_dir, progress=False)
     return run_dir

@@ -1,10 +1,6 @@
 """Two processes at once: the same results folder in the same second, and the same empty cache."""
 
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -13,58 +9,38 @@ import pytest
 import torch
 
 import utils.runs
-from dataloader.features.extract import load_features
+from training.train import train
 from utils.metrics import read_json
 from utils.runs import create_run_dir
 
-# In both processes it is the same moment, and both start when the file `go` is there.
-TRAIN = """
-import datetime, pathlib, sys, time
-import utils.runs
-from training.train import main
 
-class Clock(datetime.datetime):
+class Clock(datetime):
+    """It is always the same moment."""
+
     @classmethod
     def now(cls):
         return cls(2026, 1, 31, 14, 5, 59)
 
-utils.runs.datetime = Clock
-folder = pathlib.Path(sys.argv[1])
-(folder / f"ready{sys.argv[2]}").touch()
-while not (folder / "go").exists():
-    time.sleep(0.001)
-main(sys.argv[3:])
-"""
+
+def train_at_that_moment(config, start) -> None:
+    """In a process of its own."""
+    utils.runs.datetime = Clock
+    start.wait(60)
+    train(config, progress=False)
 
 
 @pytest.fixture(scope="module")
-def two_trainings(settings, repository, tmp_path_factory) -> Path:
+def two_trainings(configured, processes, tmp_path_factory) -> Path:
     """A folder where two processes have trained with the same seed, `results`, from one cache, `cache`."""
     folder = tmp_path_factory.mktemp("two")
     places = {"data.cache_dir": folder / "cache", "train.results_dir": folder / "results"}
-    overrides = [f"{key}={value}" for key, value in (settings | places).items()]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TRAIN, folder, str(number), *overrides],
-            cwd=repository,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    try:
-        while not all((folder / f"ready{number}").exists() for number in range(2)):
-            assert all(process.poll() is None for process in processes)
-            time.sleep(0.01)
-        (folder / "go").touch()
-        for process in processes:
-            output, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, output
-            assert "damaged" not in output and "not kept" not in output
-    finally:
-        for process in processes:
-            process.kill()
+    arguments = configured(places), processes.Barrier(2)
+    both = [processes.Process(target=train_at_that_moment, args=arguments) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(300)
+        assert process.exitcode == 0
     return folder
 
 
@@ -82,44 +58,32 @@ def test_two_trainings_of_the_same_second_both_finish(two_trainings):
 
 
 @pytest.mark.slow
-def test_two_processes_that_fill_a_cache_leave_a_whole_one(two_trainings, configured, data, capsys):
-    (path,) = (two_trainings / "cache").iterdir()
-    config = configured({"data.cache_dir": (two_trainings / "cache").as_posix()})
-    inode = path.stat().st_ino
-    found = load_features(data.corpus, config, progress=False)
-    assert torch.equal(found.x, data.features.frames) and found.utterances == data.features.utterances
-    assert path.stat().st_ino == inode and capsys.readouterr().err == ""  # it was read, not made anew
+def test_two_processes_that_fill_a_cache_leave_a_whole_one(two_trainings, load, data, capsys):
+    inodes = {path: path.stat().st_ino for path in (two_trainings / "cache").iterdir()}
+    assert sorted(path.suffix for path in inodes) == [".json", ".npy"]
+    found = load(two_trainings / "cache")
+    assert torch.equal(found.frames, data.features.frames) and found.utterances == data.features.utterances
+    assert all(path.stat().st_ino == inode for path, inode in inodes.items())  # read, not made anew
+    assert capsys.readouterr().err == ""
 
 
-def at_once(call: Callable[[], object], count: int) -> list:
-    """What `count` calls give that start at the same time, in threads."""
+def at_once(call, count: int) -> list:
+    """The results of `count` calls that start at the same time, in threads."""
     start = threading.Barrier(count)
-
-    def wait_and_call(_: int) -> object:
-        start.wait()
-        return call()
-
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(wait_and_call, range(count)))
+        return list(pool.map(lambda _: (start.wait(), call())[1], range(count)))
 
 
-@pytest.mark.parametrize("storage", ["memory", "disk"])
-def test_many_that_fill_a_cache_at_once_get_the_right_features(configured, data, tmp_path, storage):
+def test_many_that_fill_a_cache_at_once_get_the_right_features(load, data, tmp_path, storage):
     for number in range(3):
         folder = tmp_path / str(number)
-        config = configured({"data.cache_dir": folder.as_posix(), "data.storage": storage})
-        for found in at_once(lambda config=config: load_features(data.corpus, config, progress=False), 4):
-            assert torch.equal(found.x[:], data.features.frames)
+        for found in at_once(lambda folder=folder: load(folder), 4):
+            assert torch.equal(found.frames, data.features.frames)
             assert found.utterances == data.features.utterances
-        assert len(list(folder.iterdir())) == 1
+        assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".npy"]
 
 
 def test_many_directories_of_one_second(configured, tmp_path, monkeypatch):
-    class Clock(datetime):
-        @classmethod
-        def now(cls):
-            return cls(2026, 1, 31, 14, 5, 59)
-
     monkeypatch.setattr(utils.runs, "datetime", Clock)
     config = configured({"train.results_dir": tmp_path.as_posix()})
     made = at_once(lambda: create_run_dir(config, is_demo=False), 16)

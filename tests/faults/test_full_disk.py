@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataloader.features.extract import load_features
+from dataloader.features import extract
 from testing.calibration import calibrate
 from testing.evaluate import evaluate
 from testing.load_run import load_run
+from training.train import train
 from utils.errors import UserError
 from utils.files import write_atomically
 from utils.runs import read_run
@@ -66,19 +67,15 @@ def test_a_file_of_any_size_leaves_the_old_one(disk):
 
 
 @pytest.mark.parametrize("free", [0, 4, 16, 36])
-def test_a_cache_that_finds_no_room_only_costs_a_warning(configured, data, disk, capsys, free):
+def test_a_cache_that_finds_no_room_only_costs_a_warning(load, data, disk, monkeypatch, capsys, free):
     fill(disk, free)
-    config = configured({"data.cache_dir": disk.as_posix()})
-    assert torch.equal(load_features(data.corpus, config, progress=False).x, data.features.frames)
+    assert torch.equal(load(disk).frames, data.features.frames)
     assert "not kept for the next time: cannot write" in capsys.readouterr().err
     assert [path.name for path in disk.iterdir()] == ["filler"]
-    with pytest.raises(UserError, match=r"cannot write .*npz: No space left"):
-        load_features(data.corpus, configured({"data.storage": "disk"} | cache_in(disk)), progress=False)
+    monkeypatch.setattr(extract, "MOST_IN_MEMORY", 0)
+    with pytest.raises(UserError, match=r"cannot be written \(cannot write .*npy: No space left.*cache_dir"):
+        load(disk)
     assert [path.name for path in disk.iterdir()] == ["filler"]
-
-
-def cache_in(folder: Path) -> dict:
-    return {"data.cache_dir": folder.as_posix()}
 
 
 @pytest.mark.parametrize("free", [0, 4, 8, 12, 16, 40, 56, 60, 64, 70, 80, 100, 300])
@@ -88,7 +85,7 @@ def test_a_training_names_the_file_and_the_older_run_stays(configured, data, fin
     fill(disk, free)
     before = contents(older)
     try:
-        fit(configured({"train.results_dir": (disk / "new").as_posix()}), data, progress=False)
+        train(configured({"train.results_dir": (disk / "new").as_posix()}), data, progress=False)
     except UserError as error:
         assert f"cannot write {disk / 'new'}" in str(error) or "results folder" in str(error)
         assert "No space left" in str(error)
@@ -120,17 +117,17 @@ def test_an_evaluation_names_the_file_and_the_run_stays(finished, disk, act, fre
     assert read_run(run_dir).test["accuracy"] == read_run(finished).test["accuracy"]
 
 
-def test_a_limit_on_the_size_of_files(configured, data, finished, tmp_path, capsys):
+def test_a_limit_on_the_size_of_files(configured, load, data, finished, tmp_path, capsys):
     """The same without the right to mount: the limit lets all through but the cache, and then the weights."""
-    config = configured({"train.results_dir": tmp_path.as_posix()} | cache_in(tmp_path / "cache"))
+    config = configured({"train.results_dir": tmp_path.as_posix()})
     weights = os.path.getsize(finished / "model.pt")
     with largest_file(weights // 2):
-        features = load_features(data.corpus, config, progress=False)
+        features = load(tmp_path / "cache")
         with pytest.raises(UserError, match=r"cannot write .*model\.pt: File too large"):
-            fit(config, data, progress=False)
+            train(config, data, progress=False)
     assert torch.equal(features.frames, data.features.frames)
     assert "not kept for the next time: cannot write" in capsys.readouterr().err
-    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.npz"))
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.npy"))
     (run_dir,) = tmp_path.glob("CkTIM*")
     assert not (run_dir / "model.pt").exists()
 

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 from matplotlib.text import Text
 
-from dataloader.loaders import prepare_data
 from testing.calibration import calibrate, calibration_table, reliability_figure
 from testing.evaluate import (
     confusion_figure,
@@ -21,6 +20,7 @@ from testing.evaluate import (
     scores_table,
 )
 from testing.predict import main
+from training.train import train
 from utils.config import Config
 from utils.errors import UserError
 from utils.files import write_json
@@ -64,8 +64,7 @@ def config(strange, configured, tmp_path_factory) -> Config:
 
 @pytest.fixture(scope="module")
 def evaluation(config):
-    data = prepare_data(config, progress=False)
-    return evaluate(fit(config, data, progress=False), progress=False)
+    return evaluate(train(config, progress=False), progress=False)
 
 
 def assert_harmless(text: str) -> None:
@@ -109,8 +108,8 @@ def test_all_that_is_written_lies_where_it_belongs(evaluation, config):
     run_dir = evaluation.run.path
     assert run_dir.parent == config.train.results_dir
     assert all(path.is_file() for path in run_dir.iterdir())
-    (cache,) = config.data.cache_dir.iterdir()
-    assert cache.name.startswith(f"folder-{HTML}-")
+    caches = list(config.data.cache_dir.iterdir())
+    assert caches and all(cache.name.startswith(f"folder-{HTML}-") for cache in caches)
     assert evaluation.folder == run_dir
 
 

@@ -5,21 +5,34 @@ from pathlib import Path
 
 import pytest
 
-from dataloader.loaders import prepare_data
+from training.train import train
 from utils.config import Config
+
+
+def tiny_config(folder: Path, data: dict, features=(), train=(), model=()) -> Config:
+    """A training of seconds on a corpus of short sounds, in a folder."""
+    where = {"num_epochs": 1, "batch_size": 16, "results_dir": folder / "results", "device": "cpu"}
+    return Config(
+        data={"cache_dir": folder / "cache", **data},
+        features={"signal_length": 4_096, "n_mfcc": 13, **dict(features)},
+        train=where | dict(train),
+        model={"n_filter": 4, "hidden_scale": 0.25, **dict(model)},
+    )
+
+
+@pytest.fixture
+def train_tiny(tmp_path):
+    """Train a run on a corpus of short sounds: train_tiny({"root": …}, features={…})."""
+    return lambda *args, **parts: train(tiny_config(tmp_path, *args, **parts), progress=False)
 
 
 @pytest.fixture(scope="session")
 def trained(tiny_emovo, tmp_path_factory) -> Path:
     """The directory of a short training of CkTIM-net, not to be changed (take `run_dir`)."""
+    model = {"n_filter": 8, "n_temporal_aware_block": 2}
     folder = tmp_path_factory.mktemp("trained")
-    config = Config(
-        data={"root": tiny_emovo, "cache_dir": folder / "cache"},
-        features={"signal_length": 4_096},
-        train={"num_epochs": 8, "batch_size": 16, "results_dir": folder / "results", "device": "cpu"},
-        model={"num_features": 13, "n_filter": 8, "n_temporal_aware_block": 2, "hidden_scale": 0.25},
-    )
-    return fit(config, prepare_data(config, progress=False), progress=False)
+    config = tiny_config(folder, {"root": tiny_emovo}, train={"num_epochs": 8}, model=model)
+    return train(config, progress=False)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataloader.loaders import prepare_data
 from dataloader.splits import load_split
 from testing.calibration import (
     Calibration,
@@ -20,7 +19,7 @@ from testing.calibration import (
     negative_log_likelihood,
     reliability_figure,
 )
-from testing.load_run import load_run, predict
+from testing.load_run import load_run, predict, recorded_test_set
 from utils.errors import UserError
 from utils.metrics import reliability
 
@@ -34,8 +33,8 @@ def calibrated(trained, tmp_path_factory):
 
 def test_the_temperature_is_fitted_on_the_validation_set(calibrated, trained):
     run = load_run(trained)
-    x, y = prepare_data(run.config, progress=False, split=run.split).arrays("validation")
-    logits, targets = predict(run.model, x, 16).numpy(), y.numpy()
+    frames, _, target = recorded_test_set(run, progress=False).arrays("validation")
+    logits, targets = predict(run.model, frames).numpy(), target.numpy()
     temperature, fit = calibrated.calibration.temperature, calibrated.calibration.validation
     losses = [negative_log_likelihood(logits, targets, temperature * factor) for factor in (0.9, 1, 1.1)]
     assert losses[1] <= min(losses)
@@ -53,8 +52,8 @@ def test_what_is_written_reads_back(calibrated):
     written = load_calibration(calibrated.run.path)
     assert written.temperature == calibrated.calibration.temperature
     assert written.validation == calibrated.calibration.validation
-    x = prepare_data(calibrated.run.config, progress=False, split=calibrated.run.split).arrays("test")[0]
-    assert written.novelty(x) == pytest.approx(calibrated.novelty["test"], rel=1e-3)
+    frames = recorded_test_set(calibrated.run, progress=False).arrays("test").frames
+    assert written.novelty(frames) == pytest.approx(calibrated.novelty["test"], rel=1e-3)
 
 
 def test_a_run_without_one_stays_as_it_is(run_dir):
@@ -64,11 +63,13 @@ def test_a_run_without_one_stays_as_it_is(run_dir):
 @pytest.mark.parametrize(
     "text",
     [
-        "{",
-        "[]",
-        "{}",
-        '{"temperature": 0, "novelty": null, "validation": null}',
-        '{"temperature": "warm"}',
+        *(
+            "{",
+            "[]",
+            "{}",
+            '{"temperature": "warm"}',
+            '{"temperature": 0, "novelty": null, "validation": null}',
+        ),
         '{"temperature": 1, "novelty": {"location": [1]}, "validation": null}',
     ],
 )
@@ -85,11 +86,8 @@ def test_the_table_and_the_figure_show_both_sets_before_and_after(calibrated):
     assert table.rows[0]["accuracy"] == table.rows[1]["accuracy"]
     fit = calibrated.calibration.validation
     assert [row["loss (nats)"] for row in table.rows[:2]] == [f"{value:.3f}" for value in fit["nll"]]
-    figure = reliability_figure(calibrated)
-    assert [axes.get_title().partition("\n")[0] for axes in figure.axes[::2]] == [
-        "validation set, as trained",
-        "test set, as trained",
-    ]
+    titles = [axes.get_title().partition("\n")[0] for axes in reliability_figure(calibrated).axes[::2]]
+    assert titles == ["validation set, as trained", "test set, as trained"]
 
 
 def test_the_command_writes_it(run_dir, capsys):

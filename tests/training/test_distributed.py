@@ -12,13 +12,8 @@ from training import distributed
 from utils.errors import UserError
 from utils.metrics import History
 
-SETTINGS = {
-    "train.num_epochs": 2,
-    "model.dropout_rate": 0,
-    "model.input_dropout": 0,
-    "model.pooling_dropout": 0,
-    "model.n_temporal_aware_block": 2,
-}
+NO_DROPOUT = dict.fromkeys(("model.dropout_rate", "model.input_dropout", "model.pooling_dropout"), 0)
+SETTINGS = {"train.num_epochs": 2, "model.n_temporal_aware_block": 2, **NO_DROPOUT}
 # Drawn for each utterance by name, so that it does not matter which process has it.
 AUGMENTED = {"model.aug": True, "augment.mode": "online", "augment.variants": 0}
 IN_DOUBLE_PRECISION = """
@@ -29,7 +24,7 @@ main()
 """
 
 
-def train(demo: dict, results: Path, processes: int, program: list[str], **settings) -> Path:
+def trained(demo: dict, results: Path, processes: int, program: list[str], **settings) -> Path:
     """Train with torchrun, or without it on a single process; returns the one run directory."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     everything = {**demo, **SETTINGS, **settings, "train.results_dir": str(results)}
@@ -44,17 +39,14 @@ def train(demo: dict, results: Path, processes: int, program: list[str], **setti
 
 
 def losses(run_dir: Path) -> list[float]:
-    return [
-        loss
-        for file in ("training_metrics.json", "validation_metrics.json")
-        for loss in History.load(run_dir / file)["loss"]
-    ]
+    parts = (History.load(run_dir / f"{part}_metrics.json") for part in ("training", "validation"))
+    return [loss for part in parts for loss in part["loss"]]
 
 
 def test_two_processes_with_half_the_batch_each_have_the_losses_of_one(demo, tmp_path):
     program = ["-m", "training.train"]
-    one = train(demo, tmp_path / "one", 1, program, **{"train.learning_rate": 0.001})
-    two = train(demo, tmp_path / "two", 2, program, **{"train.learning_rate": 0.001})
+    slow = {"train.learning_rate": 0.001}
+    one, two = (trained(demo, tmp_path / str(count), count, program, **slow) for count in (1, 2))
     assert losses(two) == pytest.approx(losses(one), abs=1e-3) and len(set(losses(one))) == 4
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 
@@ -71,7 +63,7 @@ def test_that_is_so_to_the_last_digits_in_double_precision(demo, tmp_path, setti
     script.write_text(f"import sys\nsys.path.insert(0, {str(repository)!r})\n{IN_DOUBLE_PRECISION}")
     settings = {"train.batch_size": 63, **settings}
     one, two = (
-        losses(train(demo, tmp_path / str(processes), processes, [str(script)], **settings))
+        losses(trained(demo, tmp_path / str(processes), processes, [str(script)], **settings))
         for processes in (1, 2)
     )
     assert two == pytest.approx(one, abs=1e-9) and len(set(one)) == 4

@@ -13,26 +13,22 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.loaders import prepare_data
 from testing.evaluate import evaluate
 from testing.evaluate import main as evaluate_command
 from training.train import main as train_command
+from training.train import train
 from utils.config import load_config
 from utils.errors import UserError
 from utils.files import expanded, write_json
 from utils.metrics import read_json
 
 TINY = [
-    "features.signal_length=8192",
-    "features.n_mels=40",
-    "features.n_mfcc=13",
-    "model.n_filter=4",
-    "model.hidden_scale=0.25",
-    "train.num_epochs=1",
-    "train.device=cpu",
-    "data.test_fraction=0.3",
-    "data.validation_fraction=0.2",
+    *("features.signal_length=8192", "features.n_mels=40", "features.n_mfcc=13"),
+    *("model.n_filter=4", "model.hidden_scale=0.25", "train.num_epochs=1", "train.device=cpu"),
+    *("data.test_fraction=0.3", "data.validation_fraction=0.2"),
 ]
+ODD_SPEAKERS, ODD_EMOTIONS = ("anna", "bé [2]"), ("angry", "it's $x_{$ 😀")
+NAMES = [f"s{number}" for number in range(10)]
 # Trains, evaluates, and takes a file without an encoding of its own for an error, as far as it is ours.
 TRAIN_AND_EVALUATE = """
 import sys
@@ -49,11 +45,11 @@ evaluate([str(next(Path(results).iterdir()))])
 """
 
 
-def make_corpus(root: Path, names: list[str]) -> Path:
-    """SPEAKER/EMOTION/NAME.wav: two speakers, two emotions, short tones in noise."""
+def make_corpus(root: Path, names: list[str], speakers=ODD_SPEAKERS, emotions=ODD_EMOTIONS) -> Path:
+    """SPEAKER/EMOTION/NAME.wav: short tones in noise, of two emotions."""
     rng = np.random.default_rng(0)
-    for speaker in ("anna", "bé [2]"):
-        for pitch, emotion in ((0.05, "angry"), (0.2, "it's $x_{$ 😀")):
+    for speaker in speakers:
+        for pitch, emotion in zip((0.05, 0.2), emotions, strict=True):
             folder = root / speaker / emotion
             folder.mkdir(parents=True)
             for name in names:
@@ -91,7 +87,7 @@ def command(
 
 
 def read_only(folder: Path) -> list[str]:
-    """What to put before a command so that it cannot write to a folder; modes do not bind root."""
+    """Words before a command, so that it cannot write to a folder; modes do not bind root."""
     if os.name != "nt" and os.geteuid() != 0:
         for path in [folder, *folder.rglob("*")]:
             path.chmod(0o555 if path.is_dir() else 0o444)
@@ -113,25 +109,17 @@ def test_odd_paths_a_read_only_corpus_and_a_home_that_cannot_be_written(tmp_path
     corpus = make_corpus(tmp_path / "my corpus, perché #1 [è]", names)
     work = tmp_path / "my work 日本 😀"
     wrapper = read_only(corpus)
-    output = command(
-        [str(work / "results"), *settings(corpus, work)],
-        repository,
-        wrapper,
-        HOME=os.devnull + "/home",
-        LC_ALL="C.UTF-8",
-    )
+    arguments = [str(work / "results"), *settings(corpus, work)]
+    output = command(arguments, repository, wrapper, HOME=os.devnull + "/home", LC_ALL="C.UTF-8")
     assert "Run directory: " in output
     (run_dir,) = (work / "results").iterdir()
-    assert (run_dir / "confusion_matrix.png").stat().st_size and list((work / "cache").glob("*.npz"))
+    assert (run_dir / "confusion_matrix.png").stat().st_size and list((work / "cache").glob("*.npy"))
     split = json.loads((run_dir / "split.json").read_text(encoding="utf-8"))
     recorded = sorted(name for subset in ("train", "validation", "test") for name in split[subset])
-    assert recorded == sorted(
-        f"{speaker}/{emotion}/{name}"
-        for speaker, emotion in [(p.parent.name, p.name) for p in corpus.glob("*/*")]
-        for name in names
-    )
-    predicted = (run_dir / "predictions.csv").read_text(encoding="utf-8")
-    assert "it's $x_{$ 😀" in predicted
+    paths = (path.relative_to(corpus) for path in corpus.rglob("*.wav"))
+    assert recorded == sorted(path.as_posix().removesuffix(".wav") for path in paths)
+    assert len(recorded) == 4 * len(names)
+    assert "it's $x_{$ 😀" in (run_dir / "predictions.csv").read_text(encoding="utf-8")
     assert results_of(run_dir)["confusion_matrix"]
 
 
@@ -145,19 +133,10 @@ def test_librosa_starts_where_neither_it_nor_the_home_can_be_written(repository)
 
 
 def test_a_terminal_that_knows_ascii_alone_and_no_home(tmp_path, repository):
-    make_corpus(tmp_path / "made", [f"s{number}" for number in range(10)])
-    corpus = tmp_path / "corpus"
-    for index, emotion in enumerate(("angry", "sad")):
-        source = sorted((tmp_path / "made/anna").iterdir())[index]
-        shutil.copytree(source, corpus / "anna" / emotion)
-    output = command(
-        [str(tmp_path / "results"), *settings(corpus, tmp_path)],
-        repository,
-        [],
-        LC_ALL="C",
-        PYTHONUTF8="0",
-        PYTHONCOERCECLOCALE="0",
-    )
+    corpus = make_corpus(tmp_path / "corpus", NAMES, ("anna",), ("angry", "sad"))
+    arguments = [str(tmp_path / "results"), *settings(corpus, tmp_path)]
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    output = command(arguments, repository, [], **ascii_alone)
     assert "Run directory: " in output
     (run_dir,) = (tmp_path / "results").iterdir()
     assert results_of(run_dir)["confusion_matrix"]
@@ -166,9 +145,9 @@ def test_a_terminal_that_knows_ascii_alone_and_no_home(tmp_path, repository):
 @pytest.fixture
 def trained(tmp_path):
     """A run on a tiny corpus, and the corpus."""
-    corpus = make_corpus(tmp_path / "corpus", [f"s{number}" for number in range(10)])
+    corpus = make_corpus(tmp_path / "corpus", NAMES)
     config = load_config("conf/config.yaml", settings(corpus, tmp_path))
-    return fit(config, prepare_data(config, progress=False), progress=False), corpus
+    return train(config, progress=False), corpus
 
 
 def test_a_run_from_windows_is_evaluated(trained):
@@ -195,13 +174,12 @@ def test_a_run_from_windows_is_evaluated(trained):
 def test_a_home_is_written_as_a_tilde_in_every_path(tmp_path, monkeypatch, repository):
     home, here = tmp_path / "home", tmp_path / "here"
     here.mkdir()
-    make_corpus(home / "corpus", [f"s{number}" for number in range(10)])
+    make_corpus(home / "corpus", NAMES)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.chdir(here)
-    train_command(
-        ["--config", str(repository / "conf/config.yaml"), *settings(Path("~/corpus"), Path("~/work"))]
-    )
+    overrides = settings(Path("~/corpus"), Path("~/work"))
+    train_command(["--config", str(repository / "conf/config.yaml"), *overrides])
     assert sorted(path.name for path in (home / "work").iterdir()) == ["cache", "results"]
     (run_dir,) = (home / "work/results").iterdir()
     assert "~/work/results" in (run_dir / "parameters.txt").read_text(encoding="utf-8")  # as it was written

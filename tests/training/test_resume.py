@@ -1,6 +1,5 @@
 """Trainings that were stopped, by whatever means, end as if nothing had been."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -14,9 +13,8 @@ import pytest
 import torch
 
 from dataloader.loaders import Data
-from training import train
 from training.resume import ResumeError, being_trained, configuration_of, unfinished_run
-from training.train import fit, main, run_epoch
+from training.train import main, train
 from utils import files
 from utils.config import Config
 from utils.errors import UserError
@@ -34,10 +32,7 @@ KINDS = {
     "early stopping": {
         "train": {"learning_rate": 1.0, "early_stopping": True, "early_stopping_patience": 2, "num_epochs": 9}
     },
-    "online augmentation": {
-        "model": {"aug": True},
-        "augment": {"mode": "online", "mixup": 0.5, "noise": 0, "stretch": 0, "pitch": 0, "reverb": 0},
-    },
+    "online augmentation": {"model": {"aug": True}, "augment": {"mixup": 0.5}},
 }
 
 
@@ -48,50 +43,38 @@ class PowerCut(BaseException):
 @pytest.fixture
 def settings(config):
     """Build a configuration of one of KINDS."""
-
-    def build(kind: str, epochs: int = EPOCHS) -> Config:
-        parts = KINDS[kind]
-        built = config(train={"num_epochs": epochs, **parts.get("train", {})}, model=parts.get("model", {}))
-        return built.model_copy(update={"augment": built.augment.model_copy(update=parts.get("augment", {}))})
-
-    return build
+    return lambda kind, epochs=EPOCHS: config(
+        **KINDS[kind] | {"train": {"num_epochs": epochs, **KINDS[kind].get("train", {})}}
+    )
 
 
 def outcome(run_dir: Path) -> dict:
-    """All that a run has to say: metrics but for the time that they took, weights, and its files."""
-    told: dict = {"files": sorted(path.name for path in run_dir.iterdir())}
+    """Everything in a run but the time that it took: metrics, weights, and the names of its files."""
+    found: dict = {"files": sorted(path.name for path in run_dir.iterdir())}
     for part in ("training", "validation"):
-        told[part] = History.load(run_dir / f"{part}_metrics.json").columns
-        told[part].pop("seconds", None)
+        found[part] = History.load(run_dir / f"{part}_metrics.json").columns
+        found[part].pop("seconds", None)
     state = torch.load(run_dir / "model.pt", weights_only=True)
-    told["weights"] = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
-    return told
+    found["weights"] = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_interrupted_training_ends_as_an_undisturbed_one(settings, data, monkeypatch, kind):
-    undisturbed = outcome(fit(settings(kind), data, progress=False))
-    calls = []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) in (4, 6):  # in the second epoch's validation, and when that is done, in the third's
-            raise KeyboardInterrupt
-        return run_epoch(*arguments)
-
-    monkeypatch.setattr(train, "run_epoch", interrupted)
-    run_dir = fit(settings(kind), data, progress=False)
+def test_an_interrupted_training_ends_as_an_undisturbed_one(settings, data, interrupt_at, kind):
+    undisturbed = outcome(train(settings(kind), data, progress=False))
+    calls = interrupt_at(4, 6)  # in the second epoch's validation, and when that is done, in the third's
+    run_dir = train(settings(kind), data, progress=False)
     assert len(History.load(run_dir / "training_metrics.json")) == 1
     for _ in range(2):
         torch.manual_seed(99)
-        fit(settings(kind), data, run_dir, progress=False, resume=True)
+        train(settings(kind), data, run_dir, progress=False, resume=True)
     assert len(calls) > 2 * len(undisturbed["training"]["loss"])
     assert outcome(run_dir) == undisturbed
 
 
 @pytest.mark.parametrize("kind", ["one cycle, last epoch", "plateau, best epoch", "early stopping"])
 def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeypatch, kind):
-    undisturbed = outcome(fit(settings(kind), data, progress=False))
+    undisturbed = outcome(train(settings(kind), data, progress=False))
     replace, writes = os.replace, []
 
     def counting(*paths):
@@ -99,13 +82,9 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
         replace(*paths)
 
     monkeypatch.setattr(files.os, "replace", counting)
-    fit(settings(kind), data, progress=False)
-    assert (
-        writes.count("resume.pt") == len(undisturbed["training"]["epoch"])
-        and "model.pt" in writes
-        and "loss_acc.png" in writes
-    )
-
+    train(settings(kind), data, progress=False)
+    assert writes.count("resume.pt") == len(undisturbed["training"]["epoch"])
+    assert {"model.pt", "loss_acc.png"} <= set(writes)
     for cut in range(len(writes)):
         run_dir = settings(kind).train.results_dir / f"cut {cut}"
         run_dir.mkdir(parents=True)
@@ -118,28 +97,35 @@ def test_a_power_cut_between_any_two_files_costs_nothing(settings, data, monkeyp
 
         monkeypatch.setattr(files.os, "replace", cutting)
         with pytest.raises(PowerCut):
-            fit(settings(kind), data, run_dir, progress=False)
+            train(settings(kind), data, run_dir, progress=False)
         monkeypatch.setattr(files.os, "replace", replace)
         assert (run_dir / "resume.pt").exists() == ("resume.pt" in writes[:cut])
         if "resume.pt" in writes[:cut]:
-            fit(configuration_of(run_dir), data, run_dir, progress=False, resume=True)
+            train(configuration_of(run_dir), data, run_dir, progress=False, resume=True)
             assert outcome(run_dir) == undisturbed
 
 
 # ------------------------------------------------------------------------------------------------- SIGKILL
 
 
+needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
+
+
 def train_in_process(config: Config, data: Data, run_dir: Path, begun) -> None:
-    """What the processes do that are killed."""
+    """In a process that will be killed."""
     torch.set_num_threads(1)
     begun.set()
-    fit(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
+    train(config, data, run_dir, progress=False, resume=(run_dir / "resume.pt").exists())
 
 
-def check_killed_runs(processes, settings, data, runs: int) -> None:
-    """Trainings in processes of which each is killed at a random moment, but for the sixth of a training."""
+@needs_sigkill
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_trainings_that_are_killed_end_as_undisturbed_ones(processes, settings, data, kind):
+    """Four trainings, each of at most six processes, of which all but the sixth die at a random moment."""
+    config, moments = settings(kind, MANY_EPOCHS), random.Random(kind)
 
-    def begin(config: Config, run_dir: Path) -> multiprocessing.Process:
+    def begin(run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
         begun = processes.Event()
         process = processes.Process(target=train_in_process, args=(config, data, run_dir, begun))
@@ -147,22 +133,16 @@ def check_killed_runs(processes, settings, data, runs: int) -> None:
         assert begun.wait(60)
         return process
 
-    def undisturbed(kind: str) -> tuple[dict, float]:
-        run_dir = settings(kind, MANY_EPOCHS).train.results_dir / f"undisturbed {kind}"
-        process, started = begin(settings(kind, MANY_EPOCHS), run_dir), time.monotonic()
-        process.join()
-        return outcome(run_dir), time.monotonic() - started
-
-    kinds = list(KINDS)[:runs]
-    wanted = {kind: undisturbed(kind) for kind in kinds}
-    moments, killed, resumed = random.Random(7), 0, 0
-    for number in range(runs):
-        kind = kinds[number % len(kinds)]
-        expected, seconds = wanted[kind]
-        run_dir = settings(kind, MANY_EPOCHS).train.results_dir / f"killed {number}"
+    run_dir = config.train.results_dir / "undisturbed"
+    process, started = begin(run_dir), time.monotonic()
+    process.join()
+    expected, seconds = outcome(run_dir), time.monotonic() - started
+    killed = resumed = 0
+    for number in range(4):
+        run_dir = config.train.results_dir / f"killed {number}"
         for attempt in range(6):
             resumed += (run_dir / "resume.pt").exists()
-            process = begin(settings(kind, MANY_EPOCHS), run_dir)
+            process = begin(run_dir)
             process.join(None if attempt == 5 else moments.uniform(0, seconds))
             process.kill()
             process.join()
@@ -170,29 +150,17 @@ def check_killed_runs(processes, settings, data, runs: int) -> None:
                 assert process.exitcode == 0
                 break
             killed += 1
-        told = outcome(run_dir)
-        told["files"] = [name for name in told["files"] if not name.endswith((".tmp", ".lock"))]
-        assert told == expected, f"{kind}, run {number}"
-    print(f"{runs} trainings, {killed} processes killed, {resumed} went on from where another had come")
-    assert killed >= runs and resumed >= runs / 2
-
-
-needs_sigkill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
-
-
-@needs_sigkill
-@pytest.mark.slow
-def test_many_trainings_that_are_killed_end_as_undisturbed_ones(processes, settings, data):
-    check_killed_runs(processes, settings, data, 24)
+        found = outcome(run_dir)
+        found["files"] = [name for name in found["files"] if not name.endswith((".tmp", ".lock"))]
+        assert found == expected, number
+    assert killed and resumed
 
 
 @needs_sigkill
 def test_the_command_line_goes_on_after_sigkill(demo, repository, tmp_path, capsys):
     results = tmp_path / "results"
-    overrides = [
-        f"{key}={value}"
-        for key, value in {**demo, "train.num_epochs": 40, "train.results_dir": results}.items()
-    ]
+    keys = {**demo, "train.num_epochs": 40, "train.results_dir": results}
+    overrides = [f"{key}={value}" for key, value in keys.items()]
     assert main([*overrides]) is None  # undisturbed; fills the cache, too
     (undisturbed,) = results.iterdir()
     command = [sys.executable, "-m", "training.train", *overrides]
@@ -216,44 +184,23 @@ def test_the_command_line_goes_on_after_sigkill(demo, repository, tmp_path, caps
 
 
 @pytest.fixture
-def stop(config, data, monkeypatch):
-    """Train, and be stopped in the second epoch; the run and its configuration."""
-
-    def train_and_stop() -> tuple[Path, Config]:
-        calls = []
-
-        def interrupted(*arguments):
-            calls.append(1)
-            if len(calls) == 3:
-                raise KeyboardInterrupt
-            return run_epoch(*arguments)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(train, "run_epoch", interrupted)
-            return fit(config(), data, progress=False), config()
-
-    return train_and_stop
-
-
-@pytest.fixture
-def stopped(stop):
-    return stop()
-
-
-def test_an_interrupt_says_how_to_go_on(stop, capsys):
-    run_dir, _ = stop()
-    assert f"python -m training.train resume={run_dir}" in capsys.readouterr().out
+def stopped(config, data, interrupt_at) -> tuple[Path, Config]:
+    """A training that was stopped in its second epoch: the run and its configuration."""
+    interrupt_at(3)
+    run_dir = train(config(), data, progress=False)
+    interrupt_at()  # no more
+    return run_dir, config()
 
 
 def test_settings_cannot_change_on_the_way(stopped):
-    run_dir, _ = stopped
+    run_dir = stopped[0]
     with pytest.raises(ResumeError, match=r"train\.learning_rate=1: a training goes on with the settings"):
         configuration_of(run_dir, ["train.learning_rate=1"])
     assert configuration_of(run_dir, ["data.root=elsewhere"]).data.root == Path("elsewhere")
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(config, data, tmp_path):
-    run_dir = fit(config(), data, progress=False)
+    run_dir = train(config(), data, progress=False)
     with pytest.raises(ResumeError, match="it is finished, or was stopped before the end of its first epoch"):
         configuration_of(run_dir)
     with pytest.raises(UserError, match="there is no run directory"):
@@ -266,17 +213,15 @@ def test_a_finished_run_has_nothing_to_go_on_with(config, data, tmp_path):
 def test_a_damaged_state_is_named_and_costs_nothing_else(stopped, config, data, damage):
     run_dir, settings = stopped
     path = run_dir / "resume.pt"
-    content = bytearray(path.read_bytes())
-    if damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    elif damage == "flipped":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    else:
+    content, half = path.read_bytes(), path.stat().st_size // 2
+    if damage == "of another network":
         settings = config(model={"n_filter": 9})
+    else:
+        rest = b"" if damage == "cut" else bytes([content[half] ^ 1]) + content[half + 1 :]
+        path.write_bytes(content[:half] + rest)
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
     with pytest.raises(ResumeError, match=r"resume\.pt.*other files of the run are untouched"):
-        fit(settings, data, run_dir, progress=False, resume=True)
+        train(settings, data, run_dir, progress=False, resume=True)
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
 
 
@@ -286,8 +231,14 @@ def test_other_data_are_refused(stopped, data):
     renamed = replace(data, corpus=replace(data.corpus, emotions=data.corpus.emotions[::-1]))
     for changed in (fewer, renamed):
         with pytest.raises(ResumeError, match="its emotions or its split have changed"):
-            fit(settings, changed, run_dir, progress=False, resume=True)
-    fit(settings, data, run_dir, progress=False, resume=True)
+            train(settings, changed, run_dir, progress=False, resume=True)
+    train(settings, data, run_dir, progress=False, resume=True)
+
+
+def hold(run_dir, ready, done) -> None:
+    with being_trained(run_dir):
+        ready.set()
+        done.wait(60)
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):
@@ -298,18 +249,12 @@ def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):
     assert ready.wait(60)
     try:
         with pytest.raises(ResumeError, match="being trained by another process"):
-            fit(settings, data, run_dir, progress=False, resume=True)
+            train(settings, data, run_dir, progress=False, resume=True)
         assert unfinished_run(settings) is None
     finally:
         done.set()
         process.join()
     assert unfinished_run(settings) == run_dir
-
-
-def hold(run_dir, ready, done) -> None:
-    with being_trained(run_dir):
-        ready.set()
-        done.wait(60)
 
 
 def test_unfinished_runs_are_found_by_their_settings(stopped, config, data):
@@ -318,5 +263,5 @@ def test_unfinished_runs_are_found_by_their_settings(stopped, config, data):
     elsewhere = settings.model_copy(update={"data": settings.data.model_copy(update={"root": Path("moved")})})
     assert unfinished_run(elsewhere) == run_dir
     assert unfinished_run(config(train={"seed": 1})) is None
-    fit(settings, data, run_dir, progress=False, resume=True)
+    train(settings, data, run_dir, progress=False, resume=True)
     assert unfinished_run(settings) is None

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.loaders import prepare_data
+from dataloader import loaders
+from dataloader.features import extract
+from training.train import train
 from utils.config import Config
 from utils.emotions import EMOTIONS
 from utils.metrics import History
@@ -17,12 +19,8 @@ from utils.metrics import History
 # Extraction, variants and an epoch in a process of its own; it prints its peak of resident memory in GiB.
 PEAK = """
 import resource, sys
-from dataloader.loaders import prepare_data
-from training.train import train
-from utils.config import load_config
-
-config = load_config("conf/config.yaml", sys.argv[1:])
-fit(config, prepare_data(config, progress=False), progress=False)
+from training.train import main
+main(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
@@ -42,19 +40,21 @@ def make_recordings(root: Path, count: int, samples: int) -> list[str]:
     return ["data.corpus=folder", f"data.root={root}"]
 
 
-def test_training_from_disk_gives_the_numbers_of_training_from_memory(tmp_path):
+def test_training_from_disk_gives_the_numbers_of_training_from_memory(tmp_path, monkeypatch):
     make_recordings(tmp_path / "recordings", 140, 8_000)
-    place = {"corpus": "folder", "root": tmp_path / "recordings"}
     losses = []
-    for storage in ("memory", "disk"):
+    for place in ("memory", "disk"):
+        if place == "disk":
+            monkeypatch.setattr(extract, "MOST_IN_MEMORY", 0)
+            monkeypatch.setattr(loaders, "MOST_IN_MEMORY", 0)
         config = Config(
-            data={**place, "cache_dir": tmp_path / storage, "storage": storage},
-            features={"signal_length": 8_000},
+            data={"corpus": "folder", "root": tmp_path / "recordings", "cache_dir": tmp_path / place},
+            features={"signal_length": 8_000, "n_mfcc": 13},
             augment={"mode": "online", "mixup": 0.5},
             train={"num_epochs": 2, "batch_size": 16, "device": "cpu", "results_dir": tmp_path / "results"},
-            model={"num_features": 13, "n_filter": 4, "hidden_scale": 0.25, "aug": True},
+            model={"n_filter": 4, "hidden_scale": 0.25, "aug": True},
         )
-        run_dir = fit(config, prepare_data(config, progress=False), progress=False)
+        run_dir = train(config, progress=False)
         losses.append(History.load(run_dir / "training_metrics.json")["loss"])
     assert losses[0] == losses[1]
 
@@ -62,14 +62,9 @@ def test_training_from_disk_gives_the_numbers_of_training_from_memory(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("augment", [[], ["model.aug=true", "augment.mode=online", "augment.variants=1"]])
 def test_twenty_thousand_utterances_train_in_two_gibibytes(repository, tmp_path, augment):
-    overrides = [
-        *make_recordings(tmp_path / "recordings", 20_000, 68_000),
-        *augment,
-        f"data.cache_dir={tmp_path}/cache",
-        f"train.results_dir={tmp_path}/results",
-        "train.num_epochs=1",
-        "train.device=cpu",
-    ]
+    recordings = make_recordings(tmp_path / "recordings", 20_000, 68_000)
+    places = [f"data.cache_dir={tmp_path}/cache", f"train.results_dir={tmp_path}/results"]
+    overrides = [*recordings, *augment, *places, "train.num_epochs=1", "train.device=cpu"]
     command = [sys.executable, "-c", PEAK, *overrides]
     result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -154,7 +154,9 @@ def test_metrics_of_earlier_runs_have_fewer_columns(make_run):
     (table,) = performance_tables(frame_of(path))
     (row,) = table.rows
     assert (row["accuracy"], row["UAR"], row["parameters"]) == ("50.0", "–", "12,345")
-    assert performance_tables(runs_frame(path / "nothing")) == []
+    nothing = of_one_corpus(runs_frame(path / "nothing"))
+    assert performance_tables(nothing) == [] and len(distinct(nothing)) == 0
+    assert {row["ours, default settings"] for row in published_table(RESULTS, nothing).rows} == {"–"}
 
 
 def test_settings_in_words():
