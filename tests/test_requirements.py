@@ -15,7 +15,7 @@ NOT_IN_CI = {"ray"}  # only for clusters; its tests are skipped where it is miss
 OURS = {"dataloader", "models", "testing", "training", "utils"}
 # kagglehub: `dataloader.download` says how to get it; google: only Colab has it.
 # annotated_types, pydantic_core: parts of pydantic.
-NEED_NO_LINE = {"kagglehub", "google", "annotated_types", "pydantic_core", *sys.stdlib_module_names}
+NEED_NO_LINE = {"kagglehub", "google", "annotated_types", "pydantic_core", "tests", *sys.stdlib_module_names}
 
 
 def requirements(path: Path) -> list[Requirement]:

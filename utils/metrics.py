@@ -163,7 +163,7 @@ class History:
 
 
 def kept_epoch(validation: History, keep: str) -> int | None:
-    """The epoch of the kept weights, from 0: of the lowest loss ("best") or the last; None: none is finite."""
+    """The epoch of the kept weights, from 0: of lowest loss ("best") or the last; None: no loss is finite."""
     losses = np.array(validation["loss"], dtype=float)
     finite = np.isfinite(losses)
     if not finite.any():

@@ -19,7 +19,6 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbformat import NotebookNode
 from PIL import Image
 
 from utils.files import write_atomically
@@ -58,8 +57,7 @@ def run_notebook(overrides: list[str]) -> Path:
     execute(notebook)
     metadata = [output.get("metadata", {}) for output in _outputs(notebook)]
     (run_dir,) = (entry["run_dir"] for entry in metadata if "run_dir" in entry)
-    executed = Path(run_dir) / NOTEBOOK.name
-    write_atomically(executed, nbformat.writes(notebook))
+    write_atomically(executed := Path(run_dir) / NOTEBOOK.name, nbformat.writes(notebook))
     return executed
 
 
@@ -90,7 +88,7 @@ def refresh(path: Path) -> None:
     write_atomically(path, text)
 
 
-def execute(notebook: NotebookNode) -> None:
+def execute(notebook: nbformat.NotebookNode) -> None:
     """Run all cells; their outputs are then in the notebook."""
     os.environ.setdefault("CKTIM_PROGRESS", "text")  # nobody would see the bars that are widgets
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's own
@@ -108,7 +106,7 @@ def execute(notebook: NotebookNode) -> None:
         raise NotebookFailed(f"the notebook's process ended without a word; {cause}") from None
 
 
-def _read(path: Path) -> NotebookNode:
+def _read(path: Path) -> nbformat.NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not JSON
@@ -122,7 +120,7 @@ def _with_palette(png: str) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
+def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 

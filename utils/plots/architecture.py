@@ -176,8 +176,7 @@ def _draw_continuous_kernel(axes: Axes, model: ModelConfig) -> None:
     _arrow(axes, (7.8, y), (8.0, y))
     position, icon = np.linspace(-1, 1, 200), _icon(axes, 8.4, y, 0.72, 0.8)
     for size, rate, phase, colour in ((1, 9, 0, TRAINING), (0.6, 15, 1, VALIDATION)):
-        kernel = size * np.sin(rate * position + phase) * np.exp(1.6 * position)
-        icon.plot(position, kernel, color=colour, linewidth=1)
+        icon.plot(size * np.sin(rate * position + phase) * np.exp(1.6 * position), color=colour, linewidth=1)
     window = ",\neach in a\nwindow" if model.kernel_window else ""
     _text(axes, 8.4, y - 0.52, f"{model.n_filter} × {model.n_filter}\nkernels{window}", va="top")
 
