@@ -54,6 +54,7 @@ def _output_is_closed() -> bool:
     """Whether standard output is a pipe whose reader has gone; later output is dropped then."""
     try:
         print(flush=True)
+        return False
     except BrokenPipeError:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -14,7 +14,7 @@ from utils.config import (  # isort: skip
     load_config, migrate, reference, save_config,
 )  # fmt: skip
 from utils.errors import UserError
-from utils.strict_yaml import parse_yaml
+from utils.files import parse_yaml
 
 # Configurations of the earlier implementation, of this one's first version, and of its last with old names.
 EARLIER = """
