@@ -129,8 +129,8 @@ class FeaturesConfig(Section):
             other, problem = "prosody", "normalise = speaker: needs prosody, which finds the speech"
         elif self.functionals and self.normalise != "speaker":
             other, problem = "normalise", "functionals = true: needs normalise = speaker"
-        elif self.signal_length < self.hop_length:
-            other, problem = "hop_length", f"signal_length = {self.signal_length}: must be hop_length or more"
+        elif self.frames < 2:
+            other, problem = "hop_length", f"signal_length = {self.signal_length}: must give two frames"
         else:
             return self
         keys = [f"features.{one}" for one in (problem.partition(" ")[0], other)]

@@ -59,7 +59,6 @@ def _output_is_closed() -> bool:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return True
-    return False
 
 
 def run_parser(module: str, description: str, overrides: str = "") -> ArgumentParser:
