@@ -1,4 +1,4 @@
-"""Sound files to waveforms of one channel, one sample rate and one length; what is no speech is named."""
+"""Sound files to waveforms of one channel, one sample rate and one length; errors name unusable files."""
 
 import atexit
 import importlib
@@ -37,7 +37,7 @@ BLOCK_VALUES = 2**22  # samples × channels that are read at a time, at most: 16
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
 UNKNOWN_LENGTH = 2**63 - 1  # samples; libsndfile says so of a FLAC that was written to a pipe
 
-# libsndfile cuts a header's claim down to what is there, and says so only in its log.
+# libsndfile reduces a header's claim to the samples there are, and reports that only in its log.
 TRUNCATED = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
 
 
@@ -66,15 +66,11 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
     Returns:
         float32 (samples,): the mean of the channels, resampled as librosa.resample(res_type="soxr_hq") does.
-
-    Raises:
-        AudioError: when the file is missing, is not audio, is cut short or corrupt, is too short, is silent,
-            or holds values that are not finite.
+        A file that is missing, not audio, cut short, corrupt, too short or silent is an AudioError.
     """
     with _opened(path, io.BytesIO(_read_bytes(Path(path)))) as file:
         channels = np.concatenate([np.zeros((0, file.channels), np.float32), *_blocks(file, path)])
         rate = file.samplerate
-    _check_rate(rate, path)
     _check_length(len(channels), rate, path)
     return to_waveform(channels, rate, sample_rate, path)
 
@@ -82,18 +78,14 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 def to_waveform(
     sound: np.ndarray, rate: int, sample_rate: int = SAMPLE_RATE, name: str | Path = "the sound"
 ) -> np.ndarray:
-    """Sound as it was recorded → a mono waveform.
+    """Sound as it was recorded → a mono waveform; result and errors as in read_audio.
 
     Args:
         sound: (samples,) or (samples, channels); floats with full scale 1, or integers.
-        rate: samples per second (Hz).
-        sample_rate: of the result, in Hz.
+        rate, sample_rate: of the sound and of the result, in Hz.
         name: for errors.
-
-    Returns, raises: as read_audio.
     """
     channels = _as_channels(sound, name)
-    _check_rate(rate, name)
     _check_length(len(channels), rate, name)
     _check_values(channels, name)
     waveform = channels.mean(axis=1)
@@ -103,7 +95,7 @@ def to_waveform(
 
 
 def audio_seconds(path: str | Path) -> float:
-    """How long a sound file is, by its header; where that does not know, the file is read."""
+    """How long a sound file is, by its header; where the header does not say, the file is read."""
     with _opened(path, _source(Path(path))) as file:
         _check_rate(file.samplerate, path)
         unknown = file.frames == UNKNOWN_LENGTH
@@ -141,8 +133,8 @@ def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
 def import_librosa() -> ModuleType:
     """librosa, imported when it is first needed, for that takes a second.
 
-    Numba keeps what it compiles for librosa beside it or in the user's home; where neither can be written,
-    librosa wants a folder to be named.
+    Numba caches compiled code beside librosa or in the user's home; where neither can be written, a folder
+    must be named.
     """
     found = importlib.util.find_spec("librosa")
     places = [os.path.expanduser("~"), *((found and found.submodule_search_locations) or [])]
@@ -166,8 +158,7 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int) -> Iterator[tup
 
     The last one ends with the waveform, so it may overlap more. A waveform that is shorter is one window.
     """
-    start, kept = 0, np.zeros(0, np.float32)
-    end = 0  # of the last window
+    start, end, kept = 0, 0, np.zeros(0, np.float32)  # end: of the last window
     for block in blocks:
         kept = np.concatenate([kept, block])
         while len(kept) >= length + hop:  # more than a hop is left for the last one
@@ -189,7 +180,7 @@ def loudest_level(waveform: np.ndarray) -> float:
 
 @contextmanager
 def _opened(path: str | Path, source: BinaryIO) -> Iterator[_Forwards]:
-    """A sound file to be read from `source`; what goes wrong meanwhile is an AudioError that names `path`."""
+    """A sound file to be read from `source`; whatever fails meanwhile is an AudioError that names `path`."""
     try:
         with source, _Forwards(source) as file:
             yield file
@@ -209,11 +200,6 @@ def _blocks(file: _Forwards, path: str | Path) -> Iterator[np.ndarray]:
     while len(channels := file.read(size, dtype="float32", always_2d=True)):
         count += len(channels)
         yield channels
-    _check_whole(file, count, path)
-
-
-def _check_whole(file: _Forwards, count: int, path: str | Path) -> None:
-    """Raise an AudioError unless as many samples were read as the header promises."""
     claims = ((int(claimed), int(present)) for claimed, present in TRUNCATED.findall(file.extra_info))
     cut = any(present < claimed < UNKNOWN_SIZE for claimed, present in claims)
     if cut or count != file.frames != UNKNOWN_LENGTH:
@@ -222,12 +208,12 @@ def _check_whole(file: _Forwards, count: int, path: str | Path) -> None:
 
 def _check_rate(rate: int, name: str | Path) -> None:
     if not LOWEST_SAMPLE_RATE <= rate <= HIGHEST_SAMPLE_RATE:
-        raise AudioError(
-            f"{name} has a sample rate of {rate} Hz; it must be {LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE}"
-        )
+        limits = f"{LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE}"
+        raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {limits}")
 
 
 def _check_length(samples: int, rate: int, name: str | Path) -> None:
+    _check_rate(rate, name)
     if samples < int(SHORTEST * rate):  # half a sample does not count
         raise AudioError(f"{name} is too short: {samples} samples, less than {SHORTEST} s")
 
@@ -243,13 +229,10 @@ def _check_values(channels: np.ndarray, name: str | Path) -> None:
 def _as_channels(sound: np.ndarray, name: str | Path) -> np.ndarray:
     """A waveform as somebody has it → float32 (samples, channels)."""
     sound = np.asarray(sound)
-    if sound.ndim == 1:
-        sound = sound[:, None]
+    sound = sound[:, None] if sound.ndim == 1 else sound
     if sound.ndim != 2 or sound.dtype.kind not in "fiu" or sound.shape[1] == 0:
-        raise AudioError(
-            f"{name} has the shape {sound.shape} and the type {sound.dtype}; (samples,) or (samples, "
-            "channels) are needed, of real numbers."
-        )
+        problem = f"{name} has the shape {sound.shape} and the type {sound.dtype}"
+        raise AudioError(f"{problem}; (samples,) or (samples, channels) are needed, of real numbers.")
     if sound.shape[1] > sound.shape[0] > 0:
         raise AudioError(f"{name} has more channels than samples, {sound.shape}: transpose it.")
     if sound.dtype.kind == "i":

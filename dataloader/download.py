@@ -1,4 +1,4 @@
-"""The command `python -m dataloader.download`; what it does is in dataloader.corpora.download."""
+"""The command `python -m dataloader.download`, from dataloader.corpora.download."""
 
 from dataloader.corpora.download import main
 

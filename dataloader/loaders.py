@@ -17,40 +17,29 @@ from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
 from utils.config import AugmentConfig, Config, FeaturesConfig
 from utils.device import use_huge_pages
-from utils.errors import UserError
+from utils.errors import UserError, some
 from utils.progress import warn
 
 STATISTICS_BLOCK = 1024  # utterances
 
 
 class Batch(NamedTuple):
-    """Utterances as a network takes them.
+    """Utterances as a network takes them."""
 
-    Attributes:
-        frames: float32 (batch, num_features, frames), not standardised.
-        functionals: float32 (batch, num_functionals), or None.
-        target: int64 (batch,), class indices; with mixup float32 (batch, classes), the share of each class.
-    """
-
-    frames: torch.Tensor
-    functionals: torch.Tensor | None
-    target: torch.Tensor
+    frames: torch.Tensor  # float32 (batch, num_features, frames), not standardised
+    functionals: torch.Tensor | None  # float32 (batch, num_functionals)
+    target: torch.Tensor  # int64 (batch,), classes; with mixup float32 (batch, classes), the share of each
 
 
 @dataclass(frozen=True)
 class Data:
-    """A corpus, its features and its split; a class index is a position in `corpus.emotions`.
-
-    Attributes:
-        settings: those with which the features were made.
-        cache_dir: where variants of the training set are kept.
-    """
+    """A corpus, its features and its split; a class index is a position in `corpus.emotions`."""
 
     corpus: Corpus
     features: Features
     split: Split
-    settings: FeaturesConfig = field(default_factory=FeaturesConfig)
-    cache_dir: Path = Path("dataset/cache")
+    settings: FeaturesConfig = field(default_factory=FeaturesConfig)  # with which the features were made
+    cache_dir: Path = Path("dataset/cache")  # where variants of the training set are kept
 
     def rows(self, subset: str) -> list[int]:
         """The rows of `features` that are the "train", "validation" or "test" set, in the split's order."""
@@ -70,33 +59,26 @@ class Data:
 
 
 def prepare_data(
-    config: Config,
-    progress: bool = True,
-    split: Split | None = None,
-    subsets: Sequence[str] = SUBSETS,
+    config: Config, progress: bool = True, split: Split | None = None, subsets: Sequence[str] = SUBSETS
 ) -> Data:
     """Find the corpus, load its features, and draw the split, or apply a recorded one.
 
     Args:
-        config: `data`, `features` and `train.seed`; with a recorded split, not what says how to draw one.
-        progress: show progress bars.
+        config: `data`, `features` and `train.seed`; with a recorded split, not the settings that draw one.
         split: a recorded split (load_split); utterances that it does not list are left out.
         subsets: the subsets of a recorded split that will be used.
 
     Raises:
-        UserError: from each step, and when a recorded split is of another corpus, lists in one of `subsets`
-            (with `features.normalise: speaker` in any) an utterance that can no longer be read, or has a
-            speaker in two subsets that was to be left out.
+        UserError: from each step, and when a recorded split is of another corpus, or an utterance of its
+            `subsets` (with `features.normalise: speaker` of any) can no longer be read.
     """
     use_huge_pages()
     corpus = find_corpus(config.data)
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
         warn(warning)
     if split is not None and split.corpus != corpus.name:
-        raise UserError(
-            f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}: "
-            "let data.root name the corpus of that run."
-        )
+        problem = f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}"
+        raise UserError(f"{problem}: let data.root name the corpus of that run.")
     features = load_features(corpus, config.features, config.data.cache_dir, progress)
     if split is None:
         split = draw_split(features.utterances, config.data, config.train.seed, corpus.name)
@@ -117,7 +99,8 @@ def _as_named(split: Split, names: set[str]) -> Split:
         choices = (name, with_slashes, with_slashes.rpartition("/")[2])
         return next((choice for choice in choices if choice in names), name)
 
-    return replace(split, **{subset: tuple(map(known, getattr(split, subset))) for subset in SUBSETS})
+    train, validation, test = (tuple(map(known, getattr(split, subset))) for subset in SUBSETS)
+    return replace(split, train=train, validation=validation, test=test)
 
 
 def _check_recorded(split: Split, subsets: Sequence[str], corpus: Corpus, features: Features) -> None:
@@ -130,12 +113,9 @@ def _check_recorded(split: Split, subsets: Sequence[str], corpus: Corpus, featur
         if name not in usable
     ]
     if gone:
-        raise UserError(
-            f"{len(gone)} of the recorded split's utterances cannot be used from {corpus.root}: "
-            + ", ".join(gone[:5])
-            + (" and others" if len(gone) > 5 else "")
-            + ". Restore these files: another test set would give another result."
-        )
+        problem = f"{len(gone)} of the recorded split's utterances cannot be used from {corpus.root}"
+        remedy = "Restore these files: another test set would give another result."
+        raise UserError(f"{problem}: {some(gone)}. {remedy}")
 
 
 class BatchLoader:
@@ -148,7 +128,6 @@ class BatchLoader:
     Args:
         frames, functionals: of all rows, see Batch; frames that are mapped from disk are read batch by batch.
         target: (items,), on the device of the batches.
-        batch_size, shuffle, seed: as above.
         rows: of the items; None where every row is an item.
     """
 
@@ -181,8 +160,7 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of one epoch."""
-        order = np.arange(len(self.target))
-        epoch = self.epoch
+        order, epoch = np.arange(len(self.target)), self.epoch
         if self.shuffle:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
         self.epoch += 1
@@ -208,11 +186,9 @@ class BatchLoader:
 class AugmentedLoader(BatchLoader):
     """Batches of varied training utterances: online drawn anew in each epoch, offline the same in all.
 
-    Online an item is an utterance, that comes as itself or one of its variants. Offline every row of the pool
-    is an item; the utterances themselves stay as they are.
-
-    With mixup the partner is drawn from the whole training set, and varied as it is in that epoch, so that no
-    utterance depends on what it is batched with.
+    Online an item is an utterance, as itself or one of its variants. Offline every row of the pool is one;
+    the utterances themselves stay as they are. With mixup the partner is drawn from the whole training set
+    and varied as it is in that epoch, so that no utterance depends on the others of its batch.
     """
 
     def __init__(
@@ -227,51 +203,43 @@ class AugmentedLoader(BatchLoader):
     ):
         self.online = augmentation.settings.mode == "online"
         self.each, self.classes, self.augmentation = pool.each, classes, augmentation
-        self.names = [f"{name}#{row % pool.each}" for row, name in enumerate(pool.sources)]
-        if self.online:
-            self.names = list(pool.sources[:: pool.each])
-        else:
+        self.names = list(pool.sources[:: pool.each])
+        if not self.online:
+            self.names = [f"{name}#{row % pool.each}" for row, name in enumerate(pool.sources)]
             target = target.repeat_interleave(pool.each)
         super().__init__(pool.frames, pool.functionals, target, batch_size, True, seed, rows)
 
     def batch(self, items: np.ndarray, epoch: int) -> Batch:
         """The batch of these items; with mixup the target is (batch, classes)."""
-        (frames, functionals), draws = self._varied(items, epoch)
-        target = self.target[self._index(items)]
-        if not self.augmentation.settings.mixup:
-            return Batch(frames, functionals, target)
-        target = F.one_hot(target, self.classes).to(frames.dtype)
+        batch, draws = self._varied(items, epoch)
         mixed = np.flatnonzero(draws.share < 1)
-        if len(mixed):
+        if self.augmentation.settings.mixup and len(mixed):
             partners = (draws.partner[mixed] * len(self.names)).astype(np.int64)
-            other, _ = self._varied(partners, epoch)
-            other_target = F.one_hot(self.target[self._index(partners)], self.classes).to(frames.dtype)
-            share = torch.from_numpy(draws.share[mixed].astype(np.float32)).to(frames.device)
+            share = torch.from_numpy(draws.share[mixed].astype(np.float32)).to(batch.target.device)
             rows = self._index(mixed)
-            for mine, theirs in ((frames, other[0]), (functionals, other[1]), (target, other_target)):
+            for mine, theirs in zip(batch, self._varied(partners, epoch)[0], strict=True):
                 if mine is not None and theirs is not None:
-                    weight = share.view(-1, *[1] * (mine.ndim - 1))
-                    mine[rows] = torch.lerp(theirs, mine[rows], weight)
-        return Batch(frames, functionals, target)
+                    mine[rows] = torch.lerp(theirs, mine[rows], share.view(-1, *[1] * (mine.ndim - 1)))
+        return batch
 
-    def _varied(
-        self, items: np.ndarray, epoch: int
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor | None], Draws]:
-        """The items' frames with everything but mixup, their functionals, and what was drawn for them."""
+    def _varied(self, items: np.ndarray, epoch: int) -> tuple[Batch, Draws]:
+        """The items with everything but mixup, and the draws for them."""
         draws = self.augmentation.draw([self.names[item] for item in items], epoch if self.online else 0)
         rows = items * self.each + draws.variant if self.online else items
         if not self.online:
             draws = draws.without(items % self.each == 0)
         frames, functionals = self.take(rows)
-        return (self.augmentation.apply(frames, draws), functionals), draws
+        target = self.target[self._index(items)]
+        if self.augmentation.settings.mixup:
+            target = F.one_hot(target, self.classes).to(frames.dtype)
+        return Batch(self.augmentation.apply(frames, draws), functionals, target), draws
 
 
 def make_loader(
     data: Data, subset: str, batch_size: int, shuffle: bool, seed: int, device: torch.device | str = "cpu"
 ) -> BatchLoader:
     """Batches of one subset: "train", "validation" or "test", as they are."""
-    features, target = data.features, data.targets(subset).to(device)
-    rows = data.rows(subset)
+    features, target, rows = data.features, data.targets(subset).to(device), data.rows(subset)
     return BatchLoader(features.frames, features.functionals, target, batch_size, shuffle, seed, rows)
 
 
@@ -284,18 +252,10 @@ def make_training_loader(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> BatchLoader:
-    """Batches of the training set, varied where `augment` is given.
+    """Batches of the training set, varied where `augment` is given; the seed draws variants, too.
 
-    Args:
-        data: corpus, features and split.
-        augment: how utterances are varied; None for not at all.
-        batch_size, seed: of the loader; the seed draws variants, too.
-        mean: (num_features,), of the training set; SpecAugment fills its masks with it.
-        device: of the batches.
-        progress: show a progress bar while variants are made.
-
-    Raises:
-        UserError: when variants cannot be made, or anything but the training set is about to be trained on.
+    `mean` (num_features,) is the training set's; SpecAugment fills its masks with it. A UserError follows
+    where variants cannot be made, or anything but the training set is about to be trained on.
     """
     features, names = data.features, data.split.train
     if augment is None:
@@ -322,9 +282,8 @@ def _check_variable(features: FeaturesConfig, augment: AugmentConfig) -> None:
     if augment.mode == "offline" and not variants_each(augment):
         raise UserError("augment.mode = offline without variants varies nothing: raise augment.variants.")
     if features.prosody and (augment.gain or augment.frame_shift) and augment.mode != "published":
-        raise UserError(
-            "augment.gain and augment.frame_shift change MFCCs alone: with features.prosody set both to 0."
-        )
+        problem = "augment.gain and augment.frame_shift change MFCCs alone"
+        raise UserError(f"{problem}: with features.prosody set both to 0.")
     if features.normalise == "speaker" and (augment.mode == "published" or drawn_each(augment)):
         raise UserError(
             "variants have no speaker's own mean: with features.normalise = speaker set augment.variants to "
@@ -333,26 +292,24 @@ def _check_variable(features: FeaturesConfig, augment: AugmentConfig) -> None:
 
 
 def feature_statistics(frames: torch.Tensor, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each feature over utterances and frames.
+    """Mean and standard deviation, float32 (num_features,), of each feature over utterances and frames.
 
-    They are of the training set only, and of its utterances as they are, without variants: what is tested on
-    is not varied either, and a run with augmentation stays comparable to one without.
+    They are of the training set only, and of its utterances as they are, without variants: test utterances
+    are not varied either, and a run with augmentation stays comparable to one without. The standard deviation
+    is the population's, and 1 where a feature never changes.
 
     Args:
         frames: (utterances, num_features, frames).
         rows: of the training set; no more than STATISTICS_BLOCK of them are in memory at a time.
-
-    Returns:
-        mean and std, float32 (num_features,); the std is the population's, 1 where a feature never changes.
     """
-    count = len(rows) * frames.shape[2]
+    count, zero = len(rows) * frames.shape[2], torch.zeros(frames.shape[1], dtype=torch.float64)
 
     def blocks() -> Iterator[torch.Tensor]:
         for start in range(0, len(rows), STATISTICS_BLOCK):
             yield frames[rows[start : start + STATISTICS_BLOCK]]
 
-    mean = sum(block.double().sum(dim=(0, 2)) for block in blocks()) / count
-    squares = sum((block.double() - mean[:, None]).square().sum(dim=(0, 2)) for block in blocks())
+    mean = sum((block.double().sum(dim=(0, 2)) for block in blocks()), zero) / count
+    squares = sum(((block.double() - mean[:, None]).square().sum(dim=(0, 2)) for block in blocks()), zero)
     highest = torch.stack([block.amax(dim=(0, 2)) for block in blocks()]).amax(dim=0)
     lowest = torch.stack([block.amin(dim=(0, 2)) for block in blocks()]).amin(dim=0)
     std = torch.where(highest == lowest, 1.0, (squares / count).sqrt())

@@ -7,34 +7,22 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dataloader.corpora.utterance import UNKNOWN, Utterance
 from utils.config import DataConfig
-from utils.errors import UserError
+from utils.errors import UserError, some
 from utils.files import without_checksum, write_json
 
 SUBSETS = ("train", "validation", "test")
+Utterances = Iterable[Utterance]
 # Protocols that leave something out whole → an attribute of Utterance; no value of it is in two subsets.
 LEFT_OUT = {"leave_one_speaker_out": "speaker", "leave_one_sentence_out": "sentence"}
 
 
 @dataclass(frozen=True)
 class Split:
-    """The utterances of each subset, by name, and how they were drawn.
-
-    Attributes:
-        train, validation, test: names.
-        seed, corpus, protocol: what they were drawn with and from.
-        validation_fraction: as in the configuration.
-        test_fraction: the same, or one part in `folds`.
-        fold: which of the protocol's folds is the test set, counted from 0; None where it has none (holdout).
-        folds: how many there are; None in the same case.
-        validate_on: where speakers (sentences) are left out, whether the validation set is of "unheard" ones,
-            or of utterances of the "heard", on which the network trains.
-
-    Raises:
-        UserError: when an utterance is listed twice, be it in two subsets or in one, or a subset is empty.
-    """
+    """The utterances of each subset, by name, each at most once, and how they were drawn."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -42,19 +30,19 @@ class Split:
     seed: int
     corpus: str
     validation_fraction: float
-    test_fraction: float
+    test_fraction: float  # one part in `folds`, where there are any
     protocol: str = "holdout"
-    fold: int | None = None
+    fold: int | None = None  # the one that tests, counted from 0; None for holdout, which has no folds
     folds: int | None = None
-    validate_on: str = "unheard"
+    validate_on: str = "unheard"  # speakers (sentences), or utterances of the "heard", who also train
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         counts = Counter(self.train + self.validation + self.test)
         repeated = sorted(name for name, count in counts.items() if count > 1)
         if repeated:
             places = ", ".join(subset for subset in SUBSETS if repeated[0] in getattr(self, subset))
             raise UserError(
-                f"the split lists {_some(repeated)} more than once ({repeated[0]} in: {places}): "
+                f"the split lists {some(repeated)} more than once ({repeated[0]} in: {places}): "
                 "no utterance may be both learned from and tested on. Draw the split anew."
             )
         empty = [subset for subset in SUBSETS if not getattr(self, subset)]
@@ -62,7 +50,7 @@ class Split:
             raise UserError(f"the split has no utterances for {' and '.join(empty)}. Draw it anew.")
 
 
-def draw_split(utterances: Iterable[Utterance], data: DataConfig, seed: int, corpus: str = "") -> Split:
+def draw_split(utterances: Utterances, data: DataConfig, seed: int, corpus: str = "") -> Split:
     """The split that a configuration asks for, the same on every machine and with every library.
 
     Names are ordered by the SHA-256 of seed and name; the order of `utterances` does not matter. Over the
@@ -71,48 +59,37 @@ def draw_split(utterances: Iterable[Utterance], data: DataConfig, seed: int, cor
     Args:
         utterances: those that have features.
         data: `protocol`, `fold`, `folds`, `validate_on` and the two fractions are used.
-        seed: another seed, another split.
         corpus: the corpus's name, to be recorded.
 
     Raises:
         UserError: when the protocol has no such fold, or there are too few utterances for it.
     """
-    utterances = list(utterances)
-    if data.protocol == "holdout":
-        if data.fold:
-            raise UserError(
-                f"data.fold = {data.fold}: the protocol holdout has no folds. Set data.fold=0, or choose "
-                "another data.protocol (for other holdouts: another train.seed)."
-            )
-        return holdout(utterances, seed, data.validation_fraction, data.test_fraction, corpus)
+    fraction = data.validation_fraction
     if data.protocol == "kfold":
-        return kfold(utterances, seed, data.fold, data.folds, data.validation_fraction, corpus)
-    return leave_one_out(
-        utterances, data.protocol, seed, data.fold, data.validation_fraction, corpus, data.validate_on
-    )
+        return kfold(utterances, seed, data.fold, data.folds, fraction, corpus)
+    if data.protocol != "holdout":
+        return leave_one_out(utterances, data.protocol, seed, data.fold, fraction, corpus, data.validate_on)
+    if data.fold:
+        remedy = "Set data.fold=0, or choose another data.protocol (for other holdouts: another train.seed)."
+        raise UserError(f"data.fold = {data.fold}: the protocol holdout has no folds. {remedy}")
+    return holdout(utterances, seed, fraction, data.test_fraction, corpus)
 
 
 def holdout(
-    utterances: Iterable[Utterance],
-    seed: int,
-    validation_fraction: float,
-    test_fraction: float,
-    corpus: str = "",
+    utterances: Utterances, seed: int, validation_fraction: float, test_fraction: float, corpus: str = ""
 ) -> Split:
-    """A random split, stratified by emotion.
+    """A random split, stratified by emotion; arguments and errors as in draw_split.
 
     Of an emotion's n utterances, floor(n · (1 - validation_fraction - test_fraction)) train,
     floor(n · test_fraction) test and the rest validates: 58, 16 and 10 of EMOVO's 84 at the fractions 0.1
-    and 0.2. Arguments and errors as in draw_split.
+    and 0.2.
     """
     train_fraction = 1 - validation_fraction - test_fraction
     if min(train_fraction, validation_fraction, test_fraction) <= 0:
-        raise UserError(
-            f"data.validation_fraction ({validation_fraction}) and data.test_fraction ({test_fraction}) must "
-            "be above 0 and together below 1."
-        )
+        both = f"data.validation_fraction ({validation_fraction}) and data.test_fraction ({test_fraction})"
+        raise UserError(f"{both} must be above 0 and together below 1.")
     train, validation, test = [], [], []
-    for emotion, names in _by_emotion(utterances):
+    for emotion, names in _names_by("emotion", utterances).items():
         names = _drawn(names, seed)
         num_train, num_test = _floor(len(names) * train_fraction), _floor(len(names) * test_fraction)
         if min(num_train, num_test, len(names) - num_train - num_test) < 1:
@@ -124,32 +101,26 @@ def holdout(
         train += names[:num_train]
         test += names[num_train : num_train + num_test]
         validation += names[num_train + num_test :]
-    return Split(*_sorted(train, validation, test), seed, corpus, validation_fraction, test_fraction)
+    return _sorted_split(train, validation, test, seed, corpus, validation_fraction, test_fraction)
 
 
 def kfold(
-    utterances: Iterable[Utterance],
-    seed: int,
-    fold: int,
-    folds: int,
-    validation_fraction: float,
-    corpus: str = "",
+    utterances: Utterances, seed: int, fold: int, folds: int, validation_fraction: float, corpus: str = ""
 ) -> Split:
-    """One fold of a cross-validation, stratified by emotion.
+    """One fold of a cross-validation, stratified by emotion; arguments and errors as in draw_split.
 
     Each emotion's utterances are dealt out to the folds in turn, one emotion going on where the one before
     ended: no two folds differ by more than one utterance, in all or of an emotion. One fold tests;
     `validation_fraction` of each emotion (rounded, at least one) is drawn from the others and validates.
-    Arguments and errors as in draw_split.
     """
     _check_fold(fold, folds, "kfold", f"data.folds is {folds}")
     train, validation, test = [], [], []
     dealt = 0
-    for emotion, names in _by_emotion(utterances):
+    for emotion, names in _names_by("emotion", utterances).items():
         tested = [name for place, name in enumerate(_drawn(names, seed), dealt) if place % folds == fold]
         dealt += len(names)
         rest = _drawn(set(names).difference(tested), f"{seed}/kfold/{fold}")
-        num_validation = max(1, round(len(names) * validation_fraction))
+        num_validation = _share(len(names), validation_fraction)
         if len(names) < folds or len(rest) <= num_validation:
             raise UserError(
                 f"{len(names)} usable utterances of the emotion '{emotion}' are too few for {folds} folds "
@@ -159,12 +130,12 @@ def kfold(
         test += tested
         validation += rest[:num_validation]
         train += rest[num_validation:]
-    parts = _sorted(train, validation, test)
-    return Split(*parts, seed, corpus, validation_fraction, 1 / folds, "kfold", fold, folds)
+    how = seed, corpus, validation_fraction, 1 / folds, "kfold", fold, folds
+    return _sorted_split(train, validation, test, *how)
 
 
 def leave_one_out(
-    utterances: Iterable[Utterance],
+    utterances: Utterances,
     protocol: str,
     seed: int,
     fold: int,
@@ -174,68 +145,53 @@ def leave_one_out(
 ) -> Split:
     """All utterances of one speaker (or sentence) test, all of others validate, those of the rest train.
 
-    Validation too is on whole speakers, as the test is: utterances of speakers who are trained on go on
-    improving where those of others no longer do. Where nothing is chosen by validation (`train.keep: last`),
-    `validate_on` "heard" spares a speaker: a share of each emotion's utterances of all others validates.
-
     Fold i tests the i-th speaker in alphabetical order. The seed puts the speakers in a circle (by SHA-256),
-    in which those after the tested one validate, so that over the folds each validates equally often.
+    in which those after the tested one validate, so that over the folds each validates equally often:
+    `validation_fraction` of all (rounded, at least one).
 
-    Args:
-        protocol: a key of LEFT_OUT.
-        validation_fraction: share of the speakers (sentences) that validate; rounded, at least one. With
-            "heard", share of each emotion's utterances.
-        (others: as in draw_split)
-
-    Raises:
-        UserError: when there is no such fold, there are too few speakers (sentences), or the corpus does not
-            tell who speaks (what is said).
+    Utterances of speakers who are trained on go on improving where those of others no longer do. Where
+    validation chooses nothing (`train.keep: last`), `validate_on` "heard" spares a speaker: that fraction of
+    each emotion's utterances of all speakers but the tested one validates. `protocol` is a key of LEFT_OUT;
+    other arguments and errors as in draw_split.
     """
     attribute, utterances = LEFT_OUT[protocol], list(utterances)
-    by_value: dict[str, list[str]] = {}
-    for utterance in utterances:
-        by_value.setdefault(getattr(utterance, attribute), []).append(utterance.name)
-    values = sorted(by_value)
+    by_value = _names_by(attribute, utterances)
+    values = list(by_value)
     unknown = [value for value in values if value.rpartition("/")[2] == UNKNOWN]  # or CORPUS/unknown
     if unknown:
-        raise UserError(
-            f"{protocol}: the corpus does not tell the {attribute} of {_some(by_value[unknown[0]])}. "
-            "Choose data.protocol=kfold."
-        )
-    num_validation = max(1, round(len(values) * validation_fraction))
+        problem = f"{protocol}: the corpus does not name the {attribute} of {some(by_value[unknown[0]])}"
+        raise UserError(f"{problem}. Choose data.protocol=kfold.")
+    num_validation = _share(len(values), validation_fraction)
     if len(values) < num_validation + 2:
-        raise UserError(
-            f"{protocol}: {len(values)} {attribute}s are too few to test on 1, validate on {num_validation} "
-            "and train on the rest. Choose data.protocol=kfold, or lower data.validation_fraction."
-        )
+        few = f"{len(values)} {attribute}s are too few to test on 1, validate on {num_validation}"
+        remedy = "Choose data.protocol=kfold, or lower data.validation_fraction."
+        raise UserError(f"{protocol}: {few} and train on the rest. {remedy}")
     _check_fold(fold, len(values), protocol, f"the corpus has {len(values)} {attribute}s")
     circle = _drawn(values, f"{seed}/{protocol}")
     place = circle.index(values[fold])
     tested, *others = circle[place:] + circle[:place]
     train, validation = [], []
     if validate_on == "heard":
-        for _, names in _by_emotion(one for one in utterances if getattr(one, attribute) != tested):
+        rest = [utterance for utterance in utterances if getattr(utterance, attribute) != tested]
+        for names in _names_by("emotion", rest).values():
             names = _drawn(names, f"{seed}/{protocol}/{fold}")
-            num_validation = max(1, round(len(names) * validation_fraction))
+            num_validation = _share(len(names), validation_fraction)
             validation += names[:num_validation]
             train += names[num_validation:]
     else:
         validation = [name for value in others[:num_validation] for name in by_value[value]]
         train = [name for value in others[num_validation:] for name in by_value[value]]
-    parts = _sorted(train, validation, by_value[tested])
-    folds = 1 / len(values), protocol, fold, len(values), validate_on
-    return Split(*parts, seed, corpus, validation_fraction, *folds)
+    how = seed, corpus, validation_fraction, 1 / len(values), protocol, fold, len(values), validate_on
+    return _sorted_split(train, validation, by_value[tested], *how)
 
 
-def check_left_out(split: Split, utterances: Iterable[Utterance]) -> None:
+def check_left_out(split: Split, utterances: Utterances) -> None:
     """Raise a UserError where a split that leaves speakers (sentences) out has one of them in two subsets.
 
     Names that `utterances`, the corpus, lacks are passed over.
     """
     attribute = LEFT_OUT.get(split.protocol)
-    if attribute is None:
-        return
-    value_of = {utterance.name: getattr(utterance, attribute) for utterance in utterances}
+    value_of = {one.name: getattr(one, attribute) for one in utterances} if attribute else {}
     home: dict[str, str] = {}
     for subset in SUBSETS:
         for name in getattr(split, subset):
@@ -244,18 +200,15 @@ def check_left_out(split: Split, utterances: Iterable[Utterance]) -> None:
             if name in value_of and home.setdefault(value_of[name], role) != role:
                 raise UserError(
                     f"the split ({split.protocol}) has the {attribute} {value_of[name]} in "
-                    f"{home[value_of[name]]} and in {subset} ({name}): what is tested on must not be known "
-                    "from training. Draw the split anew."
+                    f"{home[value_of[name]]} and in {subset} ({name}): no test {attribute} may be known from "
+                    "training. Draw the split anew."
                 )
 
 
 def check_sources(names: Iterable[str], split: Split) -> None:
-    """Raise a UserError unless what is to be trained on comes from the training set, and from all of it.
+    """Raise a UserError unless `names` are exactly the training set, each any number of times.
 
-    Args:
-        names: of the utterances; of a variant of one (an augmented copy) the name of the original. A name may
-            come any number of times.
-        split: whose training set it must be.
+    They are of the utterances to train on; a variant (an augmented copy) has the name of its original.
     """
     names = set(names)
     strangers, missing = sorted(names.difference(split.train)), sorted(set(split.train) - names)
@@ -264,23 +217,19 @@ def check_sources(names: Iterable[str], split: Split) -> None:
         named = [f"{name} ({subset_of.get(name, 'in no subset')})" for name in strangers]
         raise UserError(
             f"training would learn from utterances, or variants of them, that are not in the training set: "
-            f"{_some(named)}. The training was stopped, for its results would be worthless."
+            f"{some(named)}. The training was stopped, for its results would be worthless."
         )
     if missing:
-        raise UserError(f"training would leave out utterances of the training set: {_some(missing)}.")
+        raise UserError(f"training would leave out utterances of the training set: {some(missing)}.")
 
 
 def save_split(split: Split, path: str | Path) -> None:
-    """Write a split as JSON, whole or not at all; a UserError says that the file cannot be written."""
+    """Write a split as JSON, whole or not at all."""
     write_json(path, asdict(split), indent=1)
 
 
 def load_split(path: str | Path) -> Split:
-    """Read the JSON of save_split; keys it does not know are ignored.
-
-    Raises:
-        UserError: when the file cannot be read, is no such JSON, or is no valid Split; it names the file.
-    """
+    """Read the JSON of save_split, ignoring unknown keys; a UserError names a file that is no valid split."""
     path = Path(path)
     try:
         content = without_checksum(json.loads(path.read_text(encoding="utf-8")))
@@ -289,20 +238,17 @@ def load_split(path: str | Path) -> Split:
     except (ValueError, RecursionError) as error:  # JSON, UTF-8, or the checksum
         raise UserError(f"{path} is not JSON, or damaged ({error}). Restore it, or train anew.") from error
     try:
-        return Split(
-            **{subset: _names(content[subset]) for subset in SUBSETS},
-            **{key: str(content[key]) for key in ("corpus", "protocol")},
-            **{key: float(content[key]) for key in ("validation_fraction", "test_fraction")},
-            **{key: None if content.get(key) is None else int(content[key]) for key in ("fold", "folds")},
-            seed=int(content["seed"]),
-            validate_on=str(content.get("validate_on", "unheard")),
-        )
+        values: dict[str, Any] = {subset: _names(content[subset]) for subset in SUBSETS}
+        values |= {key: str(content[key]) for key in ("corpus", "protocol")}
+        values |= {key: float(content[key]) for key in ("validation_fraction", "test_fraction")}
+        values |= {key: int(content[key]) for key in ("fold", "folds") if content.get(key) is not None}
+        validate_on = str(content.get("validate_on", "unheard"))
+        return Split(**values, seed=int(content["seed"]), validate_on=validate_on)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except KeyError as error:
-        raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a split ({error}). Restore it, or train anew.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f": it lacks {error}" if isinstance(error, KeyError) else f" ({error})"
+        raise UserError(f"{path} is not a split{reason}. Restore it, or train anew.") from error
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -311,12 +257,12 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _by_emotion(utterances: Iterable[Utterance]) -> list[tuple[str, list[str]]]:
-    """(emotion, names of its utterances), in alphabetical order."""
+def _names_by(attribute: str, utterances: Utterances) -> dict[str, list[str]]:
+    """Emotion (speaker, sentence) → names of its utterances, in alphabetical order of the keys."""
     found: dict[str, list[str]] = {}
     for utterance in utterances:
-        found.setdefault(utterance.emotion, []).append(utterance.name)
-    return sorted(found.items())
+        found.setdefault(getattr(utterance, attribute), []).append(utterance.name)
+    return dict(sorted(found.items()))
 
 
 def _drawn(names: Iterable[str], salt: int | str) -> list[str]:
@@ -324,8 +270,9 @@ def _drawn(names: Iterable[str], salt: int | str) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
 
 
-def _sorted(*parts: Iterable[str]) -> list[tuple[str, ...]]:
-    return [tuple(sorted(names)) for names in parts]
+def _sorted_split(train: list[str], validation: list[str], test: list[str], *how: Any) -> Split:
+    """A split with the names of each subset sorted."""
+    return Split(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)), *how)
 
 
 def _check_fold(fold: int, folds: int, protocol: str, reason: str) -> None:
@@ -333,11 +280,11 @@ def _check_fold(fold: int, folds: int, protocol: str, reason: str) -> None:
         raise UserError(f"data.fold = {fold}: must be 0 to {folds - 1} with {protocol}, for {reason}.")
 
 
+def _share(count: int, fraction: float) -> int:
+    """A share of a count, rounded, but at least one."""
+    return max(1, round(count * fraction))
+
+
 def _floor(value: float) -> int:
     """The floor of a count that may be a rounding error too small (0.29 × 100 = 28.999999999999996)."""
     return math.floor(value + 1e-9)
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -19,7 +19,7 @@ MIN_BLOCK = 512  # frames; shorter blocks are not worth their overhead
 
 
 def choose_algorithm(batch: int, taps: int) -> str:
-    """What "auto" stands for: "direct" for few taps, above them "fft".
+    """The meaning of "auto": "direct" for few taps, above them "fft".
 
     Measured on two CPU cores with 2 × 39 channels and 188 frames: at batch 64 the direct sum is faster up to
     about 8 taps, at batch 1, where transforming the kernel weighs more, up to about 48.
@@ -112,11 +112,6 @@ class FFTConv(torch.autograd.Function):
         if ctx.needs_input_grad[2]:  # the spectrum at frequency 0 is the sum over time
             grad_bias = grad_spectrum[:groups].real.sum(1).flatten()
         return grad_x, grad_kernel, grad_bias
-
-
-def spectral_conv(x: Tensor, spectrum: Tensor, bias: Tensor | None, groups: int, points: int) -> Tensor:
-    """causal_conv with a kernel_spectrum that was kept (no gradients): for evaluation."""
-    return mix(signal_spectrum(x, groups, points), spectrum, bias, groups, points, x.shape[-1]).contiguous()
 
 
 def signal_spectrum(x: Tensor, groups: int, points: int) -> Tensor:

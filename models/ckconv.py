@@ -15,7 +15,8 @@ from models.causal_conv import (
     fft_length,
     in_blocks,
     kernel_spectrum,
-    spectral_conv,
+    mix,
+    signal_spectrum,
 )
 
 MOST_KEPT = 4  # frozen kernels of one convolution: for so many lengths and frame rates at a time
@@ -135,13 +136,12 @@ class CKConv(nn.Module):
 
         def convolve(block: Tensor) -> Tensor:
             points = fft_length(block.shape[-1], taps)
-            return spectral_conv(block, *get(points), self.groups, points)
+            spectrum, frames = signal_spectrum(block, self.groups, points), block.shape[-1]
+            return mix(spectrum, *get(points), self.groups, points, frames).contiguous()
 
         return direct_conv(x, *get()) if algorithm == "direct" else in_blocks(x, taps, convolve)
 
-    def _normed_kernel(
-        self, norm: nn.BatchNorm1d | None, taps: int, step: float
-    ) -> tuple[Tensor, Tensor | None]:
+    def _normed_kernel(self, norm: nn.BatchNorm1d | None, taps: int, step: float) -> tuple:
         """Kernel and bias of the convolution and the batch norm after it, in evaluation one linear map."""
         kernel, bias = self.sample_kernel(taps, step), self.bias
         if norm is None:
@@ -154,7 +154,15 @@ class CKConv(nn.Module):
         """Begin to keep the kernels that evaluation without gradients generates, or end it."""
         self._kept = {} if keep else None
 
-    def _apply(self, *args, **kwargs) -> "CKConv":  # what .to(device) and .double() call
+    def train(self, mode: bool = True) -> "CKConv":  # the kept kernels are of the weights before
+        if mode:
+            self.keep_kernels(self._kept is not None)
+        return super().train(mode)
+
+    def __getstate__(self) -> dict:  # a copy is not frozen
+        return {**super().__getstate__(), "_kept": None}
+
+    def _apply(self, *args, **kwargs) -> "CKConv":  # called by .to(device) and .double()
         self.keep_kernels(self._kept is not None)
         return super()._apply(*args, **kwargs)
 

@@ -50,8 +50,8 @@ class CkTIMNet(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.frames, self.frame_seconds = model.name, frames, frame_seconds
-        self.register_buffer("feature_mean", torch.zeros(num_features))
-        self.register_buffer("feature_std", torch.ones(num_features))
+        self.feature_mean = nn.Buffer(torch.zeros(num_features))
+        self.feature_std = nn.Buffer(torch.ones(num_features))
         self.input_dropout = nn.Dropout1d(model.input_dropout)
         self.input_conv = convolution(model, num_features, frames)
         self.blocks = nn.ModuleList(
@@ -110,10 +110,7 @@ class CkTIMNet(nn.Module):
 
     @contextmanager
     def frozen_kernels(self) -> Iterator["CkTIMNet"]:
-        """Generate each continuous kernel once within the block, in which the weights must not change.
-
-        Calls in training mode, or with gradients, still generate their own.
-        """
+        """Generate each kernel once within the block, in which the weights must not change."""
         self.freeze_kernels()
         try:
             yield self

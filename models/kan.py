@@ -103,7 +103,7 @@ class KAF(nn.Module):
     def __init__(self, channels: int, as_sine: bool = False) -> None:
         super().__init__()
         dictionary = torch.linspace(-DICTIONARY_EDGE, DICTIONARY_EDGE, DICTIONARY_SIZE)
-        self.register_buffer("dictionary", dictionary, persistent=False)
+        self.dictionary = nn.Buffer(dictionary, persistent=False)
         if as_sine:
             gram = gaussians(dictionary, dictionary) + RIDGE * torch.eye(DICTIONARY_SIZE)
             coefficients = torch.linalg.solve(gram, dictionary.sin()).repeat(channels, 1)

@@ -1,4 +1,4 @@
-"""What a training minimises."""
+"""The loss that a training minimises."""
 
 import torch.nn.functional as F
 from torch import Tensor

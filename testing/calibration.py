@@ -1,11 +1,10 @@
 """How far a run's answers can be trusted: `python -m testing.calibration RUN_DIR [key=value …]`.
 
-On the run's validation set a temperature is fitted that makes its probabilities as right as they are sure.
-Beside it, testing.out_of_distribution learns how far from the training set speech may be. Both are in the
-run directory, where testing.predict finds them. The test set is only measured.
+A temperature is fitted on the validation set that makes the probabilities as right as they are sure, and
+testing.out_of_distribution measures how far from the training set speech may be. Both lie in the run
+directory, where testing.predict finds them. The test set is only measured.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,47 +17,32 @@ from scipy.special import log_softmax, softmax
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from testing.out_of_distribution import Novelty, fit_novelty
 from utils import runs
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, run_parser
 from utils.files import write_json
 from utils.metrics import read_json, reliability
 from utils.tables import Table, percent
 
-TEMPERATURES = (0.05, 20.0)
-
+TEMPERATURES = (0.05, 20.0)  # least and most
 SUBSETS = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a run directory's calibration.json holds.
+    """The content of a run directory's calibration.json."""
 
-    Attributes:
-        temperature: by which logits are divided; 1 where the run was not calibrated.
-        novelty: how far speech is from that of the training; None where the run was not calibrated.
-        validation: the fit: `utterances`, and `ece` and `nll` (nats), each [before, after]; None likewise.
-    """
-
-    temperature: float = 1.0
-    novelty: Novelty | None = None
-    validation: Mapping[str, Any] | None = None
+    temperature: float = 1.0  # by which logits are divided; 1 where the run was not calibrated
+    novelty: Novelty | None = None  # None likewise
+    validation: Mapping[str, Any] | None = None  # `utterances`; `ece`, `nll` (nats): each [before, after]
 
     def save(self, run_dir: Path) -> None:
-        """Write it into a run directory.
-
-        Raises:
-            UserError: when that cannot be written.
-        """
-        content = {"temperature": self.temperature, "validation": self.validation}
-        content["novelty"] = self.novelty and self.novelty.to_dict()
+        """Write it into a run directory."""
+        novelty = self.novelty and self.novelty.to_dict()
+        content = {"temperature": self.temperature, "validation": self.validation, "novelty": novelty}
         write_json(run_dir / runs.CALIBRATION_FILE, content)
 
 
 def load_calibration(run_dir: Path) -> Calibration:
-    """A run's calibration; where it has none, one that changes nothing.
-
-    Raises:
-        UserError: when the file is damaged.
-    """
+    """A run's calibration; where it has none, one that changes nothing. A damaged one is a UserError."""
     path = run_dir / runs.CALIBRATION_FILE
     if not path.exists():
         return Calibration()
@@ -77,40 +61,19 @@ def load_calibration(run_dir: Path) -> Calibration:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A run with its calibration and what it was made and measured with.
-
-    Attributes:
-        run: the run and its network.
-        calibration: what was written.
-        logits: "validation" and "test" → (utterances, classes).
-        targets: the same → (utterances,) class indices.
-        novelty: the same → (utterances,).
-    """
+    """A run, its calibration, and of its "validation" and "test" set the values that it was made of."""
 
     run: LoadedRun
     calibration: Calibration
-    logits: Mapping[str, np.ndarray]
-    targets: Mapping[str, np.ndarray]
-    novelty: Mapping[str, np.ndarray]
+    logits: Mapping[str, np.ndarray]  # (utterances, classes)
+    targets: Mapping[str, np.ndarray]  # (utterances,) class indices
+    novelty: Mapping[str, np.ndarray]  # (utterances,)
 
 
 def calibrate(
-    run_dir: str | Path,
-    overrides: Sequence[str] = (),
-    fallback: Sequence[str] = (),
-    progress: bool = True,
+    run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = (), progress: bool = True
 ) -> Calibrated:
-    """Fit a run's temperature and novelty, and write calibration.json into its directory.
-
-    Args:
-        run_dir: the run directory.
-        overrides, fallback: see testing.load_run.load_run.
-        progress: show a progress bar where features are extracted.
-
-    Raises:
-        UserError: from load_run; when the run recorded no split, an utterance of it is gone, or the corpus
-            found is another one; when the file cannot be written.
-    """
+    """Fit a run's temperature and novelty, and write calibration.json into it; arguments as in load_run."""
     run = load_run(run_dir, overrides, fallback)
     data = recorded_test_set(run, progress, ("train", *SUBSETS))
     fitted = fit_novelty(data.features.frames, data.rows("train"), data.rows("validation"))
@@ -119,13 +82,13 @@ def calibrate(
         frames, functionals, target = data.arrays(subset)
         logits[subset] = predict(run.model, frames, functionals, run.config.train.batch_size).numpy()
         targets[subset], novelty[subset] = target.numpy(), fitted(frames)
-    temperature = fit_temperature(logits["validation"], targets["validation"])
     validation = logits["validation"], targets["validation"]
-    both = 1.0, temperature
+    temperature = fit_temperature(*validation)
+    before_and_after = 1.0, temperature
     fit = {
         "utterances": len(validation[1]),
-        "ece": [reliability(at_temperature(validation[0], t), validation[1]).error for t in both],
-        "nll": [negative_log_likelihood(*validation, t) for t in both],
+        "ece": [reliability(at_temperature(validation[0], t), validation[1]).error for t in before_and_after],
+        "nll": [negative_log_likelihood(*validation, t) for t in before_and_after],
     }
     calibration = Calibration(temperature, fitted, fit)
     calibration.save(run.path)
@@ -170,28 +133,6 @@ def reliability_figure(calibrated: Calibrated):
     return plot_reliability(panels, calibrated.run.path.name)
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m testing.calibration",
-        description="Fit a run's temperature on its validation set, measure what its training set is like, "
-        f"and write both into the run directory ({runs.CALIBRATION_FILE}), for testing.predict.",
-    )
-    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="where the corpus is now, say: data.root=EMOVO.zip"
-    )
-    options = parser.parse_args(arguments)
-    calibrated = calibrate(options.run_dir, options.overrides)
-    print(calibration_table(calibrated))
-    print(f"\nWritten: {calibrated.run.path / runs.CALIBRATION_FILE}")
-
-
-if __name__ == "__main__":
-    main()
-
-
 def at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities (utterances, classes): softmax of logits / temperature. Which class is first stays."""
     return softmax(np.asarray(logits, np.float64) / temperature, axis=-1)
@@ -204,15 +145,27 @@ def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, temperature
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature with the lowest negative log-likelihood (Guo et al.), within TEMPERATURES.
+    """The temperature of the lowest negative log-likelihood (Guo et al.); logits: (utterances, classes)."""
 
-    Args:
-        logits: (utterances, classes), of utterances that the network was not trained on.
-        targets: (utterances,) class indices.
-    """
-    found = minimize_scalar(
-        lambda log: negative_log_likelihood(logits, targets, np.exp(log)),
-        bounds=np.log(TEMPERATURES),
-        method="bounded",
+    def loss(log_temperature: float) -> float:
+        return negative_log_likelihood(logits, targets, np.exp(log_temperature))
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    parser = run_parser(
+        "testing.calibration",
+        "Fit a run's temperature on its validation set, measure what its training set is like, and write "
+        f"both into the run directory ({runs.CALIBRATION_FILE}), for testing.predict.",
+        "where the corpus is now, say: data.root=EMOVO.zip",
     )
-    return float(np.exp(found.x))
+    options = parser.parse_args(arguments)
+    calibrated = calibrate(options.run_dir, options.overrides)
+    print(calibration_table(calibrated))
+    print(f"\nWritten: {calibrated.run.path / runs.CALIBRATION_FILE}")
+
+
+if __name__ == "__main__":
+    main()

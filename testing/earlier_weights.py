@@ -17,15 +17,13 @@ from utils.errors import UserError
 CLASSES = ("rab", "dis", "pau", "gio", "neu", "tri", "sor")
 
 FRAMES, FRAME_SECONDS = 188, 512 / 22_050  # of every utterance that it was trained on
-
 PREFIX = "ctim_net."
-DIRECTIONS = ("forward", "reverse")
 UNUSED = "previous_length"  # a counter that CKConv kept there and nothing needs
 
 # Parts of names, theirs → ours; a TAB's index stands between the first two.
 PARTS = (
-    (r"^conv_DIRECTION\.", "input_conv."),
-    (r"^TempAw_Blocks_DIRECTION\.(\d+)\.", r"blocks.\1."),
+    (r"^conv_forward\.", "input_conv."),
+    (r"^TempAw_Blocks_forward\.(\d+)\.", r"blocks.\1."),
     (r"\.conv1\.", ".convolutions.0."),
     (r"\.conv2\.", ".convolutions.1."),
     (r"\.kernel_gen\.linear_input\.", ".generator.layers.0."),
@@ -46,33 +44,29 @@ def is_earlier(state: dict[str, Tensor]) -> bool:
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of the earlier implementation as one of CkTIMNet, its classes in the order of EMOTIONS.
 
-    Raises:
-        UserError: when it lacks one direction, the classifier, or has tensors that do not fit together.
+    A UserError where it lacks one direction or the classifier, or has tensors that do not fit together.
     """
     converted = {}
     try:
         for name, tensor in state.items():
-            direction = next((word for word in DIRECTIONS if f"_{word}." in name), None)
-            if direction == "forward" and not name.endswith(UNUSED):
+            if "_forward." in name and not name.endswith(UNUSED):
                 reverse = state[name.replace("_forward.", "_reverse.")]
                 joined = torch.cat([tensor, reverse]) if tensor.dim() else tensor  # a count of batches
-                converted[_our_name(name.removeprefix(PREFIX))] = joined
+                name = name.removeprefix(PREFIX)
+                for pattern, ours in PARTS:
+                    name = re.sub(pattern, ours, name)
+                converted[name] = joined
         converted["fusion.weight"] = state[f"{PREFIX}weightsdyn_fun"].flatten()
         order = [CLASSES.index(emotion) for emotion in EMOTIONS]
         converted["classifier.weight"] = state["classifier.weight"][order]
         converted["classifier.bias"] = state["classifier.bias"][order]
     except (KeyError, IndexError, RuntimeError) as error:
         raise UserError(f"weights of the earlier implementation, but not whole: {error}") from error
-    features = converted["input_conv.weight"].shape[1] if "input_conv.weight" in converted else None
-    if features is None:  # a continuous kernel's generator gives n_filter · num_features values
+    if "input_conv.weight" in converted:
+        features = converted["input_conv.weight"].shape[1]
+    else:  # a continuous kernel's generator gives n_filter · num_features values
         filters = converted["classifier.weight"].shape[1]
         features = len(converted["input_conv.generator.layers.2.bias"]) // (2 * filters)
     converted["feature_mean"], converted["feature_std"] = torch.zeros(features), torch.ones(features)
     converted["_extra_state"] = torch.tensor([FRAMES, FRAME_SECONDS], dtype=torch.float64)
     return converted
-
-
-def _our_name(name: str) -> str:
-    for pattern, ours in PARTS:
-        name = re.sub(pattern.replace("DIRECTION", "forward"), ours, name)
-    return name

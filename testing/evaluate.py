@@ -1,17 +1,15 @@
 """Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
 
-import argparse
 import csv
 import io
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
@@ -26,41 +24,29 @@ from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, run_parser
 from utils.files import write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
-from utils.progress import warn
+from utils.progress import measure_in_turns, warn
 from utils.tables import Table, markdown_text, percent, percent_range
 
 TIMING_PASSES = 3
-WARM_UP = 5  # utterances
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network answered, and how good that is.
-
-    Attributes:
-        run: the run and its network.
-        corpus: what it was evaluated on.
-        is_test: whether that was the recorded test set, or another corpus than that of the training;
-            otherwise it was the whole corpus.
-        utterances: in the order of their names.
-        targets: (utterances,) class indices, positions in corpus.emotions.
-        probabilities: (utterances, classes).
-        metrics: as in the file of test metrics (see `measure`).
-    """
+    """A run's answers on some utterances, and its scores."""
 
     run: LoadedRun
-    corpus: Corpus
-    is_test: bool
+    corpus: Corpus  # on which it was evaluated
+    is_test: bool  # on a test set; otherwise on the whole corpus, training set included
     utterances: tuple[Utterance, ...]
-    targets: np.ndarray
-    probabilities: np.ndarray
-    metrics: dict[str, list]
+    targets: np.ndarray  # (utterances,) class indices, positions in corpus.emotions
+    probabilities: np.ndarray  # (utterances, classes)
+    metrics: dict[str, list]  # as in the file of test metrics (see `measure`)
 
     @cached_property
     def predictions(self) -> np.ndarray:
@@ -69,10 +55,10 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """Which run, on what."""
-        part = "test set" if self.is_test else f"all {len(self.targets)} utterances (no test result)"
-        if "protocol" in self.metrics:
-            part = self.metrics["protocol"][0]
+        """The run and the utterances, in words."""
+        part = f"all {len(self.targets)} utterances (no test result)"
+        if self.is_test:
+            part = self.metrics.get("protocol", ["test set"])[0]
         return f"{self.run.path.name} · {self.corpus.name} corpus, {part}"
 
     @property
@@ -87,18 +73,15 @@ class Evaluation:
         return sorted(wrong.tolist(), key=lambda row: -self.probabilities[row].max())
 
     def in_words(self, row: int) -> str:
-        """For instance `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`.
-
-        That is Markdown, and names are escaped in it.
-        """
+        """Markdown: `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`."""
         first, *others = (
             (ENGLISH[self.corpus.emotions[index]], f"{100 * self.probabilities[row, index]:.0f} %")
             for index in self.probabilities[row].argsort()[:-4:-1]
         )
         utterance = self.utterances[row]
         then = ", ".join(f"{emotion} {share}" for emotion, share in others)
-        heard = markdown_text(f"{ENGLISH[utterance.emotion]}, heard as {first[0]} ({first[1]}; then {then})")
-        return f"**{markdown_text(utterance.name)}**: {heard}"
+        answer = markdown_text(f"{ENGLISH[utterance.emotion]}, heard as {first[0]} ({first[1]}; then {then})")
+        return f"**{markdown_text(utterance.name)}**: {answer}"
 
 
 def evaluate(
@@ -112,40 +95,30 @@ def evaluate(
 
     The files: `<model>_test_metrics.json`, `predictions.csv`, `confusion_matrix.png`, `loss_acc.png`.
 
-    Args:
-        run_dir: the run directory.
-        overrides, fallback: see testing.load_run.load_run.
-        everything: evaluate on the whole corpus instead, training set included, and write nothing. That is no
-            test; it shows whether weights and labels belong together.
-        progress: show a progress bar where features are extracted.
-
-    Raises:
-        UserError: from load_run; when the run recorded no test set, an utterance of it is gone, or the corpus
-            found is another one; when the results cannot be written.
+    With `everything` on the whole corpus instead, training set included, and nothing is written: that is no
+    test; it shows whether weights and labels belong together. `overrides`, `fallback`: see load_run.
     """
     run = load_run(run_dir, overrides, fallback)
-    history = None if everything else _read_history(run.path)
     if everything:
         corpus = find_corpus(run.config.data)
-        _check_emotions(run, corpus, corpus.utterances)
-        corpus = replace(corpus, emotions=run.emotions)
-        utterances, batch = _everything(corpus, run.config, progress)
-    else:
-        data = recorded_test_set(run, progress)
-        utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
-        _check_emotions(run, data.corpus, utterances)
-        corpus = replace(data.corpus, emotions=run.emotions)
-        batch = replace(data, corpus=corpus).arrays("test")
-    evaluation = _answer(run, corpus, utterances, batch, is_test=not everything)
-    if history is not None:
-        save(evaluation, *history)
+        corpus = _with_classes_of(run, corpus, corpus.utterances)
+        return _answer(run, corpus, *_everything(run, corpus, progress), is_test=False)
+    training, validation = (  # read before the work begins, so that a damaged file is known early
+        History.load(path) if (path := run.path / file).exists() else None
+        for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
+    )
+    data = recorded_test_set(run, progress)
+    utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
+    corpus = _with_classes_of(run, data.corpus, utterances)
+    evaluation = _answer(run, corpus, utterances, replace(data, corpus=corpus).arrays("test"))
+    save(evaluation, training, validation)
     return evaluation
 
 
 def _answer(
     run: LoadedRun, corpus: Corpus, utterances: tuple[Utterance, ...], batch: Batch, is_test: bool = True
 ) -> Evaluation:
-    """The answers among the emotions of `corpus`, and everything that is measured of them."""
+    """The answers among the emotions of `corpus`, and their scores."""
     with run.model.frozen_kernels():
         logits = predict(run.model, batch.frames, batch.functionals, run.config.train.batch_size)
         logits = logits[:, [run.emotions.index(emotion) for emotion in corpus.emotions]]
@@ -154,31 +127,37 @@ def _answer(
     return Evaluation(run, corpus, is_test, utterances, targets, probabilities, metrics)
 
 
+def _everything(run: LoadedRun, corpus: Corpus, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:
+    """All usable utterances of a corpus, with their features and classes."""
+    features = load_features(corpus, run.config.features, run.config.data.cache_dir, progress)
+    target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
+    return features.utterances, Batch(features.frames, features.functionals, target)
+
+
+def _with_classes_of(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> Corpus:
+    """The corpus with the run's emotions; a UserError where an utterance has another one."""
+    if strange := sorted({utterance.emotion for utterance in utterances} - set(run.emotions)):
+        raise UserError(
+            f"{run.path} knows {', '.join(run.emotions)}, and {corpus.root} has {', '.join(strange)} too: it "
+            "is not the corpus of that run, or was changed since."
+        )
+    return replace(corpus, emotions=run.emotions)
+
+
 def evaluate_across(
     run_dir: str | Path, name: str, overrides: Sequence[str] = (), progress: bool = True
 ) -> Evaluation:
     """Test a run on another corpus than that of its training, over the emotions that both have.
 
-    Every recording of such an emotion counts, whoever speaks; of the network's answers too only those
-    emotions are looked at, so that it chooses among them alone. The results lie in the run's folder
-    `cross-corpus_NAME`: metrics (with `protocol`, "cross-corpus", `corpus` and `trained_on`), predictions,
-    confusion matrix.
-
-    Args:
-        run_dir: the run directory.
-        name: the other corpus, a key of dataloader.corpora.readers.READERS.
-        overrides: see testing.load_run.load_run; `data.root` is the place of the other corpus.
-        progress: show a progress bar where features are extracted.
-
-    Raises:
-        UserError: from load_run and find_corpus; when the run was trained on that corpus, or both share fewer
-            than two emotions; when the results cannot be written.
+    All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root` is
+    the place of the other corpus. The results lie in the run's folder `cross-corpus_NAME`: metrics (also
+    `protocol`, `corpus`, `trained_on`), predictions, confusion matrix. A UserError where the run was trained
+    on that corpus, or both share fewer than two emotions.
     """
     places = [override for override in overrides if override.partition("=")[0].strip() == "data.root"]
     run = load_run(run_dir, [override for override in overrides if override not in places])
     place = load_config(runs.DEFAULT_CONFIG, [f"data.corpus={name}", *places]).data
     data = run.config.data.model_copy(update={"corpus": place.corpus, "root": place.root})
-    config = run.config.model_copy(update={"data": data})
     trained_on, corpus = runs.read_run(run.path).corpus, find_corpus(data)
     for warning in corpus.warnings:
         warn(warning)
@@ -192,34 +171,14 @@ def evaluate_across(
         )
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
     corpus = replace(corpus, emotions=shared, utterances=chosen)
-    evaluation = _answer(run, corpus, *_everything(corpus, config, progress))
+    evaluation = _answer(run, corpus, *_everything(run, corpus, progress))
     evaluation.metrics.update(protocol=["cross-corpus"], corpus=[corpus.name], trained_on=[trained_on])
     save(evaluation, None, None)
     return evaluation
 
 
-def _everything(corpus: Corpus, config: Config, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:
-    """All usable utterances of a corpus, with their features and classes."""
-    features = load_features(corpus, config.features, config.data.cache_dir, progress)
-    target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
-    return features.utterances, Batch(features.frames, features.functionals, target)
-
-
-def _check_emotions(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> None:
-    """Raise a UserError where an utterance's emotion is none that the run knows."""
-    strange = sorted({utterance.emotion for utterance in utterances} - set(run.emotions))
-    if strange:
-        raise UserError(
-            f"{run.path} knows {', '.join(run.emotions)}, and {corpus.root} has {', '.join(strange)} too: it "
-            "is not the corpus of that run, or was changed since."
-        )
-
-
 def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> None:
-    """Evaluate every run in a results folder that has weights and no test metrics yet.
-
-    What cannot be evaluated is left out, with a warning that says why.
-    """
+    """Evaluate all runs that have weights and no test metrics yet; a warning says why where one cannot be."""
     for run in runs.list_runs(results_dir):
         if run.has_weights and run.test is None:
             try:
@@ -231,23 +190,18 @@ def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> N
 def measure(
     config: Config, model: nn.Module, batch: Batch, logits: Tensor, emotions: Sequence[str] = EMOTIONS
 ) -> dict[str, list]:
-    """Everything that the file of test metrics holds, each key a list.
+    """The content of the file of test metrics, each key a list.
 
-    The earlier implementation's keys: `model`, `epoch` (empty), `loss` (with the training's label smoothing,
-    so that it compares with the training's and validation's), `accuracy`, `recall`, `precision`, `f1_score`,
-    `inference_time_one_sample`, `inference_time_tot` (seconds), `trainable_parameters`.
-
-    Added: `uar`; `…_interval` of each score ([low, high], 95 %); `utterances`; `emotions` and, in their
-    order, `…_per_emotion` of three scores, `utterances_per_emotion` and `confusion_matrix` (rows: the true
-    emotion); `expected_calibration_error` of the probabilities as the network gives them; `device` of the
-    inference times.
+    Keys of the earlier implementation: `model`, `epoch` (empty), `loss` (with the training's label
+    smoothing), four scores, inference times (seconds), `trainable_parameters`. Added: `uar`; `…_interval` of
+    each score ([low, high], 95 %); `emotions` and, in their order, `…_per_emotion` and `confusion_matrix`
+    (rows: the true emotion); `expected_calibration_error` without a temperature; `utterances`; `device`.
     """
     num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()
     matrix = confusion_matrix(targets, predictions, num_classes)
-    per_emotion = precision_recall_fscore_support(
-        targets, predictions, labels=range(num_classes), zero_division=0
-    )
+    each = precision_recall_fscore_support(targets, predictions, labels=range(num_classes), zero_division=0)
+    per_emotion = dict(zip(("precision", "recall", "f1_score", "utterances"), each, strict=True))
     one, total = time_inference(model, batch)
     return {
         "model": [config.model.name],
@@ -262,10 +216,7 @@ def measure(
         "utterances": [len(targets)],
         **{f"{score}_interval": [list(bounds)] for score, bounds in intervals(matrix).items()},
         "emotions": list(emotions),
-        "precision_per_emotion": per_emotion[0].tolist(),
-        "recall_per_emotion": per_emotion[1].tolist(),
-        "f1_score_per_emotion": per_emotion[2].tolist(),
-        "utterances_per_emotion": per_emotion[3].tolist(),
+        **{f"{score}_per_emotion": values.tolist() for score, values in per_emotion.items()},
         "confusion_matrix": matrix.tolist(),
     }
 
@@ -274,23 +225,10 @@ def measure(
 def time_inference(model: nn.Module, batch: Batch) -> tuple[float, float]:
     """Seconds from features to logits: the median of one utterance, and of all, one after the other."""
     device = next(model.parameters()).device
-    synchronise = torch.accelerator.synchronize if device.type != "cpu" else lambda: None
     arrays = [array.to(device).split(1) for array in batch[:2] if array is not None]
-    samples = list(zip(*arrays, strict=True))
-    for sample in samples[:WARM_UP]:
-        model(*sample)
-    passes = []
-    for _ in range(TIMING_PASSES):
-        times = []
-        for sample in samples:
-            synchronise()
-            started = time.perf_counter()
-            model(*sample)
-            synchronise()
-            times.append(time.perf_counter() - started)
-        passes.append(times)
-    one = statistics.median(seconds for times in passes for seconds in times)
-    return one, statistics.median(sum(times) for times in passes)
+    calls = {str(row): partial(model, *sample) for row, sample in enumerate(zip(*arrays, strict=True))}
+    times = np.array(list(measure_in_turns(calls, TIMING_PASSES).values()))
+    return float(np.median(times)), float(np.median(times.sum(0)))
 
 
 def describe_device(model: nn.Module) -> str:
@@ -309,8 +247,7 @@ def save(evaluation: Evaluation, training: History | None, validation: History |
         run_dir.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {run_dir}: {error.strerror or error}.") from error
-    name = f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
-    write_json(run_dir / name, metrics, indent=4)
+    write_json(run_dir / f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}", metrics, indent=4)
     write_atomically(run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation))
     save_figure(confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE)
     if training is not None and validation is not None:
@@ -332,57 +269,45 @@ def predictions_csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
-def confusion_figure(evaluation: Evaluation):
+def confusion_figure(evaluation: Evaluation) -> Figure:
     """The confusion matrix as a figure."""
-    emotions = evaluation.corpus.emotions
     matrix = np.array(evaluation.metrics["confusion_matrix"])
-    return plot_confusion_matrix(matrix, emotions, ENGLISH, evaluation.title)
+    return plot_confusion_matrix(matrix, evaluation.corpus.emotions, ENGLISH, evaluation.title)
 
 
 def scores_table(evaluation: Evaluation) -> Table:
     """The scores with their intervals, parameters and times."""
-    metrics = evaluation.metrics
+    metrics = {key: values[0] for key, values in evaluation.metrics.items() if values}
+    labels = {"accuracy": "accuracy (WAR)", "uar": "unweighted average recall (UAR)"}
+    labels |= {"precision": "precision, macro", "recall": "recall, macro", "f1_score": "F1, macro"}
     rows = [
-        {
-            "measure": label,
-            "value": percent(metrics[score][0]),
-            "95 % interval": percent_range(*metrics[f"{score}_interval"][0]),
-        }
-        for score, label in (
-            ("accuracy", "accuracy (WAR)"),
-            ("uar", "unweighted average recall (UAR)"),
-            ("precision", "precision, macro"),
-            ("recall", "recall, macro"),
-            ("f1_score", "F1, macro"),
-        )
+        (label, percent(metrics[score]), percent_range(*metrics[f"{score}_interval"]))
+        for score, label in labels.items()
     ]
-    others = {
-        "loss (cross-entropy)": f"{metrics['loss'][0]:.3f}",
-        "expected calibration error": percent(metrics["expected_calibration_error"][0]),
-        "trainable parameters": f"{metrics['trainable_parameters'][0]:,}",
-        "inference, one utterance": f"{1000 * metrics['inference_time_one_sample'][0]:.1f} ms",
-        f"inference, all {metrics['utterances'][0]}": f"{metrics['inference_time_tot'][0]:.2f} s",
-    }
-    rows += [{"measure": label, "value": value, "95 % interval": ""} for label, value in others.items()]
-    notes = [
-        f"Intervals: bootstrap over the {metrics['utterances'][0]} utterances. Inference: MFCCs to scores, "
-        f"one utterance at a time, on {metrics['device'][0]}."
+    rows += [
+        ("loss (cross-entropy)", f"{metrics['loss']:.3f}", ""),
+        ("expected calibration error", percent(metrics["expected_calibration_error"]), ""),
+        ("trainable parameters", f"{metrics['trainable_parameters']:,}", ""),
+        ("inference, one utterance", f"{1000 * metrics['inference_time_one_sample']:.1f} ms", ""),
+        (f"inference, all {metrics['utterances']}", f"{metrics['inference_time_tot']:.2f} s", ""),
     ]
-    return Table(rows, evaluation.title, notes)
+    note = f"Intervals: bootstrap over the {metrics['utterances']} utterances. "
+    note += f"Inference: MFCCs to scores, one utterance at a time, on {metrics['device']}."
+    headings = "measure", "value", "95 % interval"
+    return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, [note])
 
 
 def emotions_table(evaluation: Evaluation) -> Table:
     """Precision, recall and F1 of each emotion."""
     metrics = evaluation.metrics
+    scores = {"precision": "precision", "recall": "recall", "F1": "f1_score"}
     rows = [
         {
             "emotion": f"{emotion} · {ENGLISH[emotion]}",
-            "utterances": str(metrics["utterances_per_emotion"][index]),
-            "precision": percent(metrics["precision_per_emotion"][index]),
-            "recall": percent(metrics["recall_per_emotion"][index]),
-            "F1": percent(metrics["f1_score_per_emotion"][index]),
+            "utterances": str(metrics["utterances_per_emotion"][row]),
+            **{label: percent(metrics[f"{score}_per_emotion"][row]) for label, score in scores.items()},
         }
-        for index, emotion in enumerate(metrics["emotions"])
+        for row, emotion in enumerate(metrics["emotions"])
     ]
     return Table(rows, "Each emotion")
 
@@ -404,42 +329,19 @@ def misjudged_table(evaluation: Evaluation, most: int) -> Table:
     return Table(shown, f"{len(rows)} of {len(evaluation.targets)} utterances are misjudged", notes)
 
 
-def _read_history(run_dir: Path) -> tuple[History | None, History | None]:
-    """Training and validation metrics; read before the work begins, so that a damaged file is known early."""
-    return tuple(
-        History.load(run_dir / file) if (run_dir / file).exists() else None
-        for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
-    )
-
-
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m testing.evaluate",
-        description="Evaluate a run on the test set that it recorded, and write the results beside it.",
+    parser = run_parser(
+        "testing.evaluate",
+        "Evaluate a run on the test set that it recorded, and write the results beside it.",
+        "where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run whose "
+        f"{runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}",
     )
-    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run "
-        f"whose {runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}",
-    )
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        dest="everything",
-        help="evaluate on the whole corpus, training set included, and write nothing: no test result",
-    )
-    parser.add_argument(
-        "--corpus",
-        choices=READERS,
-        metavar="NAME",
-        help="test on another corpus than that of the training, over the emotions that both have: "
-        f"{', '.join(READERS)}; data.root=… is its place then",
-    )
+    whole = "evaluate on the whole corpus, training set included, and write nothing: no test result"
+    parser.add_argument("--all", action="store_true", dest="everything", help=whole)
+    other = "test on another corpus than that of the training, over the emotions that both have: "
+    other += f"{', '.join(READERS)}; data.root=… is its place then"
+    parser.add_argument("--corpus", choices=READERS, metavar="NAME", help=other)
     options = parser.parse_intermixed_args(arguments)
     if options.corpus and options.everything:
         parser.error("--corpus takes the whole of another corpus; --all is about the run's own")

@@ -1,11 +1,9 @@
 """Why a network answers as it does, for one utterance: `python -m testing.explain RUN_DIR FILE`.
 
-Every temporal-aware block (TAB) multiplies its input by an attention over time, the sigmoid at its end. This
-shows where it lies, forwards and backwards, beside what the network heard and what it answered.
+Every temporal-aware block (TAB) multiplies its input by an attention over time, the sigmoid at its end. It is
+shown forwards and backwards, beside the network's input and its answer.
 """
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from testing.evaluate import Evaluation
 from testing.kernels import LAYER, kernel_figure
 from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
 from utils.emotions import ENGLISH, common_code
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, run_parser
 from utils.plots.explain import Explanation, plot_explanation
 from utils.plots.style import save_figure
 from utils.progress import warn
@@ -35,48 +33,43 @@ def explain(
     sample_rate: int | None = None,
     truth: str | None = None,
 ) -> Explanation:
-    """What a network makes of one utterance; utils.plots.explain.plot_explanation shows it.
+    """One utterance's answer and attention; utils.plots.explain.plot_explanation shows them.
 
-    Args:
-        run: a run directory, or the run as testing.load_run.load_run returns it.
-        recording: a sound file that dataloader.audio.read_audio reads, or a waveform (samples,) or
-            (samples, channels) of any rate.
-        sample_rate: of the waveform, in Hz; not for a file, which says it itself.
-        truth: the emotion that it is, as a code or an English or Italian word; None where it is not known.
-
-    Raises:
-        UserError: from load_run; AudioError, when the recording cannot be used; when `truth` is no emotion
-            of the run; when its features are normalised by speaker.
+    `recording` is a sound file, or a waveform (samples,) or (samples, channels) of `sample_rate` Hz. `truth`
+    is the true emotion, as a code or an English or Italian word. A UserError where the recording cannot be
+    used, `truth` is no emotion of the run, or its features are normalised by speaker.
     """
     if not isinstance(run, LoadedRun):
         run = load_run(run)
-    truth = _known(truth, run.emotions)
-    settings = run.config.features
+    if truth is not None and truth not in run.emotions:
+        word, truth = truth, common_code(truth)
+        if truth not in run.emotions:
+            raise UserError(f"{word} is no emotion of this run; it knows {', '.join(run.emotions)}.")
+    settings, rate = run.config.features, run.config.features.sample_rate
     if settings.normalise == "speaker":
         raise UserError(f"{run.path} {NEEDS_A_SPEAKER}")
     if isinstance(recording, np.ndarray):
         name = "the recording"
         if sample_rate is None:
             raise UserError("a waveform needs its sample rate: explain(run, waveform, sample_rate)")
-        waveform = to_waveform(recording, sample_rate, settings.sample_rate, name)
+        waveform = to_waveform(recording, sample_rate, rate, name)
     else:
-        name = Path(recording).name
-        waveform = read_audio(recording, settings.sample_rate)
+        name, waveform = Path(recording).name, read_audio(recording, rate)
     waveform = condition(waveform, settings)
     fitted = fit_length(waveform, settings.signal_length)
     features = Extractor(settings)(torch.from_numpy(fitted)[None])
     logits, attention = temporal_attention(run.model, features)
     if not logits.isfinite().all():
         raise UserError(f"{run.path}: the answer is no finite number, its weights are damaged. Train anew.")
-    before = max(len(fitted) - len(waveform), 0) // 2
-    samples = min(len(waveform), len(fitted))
+    start = max(len(fitted) - len(waveform), 0) // 2
+    end = start + min(len(waveform), len(fitted))
     return Explanation(
         name=name,
         network=run.path.name,
         waveform=fitted,
-        sample_rate=settings.sample_rate,
-        recorded=(before / settings.sample_rate, (before + samples) / settings.sample_rate),
-        seconds=len(waveform) / settings.sample_rate,
+        sample_rate=rate,
+        recorded=(start / rate, end / rate),
+        seconds=len(waveform) / rate,
         mfcc=features[0, : settings.n_mfcc].numpy(),
         frame_seconds=settings.frame_seconds,
         attention=attention.numpy(),
@@ -91,14 +84,8 @@ def explain(
 def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]:
     """A network's answer to one utterance, and the attention of its blocks, averaged over channels.
 
-    Args:
-        net: the network, in evaluation mode.
-        features: raw, as the network takes them, (1, num_features, frames).
-
-    Returns:
-        logits (classes,) and attention (n blocks, 2, frames), both on the CPU: forwards, then backwards. The
-        backward direction reads the utterance from its end; here it is turned round, so that both run with
-        the utterance's time.
+    Features (1, num_features, frames), raw → logits (classes,) and attention (n blocks, 2, frames), both on
+    the CPU: forwards, then backwards, both in the utterance's time.
     """
     found: list[Tensor] = []
 
@@ -117,10 +104,7 @@ def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]
 
 
 def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
-    """Two utterances explained: of those judged rightly and of those misjudged the one that was surest.
-
-    Of a run whose attention cannot be shown there are none, with a warning.
-    """
+    """The surest right answer and the surest wrong one, explained; or none, with a warning."""
     if evaluation.run.config.features.normalise == "speaker":
         warn(f"nothing is explained: {evaluation.run.path.name} {NEEDS_A_SPEAKER}")
         return []
@@ -135,15 +119,7 @@ def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
 
 
 def kernels_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
-    """Some learned kernels of a layer as functions of time (testing.kernels.kernel_figure).
-
-    Args:
-        run: a run of CkTIM-net.
-        layer: the layer's name in the network, such as `input_conv` or `blocks.0.convolutions.1`.
-
-    Raises:
-        UserError: when the network has no continuous kernels, or no such layer.
-    """
+    """Some learned kernels of a layer, such as `input_conv`, as functions of time; a UserError if none."""
     layers = [name for name, module in run.model.named_modules() if isinstance(module, CKConv)]
     if not layers:
         raise UserError(f"{run.path} has no continuous kernels: it is TIM-net (model.ck is false).")
@@ -154,45 +130,26 @@ def kernels_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
 
 def probabilities_table(explanation: Explanation) -> Table:
     """All emotions, the most probable first."""
-    order = explanation.probabilities.argsort()[::-1]
+    emotions, probabilities = explanation.emotions, explanation.probabilities
     rows = [
-        {
-            "emotion": f"{explanation.emotions[index]} · {ENGLISH[explanation.emotions[index]]}",
-            "probability": percent(explanation.probabilities[index]),
-        }
-        for index in order
+        {"emotion": f"{emotions[i]} · {ENGLISH[emotions[i]]}", "probability": percent(probabilities[i])}
+        for i in probabilities.argsort()[::-1]
     ]
     return Table(rows, f"{explanation.name}: {explanation.in_words}")
 
 
-def _known(truth: str | None, emotions: Sequence[str]) -> str | None:
-    if truth is None or truth in emotions:
-        return truth
-    code = common_code(truth)
-    if code not in emotions:
-        raise UserError(f"{truth} is no emotion of this run; it knows {', '.join(emotions)}.")
-    return code
-
-
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m testing.explain",
-        description="Show what a network makes of one utterance: waveform, MFCCs, the attention of every "
-        "temporal-aware block, fusion weights, probabilities.",
+    parser = run_parser(
+        "testing.explain",
+        "Show what a network makes of one utterance: waveform, MFCCs, the attention of every temporal-aware "
+        "block, fusion weights, probabilities.",
     )
-    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
     parser.add_argument("file", type=Path, help="a sound file: WAV, FLAC, OGG, MP3, …")
     parser.add_argument("--out", type=Path, help="the figure; FILE_explained.png in this folder if left out")
     parser.add_argument("--truth", metavar="EMOTION", help="the emotion that it is, to be shown too")
-    parser.add_argument(
-        "--kernels",
-        nargs="?",
-        const=LAYER,
-        metavar="LAYER",
-        help=f"draw learned kernels of a layer too, {LAYER} if none is named, into OUT_kernels.png",
-    )
+    kernels = f"draw learned kernels of a layer too, {LAYER} if none is named, into OUT_kernels.png"
+    parser.add_argument("--kernels", nargs="?", const=LAYER, metavar="LAYER", help=kernels)
     options = parser.parse_args(arguments)
     out = options.out or Path(f"{options.file.stem}_explained.png")
     if out.suffix.lower() != ".png":

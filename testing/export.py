@@ -1,19 +1,17 @@
 """A trained network for use without this repository: `python -m testing.export RUN_DIR [--format torch]`.
 
-One graph from waveforms to scores, features included, with every continuous kernel as numbers:
+One graph from waveforms to scores, with every continuous kernel as numbers:
 
     waveform (batch, samples) at the run's sample rate, mono, 512 samples or more
       → silence at the ends and level taken out, where the run says so
       → padded or cut at both ends to the length of a training utterance
       → MFCCs, with a floor 80 dB below each utterance's loudest band
-      → network, its kernels constants and its convolutions the sums as written
       → logits (batch, emotions), probabilities (batch, emotions)
 
 `onnx` needs requirements-export.txt and runs wherever ONNX does; `torch` is a program of torch.export.
 Either is compared with the run on real utterances first, and not written unless the logits agree.
 """
 
-import argparse
 import copy
 import importlib
 import io
@@ -37,11 +35,11 @@ from dataloader.corpora.find import find_corpus
 from dataloader.features.extract import MFCC
 from models.ckconv import CKConv
 from testing.evaluate import describe_device
-from testing.load_run import LoadedRun, load_run, predict
+from testing.load_run import LoadedRun, corpus_settings, load_run, predict
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
-from utils.errors import UserError, exit_on_user_error
-from utils.files import expanded, write_atomically
+from utils.errors import UserError, exit_on_user_error, run_parser
+from utils.files import write_atomically
 from utils.progress import measure_in_turns, milliseconds
 from utils.tables import Table
 
@@ -108,9 +106,10 @@ def bake_kernels(net: nn.Module, frames: int) -> None:
         if isinstance(conv, CKConv):
             taps = min(frames, conv.support())
             conv.register_buffer("kernel", conv.sample_kernel(taps).clone())
-            conv.sample_kernel = lambda *_, conv=conv, **__: conv.kernel
-            conv.support = lambda *_, taps=taps, **__: taps
-            conv.algorithm, conv.generator = "direct", None
+            vars(conv)["sample_kernel"] = lambda *_, conv=conv, **__: conv.kernel  # instead of the methods
+            vars(conv)["support"] = lambda *_, taps=taps, **__: taps
+            conv.algorithm = "direct"
+            del conv.generator
             conv.keep_kernels(False)
 
 
@@ -150,8 +149,12 @@ def onnx_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
     """The content of an .onnx file; `metadata` lies in its metadata_props."""
     _import("onnx"), _import("onnxscript")
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # on torchvision
-    names = {"input_names": ["waveform"], "output_names": ["logits", "probabilities"]}
-    model = torch.onnx.export(program, opset_version=OPSET, dynamo=True, verbose=False, **names).model_proto
+    inputs, outputs = ["waveform"], ["logits", "probabilities"]
+    exported = torch.onnx.export(
+        program, input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
+    )
+    assert exported is not None  # with dynamo
+    model = exported.model_proto
     graph = model.graph
     graph.ClearField("value_info")
     for thing in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
@@ -208,10 +211,7 @@ def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> li
     rate = run.config.features.sample_rate
     if recordings:
         return [read_audio(path, rate) for path in recordings]
-    data, split = run.config.data, run.split
-    if split and split.corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
-        data = data.model_copy(update={"root": data.demo_dir})
-    corpus = find_corpus(data)
+    split, corpus = run.split, find_corpus(corpus_settings(run))
     if split and corpus.name != split.corpus:
         raise UserError(
             f"an export is checked on real utterances, and the corpus of {run.path}, {split.corpus}, is not "
@@ -224,7 +224,7 @@ def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> li
 
 @dataclass(frozen=True)
 class Export:
-    """An exported network, which was compared with the run on some utterances."""
+    """An exported network, compared with the run."""
 
     content: bytes  # of the file
     program: Program  # what it computes
@@ -265,16 +265,8 @@ def export(
 ) -> Export:
     """Export a run as "onnx" or "torch", compare the file with the run on real utterances, and write it.
 
-    Args:
-        run_dir: the run directory.
-        kind: of the file.
-        out: the file; None for FILES[kind] in the run directory.
-        overrides: see testing.load_run.load_run; data.root says where the corpus is.
-        recordings: sound files to compare on, instead of utterances of the run's corpus.
-
-    Raises:
-        UserError: when the run, its corpus or a package is not found, a recording cannot be read, the run's
-            features cannot be exported, the logits differ, or the file cannot be written.
+    `out` is RUN_DIR/FILES[kind] if left out; among `overrides`, data.root says where the corpus is. With
+    `recordings` (sound files) the comparison is on these instead of utterances of the corpus.
     """
     run = load_run(run_dir, [*overrides, "train.device=cpu"])
     made = checked(run, kind, traced(run), real_utterances(run, recordings))
@@ -288,40 +280,36 @@ def benchmark(
 ) -> Table:
     """Time from waveform to scores of a run and its exports; arguments as in `export`."""
     run = load_run(run_dir, [*overrides, "train.device=cpu"])
-    waveforms = real_utterances(run, recordings)
-    graph = traced(run)
-    ways = {"PyTorch": Export(b"", run_program(run), 0.0, len(waveforms))}
-    ways["torch.export"] = checked(run, "torch", graph, waveforms)
-    ways["ONNX Runtime"] = checked(run, "onnx", graph, waveforms)
+    waves, graph = real_utterances(run, recordings), traced(run)
+    ways = {"PyTorch": Export(b"", run_program(run), 0.0, len(waves))}
+    ways["torch.export"] = checked(run, "torch", graph, waves)
+    ways["ONNX Runtime"] = checked(run, "onnx", graph, waves)
 
-    def all_by(program: Program) -> list[np.ndarray]:
-        return [program(waveform[None]) for waveform in waveforms]
-
-    calls = {name: partial(all_by, way.program) for name, way in ways.items()}
+    calls = {
+        name: partial(lambda program: [program(wave[None]) for wave in waves], way.program)
+        for name, way in ways.items()
+    }
     seconds = measure_in_turns(calls, REPETITIONS)
-    rows = []
-    for name, way in ways.items():
-        row = {"waveform to scores": name}
-        row["ms an utterance"] = milliseconds([time / len(waveforms) for time in seconds[name]])
-        row["of PyTorch's time"] = f"{median(seconds[name]) / median(seconds['PyTorch']):.2f}"
-        row["largest difference of a logit"] = f"{way.difference:.0e}" if way.content else ""
-        row["file (MB)"] = f"{len(way.content) / 1e6:.1f}" if way.content else ""
-        rows.append(row)
-    note = (
-        f"Median of {REPETITIONS} rounds over {len(waveforms)} utterances, one at a time; ± half the range. "
-        f"{describe_device(run.model)}; torch {version('torch')}, onnxruntime {version('onnxruntime')}."
-    )
+    rows = [
+        {
+            "waveform to scores": name,
+            "ms an utterance": milliseconds([time / len(waves) for time in seconds[name]]),
+            "of PyTorch's time": f"{median(seconds[name]) / median(seconds['PyTorch']):.2f}",
+            "largest difference of a logit": f"{way.difference:.0e}" if way.content else "",
+            "file (MB)": f"{len(way.content) / 1e6:.1f}" if way.content else "",
+        }
+        for name, way in ways.items()
+    ]
+    note = f"Median of {REPETITIONS} rounds over {len(waves)} utterances, one at a time; ± half the range. "
+    note += f"{describe_device(run.model)}; torch {version('torch')}, onnxruntime {version('onnxruntime')}."
     return Table(rows, run.path.name, [note])
 
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    description = "Export a run as one file, from waveforms to scores, after comparing it with the run."
-    parser = argparse.ArgumentParser("python -m testing.export", description=description)
+    about = "Export a run as one file, from waveforms to scores, after comparing it with the run."
+    parser = run_parser("testing.export", about, "where the corpus is on this machine: data.root=…")
     add = parser.add_argument
-    add("run_dir", help="a run directory, such as training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
-    add("overrides", nargs="*", metavar="key=value", help="where the corpus is on this machine: data.root=…")
     add("--format", choices=FILES, default="onnx", help="onnx if left out; torch is one of torch.export")
     add("--out", type=Path, help=f"RUN_DIR/{' or '.join(FILES.values())} if left out")
     add("--recordings", nargs="+", type=Path, default=(), metavar="FILE", help="to compare on")

@@ -5,6 +5,7 @@ The effective receptive field (Luo et al., arXiv 1701.04128) is measured by an o
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,14 +28,9 @@ NOISES = 16  # utterances of noise, over which a receptive field is averaged
 
 @torch.no_grad()
 def kernel_at(conv: CKConv, lags: Tensor) -> Tensor:
-    """The kernel as a function, without the weights that a sum over its samples gives to them.
+    """The kernel at lags (points,) in training frames: (groups, out_channels, in_channels, points).
 
-    Args:
-        conv: a continuous convolution.
-        lags: (points,) in training frames before the current one, 0 to horizon - 1, whole or not.
-
-    Returns:
-        (groups, out_channels, in_channels, points).
+    It is without the weights that a sum over its samples gives to them.
     """
     share = lags.to(next(conv.parameters())) / max(conv.horizon - 1, 1)  # of the horizon
     kernel = conv.generator(1 - 2 * share).unflatten(1, (conv.out_channels, conv.in_channels))
@@ -44,11 +40,7 @@ def kernel_at(conv: CKConv, lags: Tensor) -> Tensor:
 
 
 def forward_kernels(conv: CKConv, step: float = CURVE_STEP) -> tuple[Tensor, Tensor]:
-    """The forward direction's kernels over their whole reach, `step` training frames from point to point.
-
-    Returns:
-        lags (points,) in training frames, values (out_channels, in_channels, points), both on the CPU.
-    """
+    """Lags (points,) in training frames, forward kernels (out_channels, in_channels, points), on the CPU."""
     lags = step * torch.arange(conv.reach(step))
     return lags, kernel_at(conv, lags)[0].cpu()
 
@@ -64,12 +56,12 @@ def telling_kernels(conv: CKConv, count: int = 3) -> list[tuple[int, int]]:
     energy = energy[torch.arange(len(energy)), strongest]
     order = ((energy * lags).sum(-1) / energy.sum(-1)).argsort()
     chosen = order[torch.linspace(0, len(order) - 1, count).round().long()].tolist()
-    return [(channel, strongest[channel].item()) for channel in chosen]
+    return [(channel, int(strongest[channel])) for channel in chosen]
 
 
 def kernel_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
     """Some kernels of a CkTIM run's layer as functions of time, and their samples at HOPS."""
-    conv: CKConv = run.model.get_submodule(layer)
+    conv = cast(CKConv, run.model.get_submodule(layer))
     pairs = telling_kernels(conv)
     frame_seconds, sample_rate = run.model.frame_seconds, run.config.features.sample_rate
 
@@ -86,21 +78,16 @@ def kernel_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
 
 
 def effective_receptive_field(net: CkTIMNet, x: Tensor | None = None) -> Tensor:
-    """Influence of each input frame on every block's forward output at the last frame.
+    """Influence of each input frame on every block's forward output at the last frame: (n blocks, frames).
 
     For block j: the mean over utterances and coefficients of |∂ p_j / ∂ x[:, :, t]|, where p_j is the block's
-    output in forward direction at the last frame, summed over its channels; scaled to sum to 1.
-
-    Args:
-        net: a network; evaluated as in inference.
-        x: standardised MFCCs (batch, coefficients, frames); None for white noise, the same each time.
-
-    Returns:
-        (n blocks, frames); column frames - 1 - d is the influence of the frame d steps before the last.
+    output in forward direction at the last frame, summed over its channels; scaled to sum to 1. `x` holds
+    standardised MFCCs (batch, coefficients, frames); by default it is white noise, the same each time.
     """
+    mean = cast(Tensor, net.feature_mean)
     if x is None:
-        x = torch.randn(NOISES, len(net.feature_mean), net.frames, generator=torch.Generator().manual_seed(0))
-    x = x.to(net.feature_mean).requires_grad_()
+        x = torch.randn(NOISES, len(mean), net.frames, generator=torch.Generator().manual_seed(0))
+    x = x.to(mean).requires_grad_()
     h = net.eval().input_conv(torch.cat([x, x.flip(-1)], dim=1))
     fields = []
     for block in net.blocks:
@@ -113,8 +100,8 @@ def effective_receptive_field(net: CkTIMNet, x: Tensor | None = None) -> Tensor:
 
 def deepest_run(runs: Iterable[Run], network: str) -> LoadedRun | None:
     """Of one network ("CkTIM", "TIM") the run with weights and the most TABs, loaded on the CPU."""
-    runs = [run for run in runs if run.has_weights and run.config and run.config.model.name == network]
-    deepest = max(runs, key=lambda run: run.config.model.n_temporal_aware_block, default=None)
+    runs = [run for run in runs if run.has_weights and run.config and run.network == network]
+    deepest = max(runs, key=lambda run: run.settings["model.n_temporal_aware_block"], default=None)
     return load_run(deepest.path, ["train.device=cpu"]) if deepest else None
 
 
@@ -131,8 +118,7 @@ def show_receptive_fields(runs: Iterable[Run], folder: str | Path | None = None)
     runs, fields = list(runs), {}
     for network, ck in (("CkTIM", "true"), ("TIM", "false")):
         if run := deepest_run(runs, network):
-            field = effective_receptive_field(run.model).numpy()
-            fields[run.path.name] = field, run.model.frame_seconds
+            fields[run.path.name] = effective_receptive_field(run.model).numpy(), run.model.frame_seconds
         else:
             command = f"`python -m training.train model.ck={ck}`"
             display(Markdown(f"**Missing: a run of {network} with weights** ({command})."))

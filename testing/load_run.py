@@ -14,7 +14,7 @@ from dataloader.splits import Split, load_split
 from models.cktim import DIRECTIONS, CkTIMNet, build_model
 from testing import earlier_weights
 from utils import runs
-from utils.config import Config, ConfigError
+from utils.config import Config, ConfigError, DataConfig
 from utils.device import pick_device, use_huge_pages
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
@@ -23,12 +23,8 @@ from utils.progress import warn
 
 # What may differ from machine to machine; all else belongs to the weights.
 FREE_KEYS = (
-    "data.root",
-    "data.cache_dir",
-    "data.demo_dir",
-    "train.device",
-    "train.batch_size",
-    "model.conv_algorithm",
+    *("data.root", "data.cache_dir", "data.demo_dir"),
+    *("train.device", "train.batch_size", "model.conv_algorithm"),
 )
 
 NEEDS_A_SPEAKER = (
@@ -43,35 +39,21 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run with its network.
-
-    Attributes:
-        path: the run directory.
-        config: its configuration, with the overrides of the call.
-        split: which utterances trained, validated and test; None where the run did not record it.
-        model: the network, in evaluation mode, on the device that the configuration names.
-        emotions: its classes, in the order of its scores.
-    """
+    """A run with its network."""
 
     path: Path
-    config: Config
-    split: Split | None
-    model: CkTIMNet
-    emotions: tuple[str, ...] = EMOTIONS
+    config: Config  # with the overrides of the call
+    split: Split | None  # None where the run did not record it
+    model: CkTIMNet  # in evaluation mode, on the device that the configuration names
+    emotions: tuple[str, ...] = EMOTIONS  # its classes, in the order of its scores
 
 
 def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = ()) -> LoadedRun:
     """Load a run of ours, or one of the earlier implementation.
 
-    Args:
-        run_dir: the run directory.
-        overrides: `key=value` for FREE_KEYS, such as "data.root=EMOVO.zip".
-        fallback: `key=value` for a directory whose configuration cannot be read (runs.config_from_name says
-            which keys; `overrides` count there too). Otherwise ignored.
-
-    Raises:
-        UserError: when there is no such run, something in it is missing or damaged, an override is not free,
-            or its name, configuration, split and weights contradict each other.
+    `overrides` are `key=value` for FREE_KEYS, such as "data.root=EMOVO.zip"; `fallback` is for a directory
+    whose configuration cannot be read (see runs.config_from_name). A UserError where there is no such run,
+    something in it is missing or damaged, an override is not free, or its parts contradict each other.
     """
     use_huge_pages()
     run_dir = runs.existing_run_dir(run_dir)
@@ -79,15 +61,13 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     is_earlier = earlier_weights.is_earlier(state)
     if is_earlier:
         state = earlier_weights.convert(state)
-    config = _configuration(run_dir, overrides, fallback, is_earlier)
+    config = _config(run_dir, overrides, fallback, is_earlier)
     features = config.features
     split = load_split(run_dir / runs.SPLIT_FILE) if (run_dir / runs.SPLIT_FILE).exists() else None
 
-    by_name = runs.name_tells(run_dir.name)
-    if "demo" in run_dir.name.split("_"):
-        by_name["corpus"] = "demo"
+    by_name = {"corpus": "demo"} if "demo" in run_dir.name.split("_") else {}
     sources = {
-        "its name": by_name,
+        "its name": runs.name_tells(run_dir.name) | by_name,
         runs.PARAMETERS_FILE: {**runs.flat(config), "features of a frame": features.num_features},
         runs.MODEL_FILE: weights_tell(state),
         runs.SPLIT_FILE: {"train.seed": split.seed, "corpus": split.corpus} if split else {},
@@ -105,15 +85,8 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
 def recorded_test_set(run: LoadedRun, progress: bool = True, subsets: Sequence[str] = ("test",)) -> Data:
     """The corpus and its features, of which `arrays("test")` is the test set that the run recorded.
 
-    A run on the demo corpus is tested on that, though EMOVO may have come to its usual place since.
-
-    Args:
-        run: the run.
-        progress: show a progress bar where features are extracted.
-        subsets: those that will be used.
-
-    Raises:
-        UserError: when the run recorded no test set, an utterance of it is gone, or the corpus is another.
+    `subsets` are those that will be used. A UserError where the run recorded no test set, an utterance of it
+    is gone, or the corpus is another.
     """
     if run.split is None:
         raise UserError(
@@ -121,26 +94,25 @@ def recorded_test_set(run: LoadedRun, progress: bool = True, subsets: Sequence[s
             "it cannot be tested. How far it agrees with the labels of the whole corpus, training set "
             "included, tells --all (in notebook_test.ipynb: EVERYTHING = True)."
         )
-    config, data = run.config, run.config.data
-    if run.split.corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
-        config = config.model_copy(update={"data": data.model_copy(update={"root": data.demo_dir})})
+    config = run.config.model_copy(update={"data": corpus_settings(run)})
     return prepare_data(config, progress, run.split, subsets)
+
+
+def corpus_settings(run: LoadedRun) -> DataConfig:
+    """Where the run's corpus is: a demo run's is the demo corpus, though EMOVO may be in its usual place."""
+    data, corpus = run.config.data, run.split.corpus if run.split else None
+    if corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
+        return data.model_copy(update={"root": data.demo_dir})
+    return data
 
 
 @torch.inference_mode()
 def predict(
     model: CkTIMNet, frames: Tensor, functionals: Tensor | None = None, batch_size: int = 64
 ) -> Tensor:
-    """Features of utterances → logits (utterances, classes), on the CPU.
+    """Raw frames (batch, num_features, frames), functionals (batch, F) → logits (batch, classes) on the CPU.
 
-    Args:
-        model: the network, in evaluation mode.
-        frames: raw, (utterances, num_features, frames).
-        functionals: (utterances, num_functionals), for a network that takes them.
-        batch_size: utterances at a time.
-
-    Raises:
-        UserError: when an answer is not a number, as damaged weights give it.
+    Not all of the batch at a time. A logit that is no number, as damaged weights give it, is a UserError.
     """
     device, answers = model.fusion.weight.device, []
     for start in range(0, len(frames), batch_size):
@@ -154,11 +126,7 @@ def predict(
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict: tensors by name, and nothing else, for a pickle may hold code that runs on loading.
-
-    Raises:
-        CheckpointError: when the file is not there, is damaged, or holds anything else.
-    """
+    """Read a state dict: tensors by name and nothing else, for a pickle may hold code."""
     if not path.is_file():
         raise CheckpointError(
             f"{path.parent} has no {path.name}, the network's weights. Copy it there, or train the run again."
@@ -169,26 +137,29 @@ def read_state(path: Path) -> dict[str, Tensor]:
         cure = "Copy the network's weights there again (its state_dict()), or train the run again."
         raise CheckpointError(f"{error} {cure}") from error
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
+        kind = f"a {type(state).__name__}"
+        if isinstance(state, dict):
+            others = (f"{key}: {type(value).__name__}" for key, value in state.items())
+            kind = f"a dictionary with {next(others, 'nothing')}"
         raise CheckpointError(
-            f"{path} holds {_describe(state)}, not a state dict (tensors by name). Save the network's "
-            "state_dict() there."
+            f"{path} holds {kind}, not a state dict (tensors by name). Save the network's state_dict() there."
         )
     # as earlier versions called what functionals go through
     return {re.sub(r"^statistics\.", "functionals.", name): tensor for name, tensor in state.items()}
 
 
 def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
-    """What the weights say of the configuration: key → value, as far as they have the expected names."""
-    told: dict[str, Any] = {}
-    if inputs := [name for name in state if name.startswith("input_conv.")]:
-        told["model.ck"] = any(".generator." in name for name in inputs)
-    if "fusion.weight" in state:
-        told["model.n_temporal_aware_block"] = state["fusion.weight"].numel()
-    if "feature_mean" in state:
-        told["features of a frame"] = state["feature_mean"].numel()
-    if "blocks.0.norms.0.weight" in state:
-        told["model.n_filter"] = state["blocks.0.norms.0.weight"].numel() // DIRECTIONS
-    return told
+    """Settings that the weights show: key → value, as far as they have the expected names."""
+    inputs = [name for name in state if name.startswith("input_conv.")]
+    settings: dict[str, Any] = {"model.ck": any(".generator." in name for name in inputs)} if inputs else {}
+    for name, key, share in (
+        ("fusion.weight", "model.n_temporal_aware_block", 1),
+        ("feature_mean", "features of a frame", 1),
+        ("blocks.0.norms.0.weight", "model.n_filter", DIRECTIONS),
+    ):
+        if name in state:
+            settings[key] = state[name].numel() // share
+    return settings
 
 
 def check_fit(run_dir: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -208,9 +179,7 @@ def check_fit(run_dir: Path, state: dict[str, Tensor], expected: dict[str, Tenso
         )
 
 
-def _configuration(
-    run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is_earlier: bool
-) -> Config:
+def _config(run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is_earlier: bool) -> Config:
     path = run_dir / runs.PARAMETERS_FILE
     try:
         runs.read_parameters(path)
@@ -225,10 +194,3 @@ def _configuration(
             f"evaluated with that. Only {', '.join(FREE_KEYS)} can be chosen."
         )
     return runs.read_parameters(path, overrides)
-
-
-def _describe(thing: object) -> str:
-    if isinstance(thing, dict):
-        other = next((f"{key}: {type(value).__name__}" for key, value in thing.items()), "nothing")
-        return f"a dictionary with {other}"
-    return f"a {type(thing).__name__}"

@@ -6,48 +6,27 @@ From Python:
     recognizer(waveform, sample_rate)        # → {"dis": 0.02, "gio": 0.81, …}
     recognizer.recognise_file("hello.wav")   # → Recognition, with silence, doubts, novelty and timeline
 
-A recording is read, conditioned, padded or cut just as the training's were. One that is longer than the
-network's window is looked at window by window as well; one longer than any utterance, that way only.
+A recording is conditioned, padded or cut as in training. One that is longer than the network's window is
+recognised window by window as well; one longer than any utterance, that way only.
 """
 
 import argparse
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dataloader.audio import (
-    AudioError,
-    SilenceError,
-    audio_seconds,
-    condition,
-    fit_length,
-    loudest_level,
-    read_audio,
-    stream_audio,
-    to_waveform,
-    windows,
-)
+from dataloader import audio
+from dataloader.audio import AudioError, SilenceError
 from dataloader.features.extract import Extractor
+from testing import predictions
 from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
-from testing.predictions import (
-    SILENCE,
-    UNSURE,
-    Answer,
-    Failure,
-    Outcome,
-    Recognition,
-    summary_table,
-    timeline_figure,
-    timeline_table,
-    to_csv,
-    to_json,
-)
+from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_atomically
 from utils.progress import progress_bar, warn
@@ -63,25 +42,15 @@ SUFFIXES = (  # that are looked for in folders; any file may be named
     *(".rf64", ".snd", ".voc", ".w64", ".wav"),
 )
 
+Sound = np.ndarray | Iterable[np.ndarray]  # a waveform, or blocks of a long one
 Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
 
 
 class Recognizer:
-    """The network of a run, ready for any recording.
+    """The network of a run, ready for any recording; its `emotions` are in the order of the scores.
 
-    Args:
-        run_dir: the run directory; by default the network that is shipped for recordings of any kind.
-        overrides: `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu".
-        sure: the least probability of an answer; below it the label is `unsure`.
-
-    Attributes:
-        run: the run and its network, whose weights must not change.
-        calibration: its temperature and novelty (testing.calibration), if it was calibrated.
-        emotions: codes, in the order of the network's scores.
-
-    Raises:
-        UserError: from load_run; when the calibration is damaged, or the run's features are normalised by
-            speaker.
+    `overrides` are `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu". Below the
+    probability `sure` the label is `unsure`. A run whose features are normalised by speaker is a UserError.
     """
 
     def __init__(self, run_dir: str | Path = SHIPPED_RUN, overrides: Sequence[str] = (), sure: float = SURE):
@@ -102,61 +71,38 @@ class Recognizer:
         return dict(self.recognise(waveform, sample_rate).answer.probabilities)
 
     def recognise(self, waveform: np.ndarray, sample_rate: int, name: str = "the sound") -> Recognition:
-        """Recognise a recording that is in memory.
+        """Recognise a recording in memory: (samples,) or (samples, channels), integers or floats up to 1.
 
-        Args:
-            waveform: (samples,) or (samples, channels); floats with full scale 1, or integers.
-            sample_rate: in Hz.
-            name: what the recording is called.
-
-        Raises:
-            AudioError: when it is shorter than 0.05 s, holds values that are not finite, or is no waveform.
+        An AudioError where it is shorter than 0.05 s, holds values that are not finite, or is no waveform.
         """
-        sound = np.atleast_1d(waveform)
+        sound, rate = np.atleast_1d(waveform), self.features.sample_rate
         seconds = len(sound) / max(sample_rate, 1)
-        try:
-            waveform = to_waveform(sound, sample_rate, self.features.sample_rate, name)
-        except SilenceError:
-            return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
-        return self._recognise(name, seconds, waveform, [waveform], False)
+        return self._recognise(name, seconds, lambda: audio.to_waveform(sound, sample_rate, rate, name))
 
     def recognise_file(self, path: str | Path, progress: bool = False) -> Recognition:
-        """Recognise a sound file: any format of libsndfile's, any sample rate, any number of channels.
-
-        Args:
-            path: the file; it may lie in a zip.
-            progress: show a progress bar, where it is long.
-
-        Raises:
-            AudioError: from dataloader.audio.read_audio.
-        """
-        name, seconds, rate = str(path), audio_seconds(path), self.features.sample_rate
-        if self._is_long(seconds):
-            return self._recognise(name, seconds, None, stream_audio(path, rate), progress)
-        try:
-            waveform = read_audio(path, rate)
-        except SilenceError:
-            return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
-        return self._recognise(name, seconds, waveform, [waveform], progress)
+        """Recognise a sound file (it may lie in a zip) of any format, sample rate and number of channels."""
+        seconds = audio.audio_seconds(path)
+        read = audio.stream_audio if self._is_long(seconds) else audio.read_audio
+        return self._recognise(str(path), seconds, lambda: read(path, self.features.sample_rate), progress)
 
     def _is_long(self, seconds: float) -> bool:
         return seconds * self.features.sample_rate > LONGEST_UTTERANCE * self.window
 
     def _recognise(
-        self,
-        name: str,
-        seconds: float,
-        waveform: np.ndarray | None,
-        blocks: Iterable[np.ndarray],
-        progress: bool,
+        self, name: str, seconds: float, read: Callable[[], Sound], progress: bool = False
     ) -> Recognition:
-        """Of the whole waveform, where it can be one utterance, and of the same in blocks."""
+        """Of the waveform that `read` returns, which may be one utterance, or of the blocks of a long one."""
+        try:
+            sound = read()
+        except SilenceError:
+            return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
         timeline: tuple[Answer, ...] = ()
         if seconds * self.features.sample_rate > self.window:
+            blocks = [sound] if isinstance(sound, np.ndarray) else sound
             timeline = tuple(self._timeline(seconds, blocks, progress))
-        if waveform is None or self._is_long(seconds):
-            return Recognition(name, _together(timeline, seconds, self.sure), timeline)
-        return Recognition(name, _answer(0.0, seconds, *self._look([waveform])[0], self.sure), timeline)
+        if not isinstance(sound, np.ndarray) or self._is_long(seconds):
+            return Recognition(name, self._together(timeline, seconds), timeline)
+        return Recognition(name, self._answer(0.0, seconds, self._look([sound])[0]), timeline)
 
     def _timeline(self, seconds: float, blocks: Iterable[np.ndarray], progress: bool) -> list[Answer]:
         """An answer for each window; it stands for the time that is nearer to its middle than to others'."""
@@ -164,24 +110,25 @@ class Recognizer:
         middles: list[float] = []
         found: list[Looked] = []
         total = 1 + math.ceil(max(seconds * rate - self.window, 0) / self.hop)
-        looks = windows(blocks, self.window, self.hop)
+        looks = audio.windows(blocks, self.window, self.hop)
         with progress_bar(total=total, desc="recognising", unit="window", disable=not progress) as bar:
             while batch := list(islice(looks, BATCH)):
                 middles += [(start + self.window / 2) / rate for start, _ in batch]
                 found += self._look([window for _, window in batch])
                 bar.update(len(batch))
         edges = [0.0, *((one + other) / 2 for one, other in pairwise(middles)), seconds]
-        return [_answer(*edge, *one, self.sure) for edge, one in zip(pairwise(edges), found, strict=True)]
+        return [self._answer(*edge, one) for edge, one in zip(pairwise(edges), found, strict=True)]
 
     def _look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
-        """Each as one utterance."""
-        loud = [index for index, one in enumerate(waveforms) if loudest_level(one) >= NEAR_SILENCE]
+        """Probabilities and novelty of each, as one utterance."""
+        loud = [index for index, one in enumerate(waveforms) if audio.loudest_level(one) >= NEAR_SILENCE]
         found: list[Looked] = [({}, None)] * len(waveforms)
         if not loud:
             return found
-        fitted = [fit_length(condition(waveforms[index], self.features), self.window) for index in loud]
+        conditioned = [audio.condition(waveforms[index], self.features) for index in loud]
         with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
-            x = torch.cat([self._extract(torch.from_numpy(waveform)[None]) for waveform in fitted])
+            fitted = [torch.from_numpy(audio.fit_length(one, self.window)) for one in conditioned]
+            x = torch.cat([self._extract(waveform[None]) for waveform in fitted])
         logits = predict(self.run.model, x, batch_size=BATCH)
         rows = at_temperature(logits.numpy(), self.calibration.temperature)
         novelty = self.calibration.novelty(x).tolist() if self.calibration.novelty else [None] * len(loud)
@@ -189,24 +136,21 @@ class Recognizer:
             found[index] = dict(zip(self.emotions, row, strict=True)), new
         return found
 
+    def _answer(self, start: float, end: float, looked: Looked) -> Answer:
+        probabilities, novelty = looked
+        if not probabilities:
+            return Answer(start, end, SILENCE, {}, None)
+        first = max(probabilities, key=probabilities.__getitem__)
+        label = first if probabilities[first] >= self.sure else UNSURE
+        return Answer(start, end, label, probabilities, novelty)
 
-def _answer(
-    start: float, end: float, probabilities: dict[str, float], novelty: float | None, sure: float
-) -> Answer:
-    if not probabilities:
-        return Answer(start, end, SILENCE, {}, None)
-    first = max(probabilities, key=probabilities.get)
-    label = first if probabilities[first] >= sure else UNSURE
-    return Answer(start, end, label, probabilities, novelty)
-
-
-def _together(timeline: Sequence[Answer], seconds: float, sure: float) -> Answer:
-    """Of a recording of several utterances: the mean of what is not silent, and its median novelty."""
-    heard = [part for part in timeline if part.probabilities]
-    emotions = heard[0].probabilities if heard else {}
-    mean = {emotion: statistics.fmean(part.probabilities[emotion] for part in heard) for emotion in emotions}
-    known = [part.novelty for part in heard if part.novelty is not None]
-    return _answer(0.0, seconds, mean, statistics.median(known) if known else None, sure)
+    def _together(self, timeline: Sequence[Answer], seconds: float) -> Answer:
+        """Of a recording of several utterances: the mean of what is not silent, and its median novelty."""
+        spoken = [part for part in timeline if part.probabilities]
+        emotions = self.emotions if spoken else ()
+        mean = {e: statistics.fmean(part.probabilities[e] for part in spoken) for e in emotions}
+        known = [part.novelty for part in spoken if part.novelty is not None]
+        return self._answer(0.0, seconds, (mean, statistics.median(known) if known else None))
 
 
 def find_files(paths: Sequence[str | Path]) -> Iterator[Path | Failure]:
@@ -215,35 +159,23 @@ def find_files(paths: Sequence[str | Path]) -> Iterator[Path | Failure]:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-        )
-        yield from inside or [Failure(str(path), f"{path} holds no sound file ({', '.join(SUFFIXES)})")]
+        found = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and one.is_file()]
+        files = [one for one in found if not one.name.startswith(".")]
+        yield from files
+        if not files:
+            yield Failure(str(path), f"{path} holds no sound file ({', '.join(SUFFIXES)})")
 
 
 def recognise_files(
     recognizer: Recognizer, paths: Sequence[str | Path], progress: bool = True
 ) -> list[Outcome]:
-    """Recognise files and whole folders; one that cannot be used costs the others nothing.
-
-    Args:
-        recognizer: the network.
-        paths: files and folders.
-        progress: show a progress bar.
-
-    Returns:
-        A Recognition for each file, or a Failure that says why there is none.
-    """
-    files = list(find_files(paths))
-    outcomes: list[Outcome] = []
-    for file in progress_bar(files, desc="recognising", unit="file", disable=not progress or len(files) == 1):
-        if isinstance(file, Failure):
-            outcomes.append(file)
-            continue
+    """A Recognition of each file, also in folders, or a Failure that says why there is none."""
+    files, outcomes = list(find_files(paths)), []
+    single = len(files) == 1
+    for file in progress_bar(files, desc="recognising", unit="file", disable=not progress or single):
         try:
-            outcomes.append(recognizer.recognise_file(file, progress and len(files) == 1))
+            failed = isinstance(file, Failure)
+            outcomes.append(file if failed else recognizer.recognise_file(file, progress and single))
         except AudioError as error:
             outcomes.append(Failure(str(file), str(error)))
     return outcomes
@@ -251,70 +183,55 @@ def recognise_files(
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m testing.predict",
-        description="Recognise the emotion in recordings.",
-        epilog="Exit status: 0 when every file got an answer (silence is one), 1 when some did not, 2 when "
-        "none was tried, for the run or an argument is wrong.",
-    )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="[RUN_DIR] FILE_OR_FOLDER",
-        help="recordings, or folders of them; before them, for a network of yours, its run directory",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
-    parser.add_argument("--csv", metavar="FILE", help="write all answers there; - is standard output")
-    parser.add_argument("--json", metavar="FILE", help="the same as JSON")
-    parser.add_argument("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
-    parser.add_argument(
-        "--sure",
-        type=float,
-        default=SURE,
-        metavar="P",
-        help="least probability of an answer; below it the answer is `unsure` (default: %(default)s)",
-    )
+    parser = argparse.ArgumentParser("python -m testing.predict")
+    parser.description = "Recognise the emotion in recordings."
+    parser.epilog = "Exit status: 0 when every file got an answer (silence is one), 1 when some did not, "
+    parser.epilog += "2 when none was tried, for the run or an argument is wrong."
+    add = parser.add_argument
+    recordings = "recordings, or folders of them; before them, for a network of yours, its run directory"
+    add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)
+    add("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
+    add("--csv", metavar="FILE", help="write all answers there; - is standard output")
+    add("--json", metavar="FILE", help="the same as JSON")
+    add("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
+    sure_help = "least probability of an answer; below it the answer is `unsure` (default: %(default)s)"
+    add("--sure", type=float, default=SURE, metavar="P", help=sure_help)
     options = parser.parse_args(arguments)
     overrides = [text for text in options.paths if "=" in text and not Path(text).exists()]
     paths = [text for text in options.paths if text not in overrides]
-    run_dir = paths.pop(0) if paths and _names_a_run(paths[0], len(paths)) else SHIPPED_RUN
+    mistyped = len(paths) > 1 and not Path(paths[0]).exists() and not Path(paths[0]).suffix
+    run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
     if not paths:
         parser.error("name a file or a folder")
     recognizer = Recognizer(run_dir, overrides, options.sure)
     outcomes = recognise_files(recognizer, paths)
-
-    for outcome in outcomes:
-        if isinstance(outcome, Failure):
-            warn(outcome.reason)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    for failure in failures:
+        warn(failure.reason)
     if "-" not in (options.csv, options.json):
         show(outcomes)
-    written = (options.csv, to_csv(outcomes, recognizer.emotions)), (options.json, to_json(outcomes))
-    for path, text in written:
+    for path, text in (
+        (options.csv, predictions.to_csv(outcomes, recognizer.emotions)),
+        (options.json, predictions.to_json(outcomes)),
+    ):
         if path == "-":
             print(text, end="")
         elif path:
             write_atomically(path, text)
     if options.plots:
         save_plots(outcomes, recognizer.emotions, Path(options.plots))
-    if any(isinstance(outcome, Failure) for outcome in outcomes):
+    if failures:
         raise SystemExit(1)
-
-
-def _names_a_run(path: str, paths: int) -> bool:
-    """Whether the first of so many paths is a run directory, or a mistyped one."""
-    mistyped = paths > 1 and not Path(path).exists() and not Path(path).suffix
-    return is_run_dir(path) or mistyped
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
     """Print one file's answer and timeline, or the summary of several."""
     if len(outcomes) > 1:
-        print(summary_table(outcomes))
+        print(predictions.summary_table(outcomes))
     elif isinstance(outcomes[0], Recognition):
         print(f"{outcomes[0].name}: {outcomes[0].answer}")
         if outcomes[0].timeline:
-            print("", timeline_table(outcomes[0]), sep="\n")
+            print("", predictions.timeline_table(outcomes[0]), sep="\n")
 
 
 def save_plots(outcomes: Sequence[Outcome], emotions: Sequence[str], folder: Path) -> None:
@@ -329,7 +246,7 @@ def save_plots(outcomes: Sequence[Outcome], emotions: Sequence[str], folder: Pat
         if isinstance(outcome, Recognition):
             path = Path(outcome.name)
             name = "_".join(part for part in path.relative_to(path.anchor).parts if part != "..")
-            save_figure(timeline_figure(outcome, emotions), folder / f"{name}.png")
+            save_figure(predictions.timeline_figure(outcome, emotions), folder / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What testing.predict says of recordings: the answers, and how they are shown and written down."""
+"""The answers of testing.predict, and how they are shown and written down."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -20,26 +21,18 @@ UNLIKE = "unlike the training speech"
 
 @dataclass(frozen=True)
 class Answer:
-    """The emotion of a stretch of time.
+    """The emotion of a stretch of time."""
 
-    Attributes:
-        start, end: in seconds.
-        label: the emotion's code; UNSURE where none is probable enough; SILENCE where nothing is heard.
-        probabilities: of each emotion, calibrated where the run is; empty in silence.
-        novelty: how unlike the training speech it is, 1 at the threshold; None in silence, and where the run
-            was not calibrated.
-    """
-
-    start: float
+    start: float  # in seconds, as the end
     end: float
-    label: str
-    probabilities: Mapping[str, float]
-    novelty: float | None
+    label: str  # the emotion's code; UNSURE where none is probable enough; SILENCE
+    probabilities: Mapping[str, float]  # of each emotion, calibrated where the run is; empty in silence
+    novelty: float | None  # 1 at the threshold; None in silence, and where the run was not calibrated
 
     @property
     def emotion(self) -> str | None:
         """The most probable emotion's code, however probable; None in silence."""
-        return max(self.probabilities, key=self.probabilities.get) if self.probabilities else None
+        return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else None
 
     @property
     def unlike(self) -> bool:
@@ -59,17 +52,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was heard in a recording.
+    """A recording's answer."""
 
-    Attributes:
-        name: the file, as it was named.
-        answer: about the whole of it.
-        timeline: about its parts, one after the other without gaps; empty where one look covers it all.
-    """
-
-    name: str
-    answer: Answer
-    timeline: tuple[Answer, ...] = ()
+    name: str  # the file, as it was named
+    answer: Answer  # about the whole of it
+    timeline: tuple[Answer, ...] = ()  # about its parts, without gaps; empty where one window covers it all
 
     def segments(self) -> list[tuple[float, float, str, float]]:
         """The timeline with equal neighbours joined: start, end, label, mean probability of the answer."""
@@ -81,13 +68,16 @@ class Recognition:
         return joined
 
     def to_dict(self) -> dict:
-        """For JSON; label, probabilities and novelty of the whole, then of each part."""
+        """For JSON: label, probabilities and novelty of the whole, then of each part."""
 
-        def of(answer: Answer) -> dict:
-            values = {"start": round(answer.start, 3), "end": round(answer.end, 3), "label": answer.label}
-            values["probabilities"] = {e: round(p, 6) for e, p in answer.probabilities.items()}
-            values["novelty"] = None if answer.novelty is None else round(answer.novelty, 3)
-            return values
+        def of(answer: Answer) -> dict[str, Any]:
+            return {
+                "start": round(answer.start, 3),
+                "end": round(answer.end, 3),
+                "label": answer.label,
+                "probabilities": {emotion: round(p, 6) for emotion, p in answer.probabilities.items()},
+                "novelty": None if answer.novelty is None else round(answer.novelty, 3),
+            }
 
         return {"file": self.name, **of(self.answer), "timeline": [of(part) for part in self.timeline]}
 
@@ -98,11 +88,6 @@ class Failure:
 
     name: str
     reason: str
-
-    @property
-    def why(self) -> str:
-        """The reason without the name."""
-        return self.reason.removeprefix(self.name).strip()
 
     def to_dict(self) -> dict:
         """For JSON."""
@@ -124,7 +109,7 @@ def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
     writer.writerow(["file", "part", "start", "end", "label", "novelty", *emotions, "error"])
     for outcome in outcomes:
         if isinstance(outcome, Failure):
-            writer.writerow([outcome.name, "", "", "", "", "", *[""] * len(emotions), outcome.reason])
+            writer.writerow([outcome.name, *[""] * (5 + len(emotions)), outcome.reason])
             continue
         for part, answer in enumerate((outcome.answer, *outcome.timeline)):
             novelty = "" if answer.novelty is None else f"{answer.novelty:.3f}"
@@ -135,7 +120,7 @@ def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
 
 
 def timeline_table(recognition: Recognition) -> Table:
-    """What was heard from when to when."""
+    """The label from when to when."""
     rows = [
         {
             "from": clock(start),
@@ -149,24 +134,23 @@ def timeline_table(recognition: Recognition) -> Table:
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> Table:
-    """One line a file, and below it how often what was heard."""
-    rows, heard = [], Counter()
+    """One line a file, and in the caption how many files got each label."""
+    rows = []
     for outcome in outcomes:
         if isinstance(outcome, Failure):
-            heard["no answer"] += 1
-            rows.append(_row(outcome.name, NOTHING, "no answer", NOTHING, NOTHING, outcome.why))
+            reason = outcome.reason.removeprefix(outcome.name).strip()
+            rows.append((outcome.name, NOTHING, "no answer", NOTHING, NOTHING, reason))
             continue
         answer = outcome.answer
-        label = ENGLISH[answer.label]
-        heard[label] += 1
         novelty = NOTHING if answer.novelty is None else f"{answer.novelty:.2f}"
         probability = percent(max(answer.probabilities.values())) if answer.probabilities else NOTHING
         remarks = [f"{ENGLISH[answer.emotion]}?"] if answer.label == UNSURE else []
         remarks += [UNLIKE] if answer.unlike else []
-        length = clock(answer.end)
-        rows.append(_row(outcome.name, length, label, probability, novelty, ", ".join(remarks)))
-    counts = ", ".join(f"{count} {label}" for label, count in heard.most_common())
-    return Table(rows, f"{len(outcomes)} files: {counts}")
+        length, label = clock(answer.end), ENGLISH[answer.label]
+        rows.append((outcome.name, length, label, probability, novelty, ", ".join(remarks)))
+    counts = ", ".join(f"{count} {label}" for label, count in Counter(row[2] for row in rows).most_common())
+    headings = "file", "length", "heard", "probability", "novelty", "remark"
+    return Table([dict(zip(headings, row, strict=True)) for row in rows], f"{len(outcomes)} files: {counts}")
 
 
 def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
@@ -174,23 +158,17 @@ def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
     from utils.plots.predictions import plot_timeline
 
     parts = recognition.timeline or (recognition.answer,)
-    nothing = dict.fromkeys(emotions, np.nan)
-    probabilities = np.array([[(part.probabilities or nothing)[e] for e in emotions] for part in parts])
-    novelty = [np.nan if part.novelty is None else part.novelty for part in parts]
-    edges = [part.start for part in parts] + [parts[-1].end]
+    probabilities = np.array([[part.probabilities.get(e, np.nan) for e in emotions] for part in parts])
+    novelty = np.array([part.novelty for part in parts], float)  # None as NaN
+    edges = [*(part.start for part in parts), parts[-1].end]
     labels = [part.label for part in parts]
-    known = None if np.isnan(novelty).all() else novelty
+    known = None if np.isnan(novelty).all() else novelty.tolist()
     return plot_timeline(edges, probabilities, labels, emotions, known, recognition.name)
 
 
 def clock(seconds: float) -> str:
     """3723.4 → `1:02:03.4`, 63.4 → `1:03.4`."""
-    tenths = round(10 * seconds)
-    hours, rest = divmod(tenths, 36_000)
-    minutes, rest = divmod(rest, 600)
-    text = f"{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
-    return f"{hours}:{text}" if hours else text
-
-
-def _row(*cells: str) -> dict[str, str]:
-    return dict(zip(("file", "length", "heard", "probability", "novelty", "remark"), cells, strict=True))
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    hours, minutes = divmod(minutes, 60)
+    start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{start}:{tenths / 10:04.1f}"

@@ -6,7 +6,7 @@ import sys
 PROBE = """
 import importlib, os, pathlib, pkgutil, re, signal, sys, tempfile, warnings
 import librosa, matplotlib.pyplot, numpy, pandas, scipy.stats, seaborn, sklearn.metrics, soundfile
-import IPython.display, nbclient, nbformat, torch, torchaudio
+import IPython.display, nbclient, nbformat, requests, torch, torchaudio
 
 
 def state():

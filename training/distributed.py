@@ -21,11 +21,7 @@ from utils.errors import UserError
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Join the processes that torchrun has started, for as long as the block lasts; without it, do nothing.
-
-    Args:
-        device: as in `train.device`; on cuda each process of a machine gets a GPU of its own.
-    """
+    """Join the processes that torchrun has started, if any, within the block; on cuda each gets a GPU."""
     if "LOCAL_RANK" not in os.environ:  # torchrun sets it
         yield
         return
@@ -51,7 +47,7 @@ def rank() -> int:
 
 @contextmanager
 def first_before_others() -> Iterator[None]:
-    """Let the first process go through the block alone; the others then find what it has put on disk."""
+    """Let the first process go through the block alone; the others then find its files on disk."""
     if rank() > 0:
         dist.barrier()
     yield
@@ -60,11 +56,7 @@ def first_before_others() -> Iterator[None]:
 
 
 def part(items: np.ndarray) -> np.ndarray:
-    """This process's part of a batch's items.
-
-    Raises:
-        UserError: when there are fewer items than processes.
-    """
+    """This process's part of a batch's items; a UserError where there are fewer items than processes."""
     if len(items) < processes():
         raise UserError(
             f"a batch of {len(items)} utterances cannot be shared by {processes()} processes: choose another "
@@ -74,7 +66,7 @@ def part(items: np.ndarray) -> np.ndarray:
 
 
 def from_first(make: Callable[[], Any]) -> Any:
-    """What `make` returns in the first process, in all of them."""
+    """The result of `make` in the first process, for all of them."""
     made = [make() if rank() == 0 else None]
     if processes() > 1:
         dist.broadcast_object_list(made)
@@ -86,13 +78,18 @@ def in_parallel(model: CkTIMNet) -> nn.Module:
     if processes() == 1:
         return model
     for block in model.blocks:
-        for norm in block.norms:
+        for norm in block.get_submodule("norms").children():
             norm.__class__ = SharedBatchNorm
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 
 class SharedBatchNorm(nn.BatchNorm1d):
     """Batch norm over all processes that share a batch (PyTorch's SyncBatchNorm does not run on a CPU)."""
+
+    running_mean: Tensor  # never None here
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) → the same shape."""
@@ -120,7 +117,7 @@ def total(x: Tensor) -> Tensor:
 
 
 def share(count: int, like: Tensor) -> Tensor | float:
-    """What this process's mean over `count` utterances weighs in the mean of all processes' means."""
+    """The weight of this process's mean over `count` utterances in the mean of all processes' means."""
     if processes() == 1:
         return 1.0
     return count * processes() / total(like.detach().new_tensor(float(count)))

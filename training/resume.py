@@ -23,10 +23,8 @@ from utils.files import TensorsError, expanded, read_tensors, write_atomically
 from utils.metrics import History
 
 LOCK_FILE = ".training.lock"
-
-# What may differ from what the run began with: where things lie, and on what is computed.
+# Settings that may differ from those at the beginning: places of files, and the device.
 FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "train.device")
-
 ANEW = "to train anew, leave `resume` out (in the notebook: RESUME = False)."
 UNTOUCHED = f"The other files of the run are untouched; {ANEW}"
 
@@ -37,17 +35,12 @@ class ResumeError(UserError):
 
 @dataclass
 class Progress:
-    """How far a training has come.
-
-    Attributes:
-        training, validation: the metrics of its whole epochs.
-        best_loss, best_epoch: the lowest validation loss, and its epoch, counted from 0.
-    """
+    """The metrics of a training's whole epochs."""
 
     training: History
     validation: History
-    best_loss: float = float("inf")
-    best_epoch: int = -1
+    best_loss: float = float("inf")  # the lowest on the validation set
+    best_epoch: int = -1  # counted from 0
 
     @property
     def epochs(self) -> int:
@@ -61,40 +54,30 @@ class Progress:
 
 
 def save_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
-    """Write all that the next epoch depends on, whole or not at all.
+    """Write all that the next epoch depends on; `parts` (model, optimizer, scheduler) have a `state_dict`.
 
-    Args:
-        run_dir: the run directory.
-        progress: how far the training has come.
-        parts: name → model, optimizer or scheduler, all with a `state_dict`.
-
-    Shuffling and augmentation draw from seed and epoch, so that PyTorch's generators, from which dropout
-    draws, are all the random states that there are.
+    Shuffling and augmentation draw from seed and epoch; only dropout draws from PyTorch's generators.
     """
     state = {
         **{name: part.state_dict() for name, part in parts.items()},
-        "random": _random_states(),
+        "random": {name: module.get_rng_state() for name, module in _generators().items()},
         "training": progress.training.columns,
         "validation": progress.validation.columns,
         "best_loss": progress.best_loss,
         "best_epoch": progress.best_epoch,
     }
+    save_tensors(run_dir / runs.RESUME_FILE, state)
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """Write tensors, in any plain Python values, for torch.load; whole or not at all."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(run_dir / runs.RESUME_FILE, buffer.getvalue())
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
-    """Bring progress, model, optimizer, scheduler and PyTorch's generators to where `save_state` left them.
-
-    Args:
-        run_dir: the run directory.
-        progress: of a training that has not begun.
-        parts: as in `save_state`.
-
-    Raises:
-        ResumeError: when the file is damaged, or of another training.
-    """
+    """Restore progress, parts and random states; a ResumeError where the file is damaged or does not fit."""
     path = run_dir / runs.RESUME_FILE
     try:
         state = read_tensors(path)
@@ -102,7 +85,9 @@ def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
             part.load_state_dict(state[name])
         progress.training.columns, progress.validation.columns = state["training"], state["validation"]
         progress.best_loss, progress.best_epoch = state["best_loss"], state["best_epoch"]
-        _set_random_states(state["random"])
+        for name, module in _generators().items():
+            if name == "cpu" or name in state["random"]:  # the other devices may be new
+                module.set_rng_state(state["random"][name])
     except TensorsError as error:
         raise ResumeError(f"{error} {UNTOUCHED}") from error
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -111,15 +96,7 @@ def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
 
 
 def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a run that is to go on.
-
-    Args:
-        run_dir: the run directory.
-        overrides: `key=value` for FREE_KEYS.
-
-    Raises:
-        UserError: when there is no such run, it cannot go on, or an override is not free.
-    """
+    """The configuration of a run that is to go on; overrides `key=value` may only be of FREE_KEYS."""
     run_dir = Path(run_dir)
     if not (run_dir / runs.RESUME_FILE).is_file():
         if not (run_dir / runs.PARAMETERS_FILE).is_file():
@@ -130,24 +107,13 @@ def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Conf
         )
     bound = [override for override in overrides if override.partition("=")[0].strip() not in FREE_KEYS]
     if bound:
-        raise ResumeError(
-            f"{', '.join(bound)}: a training goes on with the settings that it began with. Only "
-            f"{', '.join(FREE_KEYS)} can be chosen."
-        )
+        problem = f"{', '.join(bound)}: a training goes on with the settings that it began with"
+        raise ResumeError(f"{problem}. Only {', '.join(FREE_KEYS)} can be chosen.")
     return runs.read_parameters(run_dir / runs.PARAMETERS_FILE, overrides)
 
 
 def prepare_resumed(config: Config, run_dir: Path, progress: bool = True) -> Data:
-    """The data of a run that is to go on, with the split that it recorded.
-
-    Args:
-        config: from `configuration_of`.
-        run_dir: the run directory.
-        progress: show progress bars.
-
-    Raises:
-        UserError: when the corpus is not found, or lacks utterances of the split.
-    """
+    """The data of a run that is to go on (config: `configuration_of`), with the split that it recorded."""
     return prepare_data(config, progress, load_split(run_dir / runs.SPLIT_FILE), ("train", "validation"))
 
 
@@ -180,20 +146,16 @@ def unfinished_run(config: Config) -> Path | None:
 
 @contextmanager
 def being_trained(run_dir: Path) -> Iterator[None]:
-    """Keep other processes from training the same run, for as long as the block lasts.
+    """Keep other processes from training the same run within the block; a ResumeError where one does.
 
-    The system lets go of the lock when a process dies. Where the file system knows no locks, there are none.
-
-    Raises:
-        ResumeError: when another process trains it.
+    The system lets go of the lock when a process dies. A file system without locks gives no protection.
     """
     lock = FileLock(run_dir / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise ResumeError(
-            f"{run_dir} is being trained by another process: wait for its end, or stop it."
-        ) from None
+        problem = f"{run_dir} is being trained by another process"
+        raise ResumeError(f"{problem}: wait for its end, or stop it.") from None
     except (OSError, NotImplementedError):
         yield
         return
@@ -207,23 +169,12 @@ def being_trained(run_dir: Path) -> Iterator[None]:
 
 def _bound(config: Config) -> dict[str, Any]:
     """The settings that a run cannot change on its way."""
-    return {
-        key: value for key, value in runs.flat(config).items() if key not in (*FREE_KEYS, "train.results_dir")
-    }
+    free = (*FREE_KEYS, "train.results_dir")
+    return {key: value for key, value in runs.flat(config).items() if key not in free}
 
 
-def _random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    if torch.backends.mps.is_available():
-        states["mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
-    if torch.backends.mps.is_available() and "mps" in states:
-        torch.mps.set_rng_state(states["mps"])
+def _generators() -> dict[str, Any]:
+    """The modules with PyTorch's random generators on this machine."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    modules = {"cpu": torch.random, "cuda": torch.cuda, "mps": torch.mps}
+    return {name: module for name, module in modules.items() if there[name]}

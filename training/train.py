@@ -4,13 +4,13 @@ A training that was stopped goes on with `python -m training.train resume=RUN_DI
 """
 
 import argparse
-import io
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from dataloader.loaders import (
     BatchLoader,
@@ -32,12 +32,13 @@ from training.resume import (
     load_state,
     prepare_resumed,
     save_state,
+    save_tensors,
 )
 from utils import runs
 from utils.config import Config, TrainConfig, load_config, save_config
 from utils.device import keep_freed_memory, pick_device, seed_everything
 from utils.errors import UserError, exit_on_user_error
-from utils.files import expanded, write_atomically, write_json
+from utils.files import expanded, write_json
 from utils.metrics import History, keep_whole_epochs, scores
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
@@ -48,7 +49,7 @@ BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 
 class TrainingError(UserError):
-    """A training that cannot go on; what was reached before is saved."""
+    """A training that cannot go on; its whole epochs are saved."""
 
 
 class LossError(ArithmeticError):
@@ -71,54 +72,40 @@ def train(
         config: the whole configuration.
         data: corpus, features and split, where they are prepared already.
         run_dir: where to write; by default a new directory in config.train.results_dir.
-        progress: show progress bars.
         resume: go on with the training that was stopped in run_dir (config: training.resume).
 
     Returns:
         The run directory: model.pt, parameters.txt, split.json, emotions.json, standardisation.json,
-        training_metrics.json, validation_metrics.json, loss_acc.png; as long as it is not finished also
-        resume.pt.
-
-    Raises:
-        UserError: from prepare_data; when the directory cannot be written, another process trains the same
-            run, there is nothing to resume, or variants of the training set cannot be made.
-        TrainingError: when the loss is no longer a finite number.
+        training_metrics.json, validation_metrics.json, loss_acc.png; unless it is finished also resume.pt.
     """
     keep_freed_memory()
     settings, first = config.train, distributed.rank() == 0  # of the processes that share this training
     seed_everything(settings.seed)
     device, progress = pick_device(settings.device), progress and first
     with distributed.first_before_others():
-        if data is None:
-            data = prepare_resumed(config, run_dir, progress) if resume else prepare_data(config, progress)
+        if data is None and resume and run_dir is not None:
+            data = prepare_resumed(config, run_dir, progress)
+        elif data is None:
+            data = prepare_data(config, progress)
         mean, std = feature_statistics(data.features.frames, data.rows("train"))
-        train_loader = make_training_loader(
-            data,
-            config.augment if config.model.aug else None,
-            settings.batch_size,
-            settings.seed,
-            mean,
-            device,
-            progress,
-        )
-    run_dir = distributed.from_first(
-        lambda: runs.create_run_dir(config, data.corpus.is_demo) if run_dir is None else Path(run_dir)
-    )
+        batch, seed = settings.batch_size, settings.seed
+        augment = config.augment if config.model.aug else None
+        training = make_training_loader(data, augment, batch, seed, mean, device, progress)
+    demo = data.corpus.is_demo
+    run_dir = Path(distributed.from_first(lambda: run_dir or runs.create_run_dir(config, demo)))
     model = build_for(config, data)
     if config.features.standardise:
         model.standardise(mean, std)
     model.to(device)
     if not first:
         torch.manual_seed(settings.seed + distributed.rank())  # for dropout of its own
-    validation_loader = make_loader(data, "validation", settings.batch_size, False, settings.seed, device)
+    validation = make_loader(data, "validation", batch, False, seed, device)
     with being_trained(run_dir) if first else nullcontext():
         if resume:
             check_same_data(run_dir, data)
         elif first:
             _describe_run(config, data, model, run_dir)
-        done, finished = fit(
-            model, train_loader, validation_loader, settings, run_dir, progress=progress, resume=resume
-        )
+        done, finished = fit(model, training, validation, settings, run_dir, progress=progress, resume=resume)
         if done.epochs and first:
             title = f"{run_dir.name} · {data.corpus.name} corpus"
             figure = plot_history(done.training, done.validation, title, settings.keep)
@@ -130,13 +117,13 @@ def train(
 
 def build_for(config: Config, data: Data) -> CkTIMNet:
     """The network of the configuration, for the data's emotions and features."""
-    features, emotions = config.features, data.corpus.emotions
+    features = config.features
     sizes = features.num_features, features.num_functionals, features.frames, features.frame_seconds
-    return build_model(config.model, len(emotions), *sizes)
+    return build_model(config.model, len(data.corpus.emotions), *sizes)
 
 
 def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) -> None:
-    """Write what a run is about, before it begins."""
+    """Write the settings, split, emotions and standardisation of a run, before it begins."""
     save_config(config, run_dir / runs.PARAMETERS_FILE)
     save_split(data.split, run_dir / runs.SPLIT_FILE)
     write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": data.corpus.emotions})
@@ -154,30 +141,68 @@ def fit(
     progress: bool = True,
     resume: bool = False,
 ) -> tuple[Progress, bool]:
-    """The loop over epochs: learn, validate, keep the last or the best (`keep`), write metrics and model.
+    """The loop over epochs: train, validate, keep the last or the best (`keep`), write metrics and model.
 
     An interrupt (Ctrl-C, or the notebook's stop button) ends it after the last whole epoch, with all files in
     place. After each epoch resume.pt holds all that the next one depends on.
 
     Args:
-        model: the network, on its device.
-        train_loader, validation_loader: batches of (frames, functionals, target).
+        model, train_loader, validation_loader: on one device; batches of (frames, functionals, target).
         settings: the section `train` of the configuration.
         run_dir: where files are written; it exists.
-        progress: show a progress bar.
         resume: go on from the run directory's resume.pt.
 
     Returns:
-        The metrics, and whether the training is finished.
-
-    Raises:
-        TrainingError: when the loss is no longer a finite number.
-        ResumeError: when resume.pt is damaged, or of another training.
+        The metrics, and whether the training is finished (an interrupted one is not).
     """
-    done = Progress(History(model.name), History(model.name))
-    first = distributed.rank() == 0
+    done, first = Progress(History(model.name), History(model.name)), distributed.rank() == 0
+    train_loader.part = validation_loader.part = distributed.part
+    optimizer, trained = make_optimizer(settings, model), distributed.in_parallel(model)
+    scheduler = make_scheduler(settings, optimizer, len(train_loader))
+    each_step = None if isinstance(scheduler, ReduceLROnPlateau) else scheduler
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    if resume:
+        load_state(run_dir, done, **parts)
+        train_loader.epoch = done.epochs
+    begin, end = done.epochs, settings.num_epochs
+    smoothing, clipping = settings.label_smoothing, settings.gradient_clipping
+    options = {"initial": begin, "total": end, "bar_format": BAR, "disable": not progress}
+    bar = progress_bar(range(begin, end), desc="epoch", **options)
     try:
-        _fit_epochs(model, train_loader, validation_loader, settings, run_dir, done, progress, resume)
+        for epoch in bar:
+            if settings.early_stopping and epoch - 1 - done.best_epoch >= settings.early_stopping_patience:
+                bar.close()
+                since = f"since epoch {done.best_epoch + 1}"
+                print(f"Stopped early: the validation loss has not improved {since}.")
+                break
+            started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
+            try:
+                train_row = run_epoch(trained, train_loader, smoothing, optimizer, clipping, each_step)
+                with model.frozen_kernels():
+                    validation_row = run_epoch(model, validation_loader, smoothing)
+            except LossError as error:
+                kept = f"The model so far is kept in {run_dir}; try" if done.epochs else "Try"
+                raise TrainingError(
+                    f"the loss is no longer a finite number in epoch {epoch + 1}, {error}. {kept} a smaller "
+                    "train.learning_rate, or set train.gradient_clipping=1."
+                ) from None
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(validation_row["loss"])
+            seconds = time.perf_counter() - started
+            done.training.append(epoch=epoch, learning_rate=rate, seconds=seconds, **train_row)
+            done.validation.append(epoch=epoch, **validation_row)
+            is_best = validation_row["loss"] < done.best_loss
+            if is_best:
+                done.best_loss, done.best_epoch = validation_row["loss"], epoch
+            if first and (is_best or settings.keep == "last"):
+                save_model(model, run_dir / runs.MODEL_FILE)
+            if first:
+                done.save(run_dir)
+                save_state(run_dir, done, **parts)  # last, for all that it claims has to be on disk
+            bar.set_postfix_str(
+                f"loss {train_row['loss']:.2f}, {train_row['accuracy']:.0%} right · "
+                f"validation {validation_row['loss']:.2f}, {validation_row['accuracy']:.0%}"
+            )
         return done, True
     except KeyboardInterrupt:
         keep_whole_epochs(done.training, done.validation)
@@ -189,91 +214,20 @@ def fit(
         return done, False
 
 
-def _fit_epochs(
-    model: CkTIMNet,
-    train_loader: BatchLoader,
-    validation_loader: BatchLoader,
-    settings: TrainConfig,
-    run_dir: Path,
-    done: Progress,
-    progress: bool,
-    resume: bool,
-) -> None:
-    """Add epochs to those that are done; save them and the model on the way."""
-    train_loader.part = validation_loader.part = distributed.part
-    optimizer, trained = make_optimizer(settings, model), distributed.in_parallel(model)
-    scheduler = make_scheduler(settings, optimizer, len(train_loader))
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    if resume:
-        load_state(run_dir, done, **parts)
-        train_loader.epoch = done.epochs
-    first = distributed.rank() == 0
-    each_step = scheduler if settings.schedule == "one_cycle" else None
-    bar = progress_bar(
-        range(done.epochs, settings.num_epochs),
-        initial=done.epochs,
-        total=settings.num_epochs,
-        desc="epoch",
-        bar_format=BAR,
-        disable=not progress,
-    )
-    smoothing = settings.label_smoothing
-    for epoch in bar:
-        if settings.early_stopping and epoch - 1 - done.best_epoch >= settings.early_stopping_patience:
-            bar.close()
-            print(f"Stopped early: the validation loss has not improved since epoch {done.best_epoch + 1}.")
-            return
-        started = time.perf_counter()
-        learning_rate = optimizer.param_groups[0]["lr"]
-        try:
-            train_row = run_epoch(
-                trained, train_loader, smoothing, optimizer, settings.gradient_clipping, each_step
-            )
-            with model.frozen_kernels():
-                validation_row = run_epoch(model, validation_loader, smoothing)
-        except LossError as error:
-            kept = f"The model so far is kept in {run_dir}; try" if done.epochs else "Try"
-            raise TrainingError(
-                f"the loss is no longer a finite number in epoch {epoch + 1}, {error}. {kept} a smaller "
-                "train.learning_rate, or set train.gradient_clipping=1."
-            ) from None
-        if each_step is None:
-            scheduler.step(validation_row["loss"])
-        seconds = time.perf_counter() - started
-        done.training.append(epoch=epoch, learning_rate=learning_rate, seconds=seconds, **train_row)
-        done.validation.append(epoch=epoch, **validation_row)
-
-        is_best = validation_row["loss"] < done.best_loss
-        if is_best:
-            done.best_loss, done.best_epoch = validation_row["loss"], epoch
-        if first and (is_best or settings.keep == "last"):
-            save_model(model, run_dir / runs.MODEL_FILE)
-        if first:
-            done.save(run_dir)
-            save_state(run_dir, done, **parts)  # last, for what it says is done has to be on disk
-        bar.set_postfix_str(
-            f"loss {train_row['loss']:.2f}, {train_row['accuracy']:.0%} right · "
-            f"validation {validation_row['loss']:.2f}, {validation_row['accuracy']:.0%}"
-        )
-
-
 def run_epoch(
     model: nn.Module,
     loader: BatchLoader,
     label_smoothing: float,
     optimizer: torch.optim.Optimizer | None = None,
     gradient_clipping: float = 0.0,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    scheduler: LRScheduler | None = None,
 ) -> dict[str, float]:
     """Go through a loader once, training where an optimizer is given; a scheduler steps after each batch.
 
     Returns:
         loss (mean over utterances) and the scores of utils.metrics.scores (with mixup, of the class with the
-        largest share); in training they are those of the weights as they were at each batch.
-
-    Raises:
-        LossError: when a batch's loss is not a finite number. It is noticed at the end of the pass: to look
-            after each batch would make a GPU wait.
+        largest share); in training they are those of the weights as they were at each batch. A loss that is
+        not finite is a LossError at the end of the pass, for a GPU would wait for earlier checks.
     """
     model.train(optimizer is not None)
     losses, logits, targets, rates = [], [], [], []
@@ -294,54 +248,45 @@ def run_epoch(
             logits.append(output.detach())
             targets.append(y if y.ndim == 1 else y.argmax(1))
     batches = len(losses)
-    losses, targets, predictions = distributed.gather(
+    all_losses, target, predicted = distributed.gather(
         torch.stack(losses).cpu(), torch.cat(targets).cpu(), torch.cat(logits).argmax(1).cpu()
     )
-    if not losses.isfinite().all():
-        batch = int((~losses.isfinite()).nonzero()[0]) % batches  # every process has as many
-        where = f"batch {batch + 1} of {batches}"
+    if not all_losses.isfinite().all():
+        batch = int((~all_losses.isfinite()).nonzero()[0]) % batches  # every process has as many
         at = f" (learning rate {rates[batch]:g})" if rates else " of the validation after it"
-        raise LossError(f"{where}{at}")
-    loss = losses.sum().item() / len(targets)
-    return {"loss": loss, **scores(targets.numpy(), predictions.numpy(), output.shape[1])}
+        raise LossError(f"batch {batch + 1} of {batches}{at}")
+    loss = all_losses.sum().item() / len(target)
+    return {"loss": loss, **scores(target.numpy(), predicted.numpy(), output.shape[1])}
 
 
 def make_optimizer(settings: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     """Adam or AdamW, as `train.optimizer` says."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    decay = settings.weight_decay
-    return kind(model.parameters(), lr=settings.learning_rate, weight_decay=decay, fused=True)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    rate, decay = settings.learning_rate, settings.weight_decay
+    return kind(model.parameters(), lr=rate, weight_decay=decay, fused=True)
 
 
-def make_scheduler(
-    settings: TrainConfig, optimizer: torch.optim.Optimizer, batches: int
-) -> torch.optim.lr_scheduler.LRScheduler:
+def make_scheduler(settings: TrainConfig, optimizer: torch.optim.Optimizer, batches: int) -> LRScheduler:
     """`train.schedule`: it steps after each of `batches` batches (one_cycle), or each epoch (plateau)."""
-    schedulers = torch.optim.lr_scheduler
     if settings.schedule == "plateau":
-        return schedulers.ReduceLROnPlateau(
-            optimizer, factor=settings.lr_scheduler, patience=settings.patience
-        )
+        return ReduceLROnPlateau(optimizer, factor=settings.lr_scheduler, patience=settings.patience)
     steps = settings.num_epochs * batches
     if steps < 3:  # OneCycleLR wants a step to rise and one to fall
-        return schedulers.LambdaLR(optimizer, lambda step: 1.0)
+        return LambdaLR(optimizer, lambda step: 1.0)
     rise = WARM_UP if WARM_UP * steps > 1 else 2 / steps
-    return schedulers.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=rise)
+    return OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=rise)
 
 
 def save_model(model: nn.Module, path: Path) -> None:
     """Write the state dict, its tensors on the CPU, for torch.load(path, weights_only=True)."""
-    state: dict[str, Tensor] = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+    save_tensors(path, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
 
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser("python -m training.train", description="Train CkTIM-net or TIM-net.")
-    parser.add_argument("--config", default="conf/config.yaml", help="default: %(default)s")
+    parser.add_argument("--config", default=runs.DEFAULT_CONFIG, help="default: conf/config.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
     options = parser.parse_intermixed_args(arguments)
     resumed = [value for value in options.overrides if value.startswith("resume=")]

@@ -10,37 +10,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from annotated_types import Predicate
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
 from pydantic.functional_serializers import PlainSerializer
-from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from utils.errors import UserError
-from utils.files import write_atomically
-from utils.strict_yaml import parse_yaml, to_yaml
+from utils.files import parse_yaml, to_yaml, write_atomically
 
 
 class ConfigError(UserError):
     """A configuration that cannot be used. The message has one line for each problem."""
 
 
-def _is_text(path: Path) -> Path:
-    """Raise a ValueError where no file can have that name: a NUL, or half a character, YAML's `"\\ud800"`."""
-    if b"\0" in str(path).encode("utf-8", "surrogateescape"):
-        raise ValueError("a NUL")
-    return path
-
-
-def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError("the lowest value comes first")
-    return bounds
-
-
 def _range(least: float, most: float) -> GetPydanticSchema:
     """Makes a pair two numbers [lowest, highest], both between `least` and `most`."""
     number = Annotated[float, Field(ge=least, le=most)]
-    pair = Annotated[tuple[number, number], Field(strict=False), AfterValidator(_in_order)]
+    pair = Annotated[tuple[number, number], Field(strict=False), Predicate(lambda pair: pair[0] <= pair[1])]
     return GetPydanticSchema(lambda _source, handler: handler(pair))
 
 
@@ -49,14 +35,11 @@ def key(default: Any, meaning: str, **bounds: Any) -> Any:
     return Field(default, description=meaning, **bounds)
 
 
-def _conflict(problem: str, *keys: str) -> PydanticCustomError:
-    """The error of keys that do not go together."""
-    return PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
-
-
+# A name that a file can have: without a NUL, and without half a character (YAML's "\\ud800"), a ValueError.
+_IsText = Predicate(lambda path: b"\0" not in str(path).encode("utf-8", "surrogateescape"))
 # A path is text in YAML, with forward slashes whatever the system that wrote it.
 _AsText = PlainSerializer(Path.as_posix, when_used="json")
-PathText = Annotated[Path, Field(strict=False), AfterValidator(_is_text), _AsText]
+PathText = Annotated[Path, Field(strict=False), _IsText, _AsText]
 # Those that dataloader/corpora/readers.py reads; `folder` is the user's own.
 CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
 Count = Annotated[int, Field(ge=1)]
@@ -108,7 +91,7 @@ class DataConfig(Section):
         if (total := self.validation_fraction + self.test_fraction) >= 1:
             keys = "data.validation_fraction", "data.test_fraction"
             problem = f"{' + '.join(keys)} = {total:g}: must be less than 1, for the rest is the training set"
-            raise _conflict(problem, *keys)
+            raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
         return self
 
 
@@ -123,12 +106,9 @@ class FeaturesConfig(Section):
     f_max: Positive | None = None
     """Hz where the mel bands end; null: half of sample_rate. With 7000, 100 % of EMOVO's test utterances get
     the same emotion at 16 kHz as at 48, else 67 %; the accuracy is the same (one run each)."""
-    signal_length: Count = 96_000
-    """Samples to which an utterance is padded or cut (96 000: 4.4 s). Raise it for longer utterances."""
-    trim_silence: bool = False
-    """Cut off the ends more than 30 dB below the loudest frame, in recognition too (EMOVO: 0.6 of 3.0 s)."""
-    normalise_level: bool = False
-    """Scale recordings to one RMS level, so that distance does not count; use it with trim_silence."""
+    signal_length: Count = key(96_000, "Samples to which utterances are padded or cut (96 000: 4.4 s).")
+    trim_silence: bool = key(False, "Cut off ends 30 dB below the loudest frame, in recognition too.")
+    normalise_level: bool = key(False, "Scale recordings to one RMS level; use it with trim_silence.")
     prosody: bool = key(False, "Pitch, voicing, level and brightness beside the MFCCs: 8 more features.")
     functionals: bool = False
     """Functionals of the whole utterance (quantiles, changes, timing) beside its frames, for a small
@@ -149,12 +129,13 @@ class FeaturesConfig(Section):
             other, problem = "prosody", "normalise = speaker: needs prosody, which finds the speech"
         elif self.functionals and self.normalise != "speaker":
             other, problem = "normalise", "functionals = true: needs normalise = speaker"
-        elif self.signal_length < self.hop_length:
-            other, problem = "hop_length", f"signal_length = {self.signal_length}: must be hop_length or more"
+        elif self.frames < 2:
+            other, problem = "hop_length", f"signal_length = {self.signal_length}: must give two frames"
         else:
             return self
         keys = [f"features.{one}" for one in (problem.partition(" ")[0], other)]
-        raise _conflict(f"features.{problem} ({keys[1]} = {_show(getattr(self, other))})", *keys)
+        problem = f"features.{problem} ({keys[1]} = {_show(getattr(self, other))})"
+        raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
 
     @property
     def num_features(self) -> int:
@@ -182,8 +163,7 @@ class ModelConfig(Section):
 
     dropout_rate: Dropout = key(0.1, "Spatial dropout: share of whole channels set to zero in training.")
     input_dropout: Dropout = key(0.1, "Share of the features set to zero, over all frames, in training.")
-    pooling: Literal["mean", "mean_std"] = "mean_std"
-    """A TAB's summary over time: the mean, as published, or mean and standard deviation beside each other."""
+    pooling: Literal["mean", "mean_std"] = key("mean_std", "A TAB's summary over time; mean as published.")
     pooling_dropout: Dropout = 0.5
     """In training the summary leaves out one stretch of frames, drawn anew for each utterance and step, of up
     to this share. With 0 the accuracy of CkTIM-net falls from 82.5 to 79.6 %."""
@@ -212,10 +192,8 @@ class ModelConfig(Section):
     kernel_window: Probability = 0.03
     """Start width of the window that keeps a kernel local until it learns to reach further, as a share of the
     utterance. 0, as published, is no window: the accuracy of CkTIM-net falls from 82.5 to 75.7 %."""
-    input_kernel_window: float = Field(0.003, gt=0, le=1)
-    """The same, of the input convolution, where kernel_window is not 0. 0.003 is half a frame of EMOVO's."""
-    conv_algorithm: Literal["auto", "direct", "fft"] = "auto"
-    """How a continuous convolution is computed; fft is faster for long kernels. Results are the same."""
+    input_kernel_window: float = key(0.003, "The same, of the input convolution.", gt=0, le=1)
+    conv_algorithm: Literal["auto", "direct", "fft"] = key("auto", "Same results; fft suits long kernels.")
     aug: bool = key(False, "Train on augmented utterances, as the section augment says.")
 
     @property
@@ -243,8 +221,7 @@ class TrainConfig(Section):
     keep: Literal["best", "last"] = "last"
     """The epoch whose weights are kept: best (lowest validation loss, noisy) or last, for one_cycle."""
     label_smoothing: Dropout = key(0.1, "Share of each target that is spread evenly over all emotions.")
-    early_stopping: bool = False
-    """End after early_stopping_patience epochs without a lower validation loss; not for one_cycle."""
+    early_stopping: bool = key(False, "End after early_stopping_patience epochs; not for one_cycle.")
     early_stopping_patience: Count = key(30, "Epochs without a lower validation loss that end the training.")
     gradient_clipping: float = key(1.0, "Largest norm of the gradient; 0 is off.", ge=0)
 
@@ -327,21 +304,18 @@ def migrate(settings: Mapping[str, Any], prosody: bool = False) -> dict[str, Any
     A ConfigError names removed keys whose values changed results.
     """
     prosody = settings.get("features.prosody", prosody)
-    found, gone = {}, []
-    for key, value in settings.items():
-        if key in REMOVED:
-            if REMOVED[key] not in (None, value):
-                gone.append(f"{key} = {_show(value)}: this key was removed; see docs/results.md")
-        elif key not in RENAMED:
-            found[key] = value
-        elif RENAMED[key] not in settings:
-            if key == "features.by_speaker" and isinstance(value, bool):
-                value = "speaker" if value else "none"
-            elif key == "model.num_features" and isinstance(value, int) and prosody:
-                value -= len(PROSODY)
-            found[RENAMED[key]] = value
+    gone = {key: value for key, value in settings.items() if REMOVED.get(key) not in (None, value)}
     if gone:
-        raise ConfigError("\n".join(gone))
+        removed = "this key was removed; see docs/results.md"
+        raise ConfigError("\n".join(f"{key} = {_show(value)}: {removed}" for key, value in gone.items()))
+    found = {}
+    for key, value in settings.items():
+        if key == "features.by_speaker" and isinstance(value, bool):
+            value = "speaker" if value else "none"
+        elif key == "model.num_features" and isinstance(value, int) and prosody:
+            value -= len(PROSODY)
+        if key not in REMOVED and RENAMED.get(key) not in settings:
+            found[RENAMED.get(key, key)] = value
     return found
 
 
@@ -404,18 +378,19 @@ def _read(path: Path) -> dict[Any, Any]:
     """The file's sections; a section with nothing in it is an empty one."""
     try:
         values = parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file in {path.parent.resolve()}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start + 1})") from None
-    except UserError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(values, dict):
+        if isinstance(values, dict):
+            return {key: {} if value is None else value for key, value in values.items()}
         found = "is empty" if values is None else f"holds {_show(values)}"
-        raise ConfigError(f"{path}: {found}: must hold sections of keys ({', '.join(SECTIONS)})")
-    return {key: {} if value is None else value for key, value in values.items()}
+        problem = f"{found}: must hold sections of keys ({', '.join(SECTIONS)})"
+    except FileNotFoundError:
+        problem = f"there is no such file in {path.parent.resolve()}"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or error}"
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 text (byte {error.start + 1})"
+    except UserError as error:
+        problem = str(error)
+    raise ConfigError(f"{path}: {problem}")
 
 
 def _explain(details: Mapping[str, Any], path: Path, origin: Mapping[str, str]) -> str:
@@ -435,14 +410,12 @@ def _unknown(key: str) -> str:
     if key in SECTIONS:
         example = next(known for known in KEYS if known.startswith(f"{key}."))
         return f"{key} is a section; name one of its keys, such as {example}"
-    name = key.rpartition(".")[2]
-    leaves = {known: known.partition(".")[2] for known in KEYS}
-    close = difflib.get_close_matches(key, KEYS if "." in key else SECTIONS, n=1)
-    same_name = [known for known, leaf in leaves.items() if leaf == name]
-    close_name = difflib.get_close_matches(name, leaves.values(), n=1)
-    for known in (*same_name, *close, *(known for known, leaf in leaves.items() if leaf in close_name)):
-        return f"unknown key {key}; did you mean {known}?"
-    return f"unknown key {key}; the sections are {', '.join(SECTIONS)}"
+    name, by_name = key.rpartition(".")[2], {known.partition(".")[2]: known for known in reversed(KEYS)}
+    near = [by_name[name]] if name in by_name else []
+    near += difflib.get_close_matches(key, KEYS if "." in key else SECTIONS, n=1)
+    near += [by_name[other] for other in difflib.get_close_matches(name, by_name, n=1)]
+    hint = f"did you mean {near[0]}?" if near else f"the sections are {', '.join(SECTIONS)}"
+    return f"unknown key {key}; {hint}"
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
@@ -482,9 +455,8 @@ def reference() -> str:
         lines += [f"\n## {section}\n", inspect.cleandoc(model.__doc__ or "")]
         lines += ["\n| key | default | allowed | meaning |\n|---|---|---|---|"]
         for key, default in model().model_dump(mode="json").items():
-            schema = KEYS[f"{section}.{key}"]
+            schema, shown = KEYS[f"{section}.{key}"], _show(default).strip('"')
             meaning = " ".join(schema["description"].split())
-            shown = _show(default).strip('"')
             lines.append(f"| `{key}` | `{shown}` | {_allowed(schema)} | {meaning} |")
     lines += ["\n## Keys of earlier versions\n", "`features.by_speaker: true` is `normalise: speaker`;"]
     lines += ["`model.num_features` counted the prosody too.\n", "| key | today |\n|---|---|"]

@@ -14,11 +14,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device called cuda, mps or cpu; `auto` is the first of these three that the machine has.
-
-    Raises:
-        UserError: when the machine, or the installed PyTorch, does not have that device.
-    """
+    """The device called cuda, mps or cpu; `auto` is the first of these three that the machine has."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     available = [device for device in there if there[device]]
     name = available[0] if name == "auto" else name
@@ -30,8 +26,7 @@ def pick_device(name: str = "auto") -> torch.device:
 def use_huge_pages() -> None:
     """Let PyTorch ask Linux for pages of 2 MiB for large tensors; a user's own setting stands.
 
-    Layouts change all the time, and with pages of 4 KiB every other element needs another entry of the
-    processor's page table: 6 % of a training step. It must come before the first tensor of the process.
+    It saves 6 % of a training step, and must come before the first tensor of the process.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
@@ -39,24 +34,20 @@ def use_huge_pages() -> None:
 def keep_freed_memory() -> None:
     """Let this process keep the memory that tensors free, instead of handing it back to the system.
 
-    By default glibc returns large blocks at once, and every new tensor of a training step is made of fresh
-    pages that the kernel must first fill with zeros: a tenth of the time of a step. Other C libraries are
-    left as they are.
+    By default glibc returns large blocks at once, and the kernel must fill the pages of every new tensor with
+    zeros: a tenth of the time of a training step. Other C libraries are left as they are.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the largest value allowed
-            mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the largest value allowed
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and PyTorch's global random generators (0 to 2**32 - 1), on every device.
 
-    On the CPU, with the same versions of the libraries and the same number of threads, the same program
-    then gives the same numbers to the last digit. On a GPU PyTorch is asked for its deterministic
-    algorithms; an operation that has none warns and runs all the same, so runs there may differ in the
-    last digits.
+    On the CPU, with the same versions of the libraries and the same number of threads, the same program then
+    gives the same numbers to the last digit. On a GPU, where an operation without a deterministic algorithm
+    warns and runs all the same, runs may differ in the last digits.
     """
     random.seed(seed)
     np.random.seed(seed)
@@ -65,5 +56,5 @@ def seed_everything(seed: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Otherwise every torch.empty is filled with NaN, which costs time on the CPU too and finds bugs only.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in the stubs
     torch.backends.cudnn.benchmark = False

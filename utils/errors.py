@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from collections.abc import Callable
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -14,6 +15,11 @@ class UserError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """A notebook shows the message alone when this ends a cell (IPython's hook)."""
         return [f"error: {self}"]
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first few of many names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
@@ -48,8 +54,17 @@ def _output_is_closed() -> bool:
     """Whether standard output is a pipe whose reader has gone; later output is dropped then."""
     try:
         print(flush=True)
+        return False
     except BrokenPipeError:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return True
-    return False
+
+
+def run_parser(module: str, description: str, overrides: str = "") -> ArgumentParser:
+    """For a command about one run: RUN_DIR, and `key=value …` where `overrides` explains it."""
+    parser = ArgumentParser(f"python -m {module}", description=description)
+    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
+    if overrides:
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
+    return parser

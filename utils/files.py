@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, JSON with a checksum, files of tensors, and paths."""
+"""Files that are written whole or not at all, JSON with a checksum, strict YAML, tensors, and paths."""
 
 import glob
 import json
@@ -16,40 +16,29 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+import yaml
 
 from utils.errors import UserError
 
 ABANDONED = 3600  # seconds after which nobody writes to a temporary file any more
 CHECKSUM = "checksum"  # a key of our JSON files
-KIND = "crc32:"  # what its value begins with
+KIND = "crc32:"  # with which its value begins
 
 
 def expanded(path: str | Path) -> Path:
     """A path with its `~` or `~name` replaced by that home; left as it is where there is none.
 
-    A configuration keeps paths as they were written; they go through this where they are used.
-
-    Raises:
-        UserError: when it is a path on Windows and this is another system: `C:\\…` would be a file.
+    A configuration keeps paths as they were written; they go through this where they are used. A path on
+    Windows is a UserError on other systems, where `C:\\…` would be a file.
     """
     if os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", str(path)):
-        raise UserError(
-            f"{path} is a path on Windows. Say where that is on this machine, such as data.root=… or "
-            "data.cache_dir=… behind the command."
-        )
+        cure = "Say where that is on this machine, such as data.root=… or data.cache_dir=… behind the command"
+        raise UserError(f"{path} is a path on Windows. {cure}.")
     return Path(os.path.expanduser(path))
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
-
-    Args:
-        path: the file to write.
-        data: bytes, or text (stored as UTF-8).
-
-    Raises:
-        UserError: when the folder cannot be written or the disk is full.
-    """
+    """Write bytes, or text as UTF-8, so that a reader sees the old file or the new one, never a part."""
     with open_atomically(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
@@ -58,10 +47,8 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
 def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write to that becomes `path` once the `with` block is done; until then nobody sees it.
 
-    The temporary file of a process that is killed meanwhile is removed by a later writing of `path`.
-
-    Raises:
-        UserError: when the folder cannot be written or the disk is full.
+    The temporary file of a process that is killed meanwhile is removed by a later writing of `path`. A
+    UserError says that the folder cannot be written, or the disk is full.
     """
     path = Path(path)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
@@ -76,46 +63,32 @@ def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
                 if time.time() - other.stat().st_mtime > ABANDONED:
                     other.unlink()
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot write {path}: {reason}. Free some space or choose a folder you may write to."
-        ) from error
+        problem = f"cannot write {path}: {error.strerror or error}"
+        raise UserError(f"{problem}. Free some space or choose a folder you may write to.") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
 def write_json(path: str | Path, content: dict[str, Any], indent: int | None = None) -> None:
-    """Write an object as JSON, whole or not at all, with a checksum of its content as its last key.
-
-    Raises:
-        UserError: when the folder cannot be written or the disk is full.
-        ValueError: for a number that is not finite.
-    """
+    """Write an object as JSON, with a checksum of its content as its last key; ValueError for NaN and inf."""
     content = {**content, CHECKSUM: _checksum(content)}
     write_atomically(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 
 def without_checksum(content: Any) -> Any:
-    """The content of a JSON file without the checksum of write_json; other files have none.
+    """The content of a JSON file without the checksum of write_json; a ValueError where that does not fit.
 
     A flipped digit leaves valid JSON, so that only the checksum shows it. A key with the checksum's name, or
-    with a value like a checksum's, is taken for it, for either may be damaged itself.
-
-    Raises:
-        ValueError: when the checksum is not that of the content.
+    with a value like a checksum's, is taken for it, for either may be damaged itself. Other files have none.
     """
     if not isinstance(content, dict):
         return content
-    rest = {
-        key: value
-        for key, value in content.items()
-        if key != CHECKSUM and not (isinstance(value, str) and value.startswith(KIND))
-    }
+    sums = {key for key, value in content.items() if isinstance(value, str) and value.startswith(KIND)}
+    rest = {key: value for key, value in content.items() if key not in {CHECKSUM, *sums}}
     if len(rest) < len(content) and content != {**rest, CHECKSUM: _checksum(rest)}:
-        raise ValueError(
-            f"its checksum does not fit; where it was changed on purpose, take out its key {CHECKSUM}"
-        )
+        cure = f"where it was changed on purpose, take out its key {CHECKSUM}"
+        raise ValueError(f"its checksum does not fit; {cure}")
     return rest
 
 
@@ -124,8 +97,58 @@ def _checksum(content: dict[str, Any]) -> str:
     return f"{KIND}{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text without anchors, aliases and tags; a UserError says where it is not valid."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        problem = f"line {mark.line + 1}, column {mark.column + 1}: {reason}" if mark else reason
+    except RecursionError:
+        problem = "nested too deeply"
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError for a date that is none, say
+        problem = " ".join(str(error).split())
+    raise UserError(f"not valid YAML: {problem}")
+
+
+def to_yaml(value: Any) -> str:
+    """A value as YAML text, which `parse_yaml` reads back as it was."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """A repeated key is an error, and so are aliases: a few lines of those stand for more than the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if event.anchor or getattr(event, "tag", None):
+            problem = "anchors (&), aliases (*) and tags (!) are not supported"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                problem = f"the key {key.value} stands here a second time"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around text that _Loader would take for a number."""
+
+
+# YAML 1.1 wants a dot and a signed exponent in a float; people, and YAML 1.2, write 1e-3.
+_number = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _number, list("-+.0123456789"))
+
+
 class TensorsError(UserError):
-    """A file of tensors that cannot be used."""
+    """A file of tensors that is damaged, or holds objects: a pickle may hold code that runs on loading."""
 
 
 def read_tensors(path: Path) -> Any:
@@ -133,9 +156,6 @@ def read_tensors(path: Path) -> Any:
 
     Checksums are verified and packed files refused. torch.load does neither: a flipped bit would be another
     number, and a small file could fill the memory.
-
-    Raises:
-        TensorsError: when the file is damaged, or holds objects: a pickle may hold code that runs on loading.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -148,10 +168,8 @@ def read_tensors(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about the pickle's protocol
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise TensorsError(
-            f"{path} holds objects or code, not only tensors. Loading it could run that code, so it is "
-            "refused."
-        ) from error
+        problem = f"{path} holds objects or code, not only tensors"
+        raise TensorsError(f"{problem}. Loading it could run that code, so it is refused.") from error
     except Exception as error:  # a damaged file raises nearly anything
         reason = error if isinstance(error, zipfile.BadZipFile) else type(error).__name__
         problem = f"{path} is not a file of PyTorch, or is damaged or cut off ({reason})."

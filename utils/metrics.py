@@ -1,4 +1,4 @@
-"""Scores of a classifier, their intervals, its calibration, and their history over a training's epochs."""
+"""Scores of a classifier, their intervals, its calibration, and the history of a training's epochs."""
 
 import json
 import math
@@ -28,24 +28,18 @@ def scores(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> dict
       divide by counts as 0, so `recall` falls below `uar` as soon as a class has no utterance in `targets`.
 
     Args:
-        targets: (utterances,) class indices; a list, an array or a tensor on the CPU.
-        predictions: (utterances,) class indices.
-        num_classes: indices run from 0 to num_classes - 1.
-
-    Raises:
-        ValueError: for no utterances, unequal lengths, or an index out of range.
+        targets, predictions: (utterances,) class indices, from 0 to num_classes - 1; else a ValueError.
     """
     matrix = confusion_matrix(targets, predictions, num_classes)
-    return {score: float(value) for score, value in matrix_scores(matrix).items()}
+    return {score: float(value) for score, value in _scores(matrix).items()}
 
 
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
     """Counts (num_classes, num_classes); row: the true class, column: the predicted one."""
     targets, predictions = np.asarray(targets), np.asarray(predictions)
     if targets.ndim != 1 or targets.shape != predictions.shape or targets.size == 0:
-        raise ValueError(
-            f"not two equally long lists: targets {targets.shape}, predictions {predictions.shape}"
-        )
+        shapes = f"targets {targets.shape}, predictions {predictions.shape}"
+        raise ValueError(f"not two equally long lists: {shapes}")
     lowest, highest = min(targets.min(), predictions.min()), max(targets.max(), predictions.max())
     if lowest < 0 or highest >= num_classes:
         raise ValueError(f"class indices run from {lowest} to {highest}, not 0 to {num_classes - 1}")
@@ -53,8 +47,8 @@ def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, num_classes: in
     return cells.reshape(num_classes, num_classes)
 
 
-def matrix_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
-    """The scores of `scores` (defined there), from confusion matrices (…, classes, classes)."""
+def _scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """The scores that `scores` defines, of confusion matrices (…, classes, classes)."""
     matrices = np.asarray(matrices, dtype=float)
     right = np.diagonal(matrices, axis1=-2, axis2=-1)
     true, predicted = matrices.sum(-1), matrices.sum(-2)
@@ -69,24 +63,16 @@ def matrix_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def intervals(matrix: np.ndarray, resamples: int = 10_000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of the scores, over samples of as many utterances drawn with replacement.
+    """95 % percentile intervals (low, high) of the scores, over samples of utterances drawn with replacement.
 
-    Scores depend on an utterance only through its cell in the confusion matrix, so that drawing utterances
-    is drawing cells, with the counts as their chances: one multinomial draw a sample.
-
-    Args:
-        matrix: (classes, classes) counts.
-        resamples: samples to draw.
-        seed: of the draws.
-
-    Returns:
-        score → (low, high).
+    Scores depend on an utterance only through its cell in the confusion `matrix` (classes, classes), so that
+    drawing utterances is drawing cells, with the counts as their chances: one multinomial draw a sample.
     """
     counts = np.asarray(matrix)
     total = counts.sum()
     drawn = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, size=resamples)
     bounds = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-    found = matrix_scores(drawn.reshape(resamples, *counts.shape))
+    found = _scores(drawn.reshape(resamples, *counts.shape))
     return {score: tuple(np.quantile(values, bounds).tolist()) for score, values in found.items()}
 
 
@@ -98,17 +84,11 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, nothing: float = 0.0)
 
 @dataclass(frozen=True)
 class Reliability:
-    """Answers in bins of equal width by their confidence, the probability of the answer given.
+    """Answers in bins of equal width by their confidence, the probability of the answer given."""
 
-    Attributes:
-        count: (bins,) answers in each.
-        confidence: (bins,) their mean confidence; NaN in an empty bin.
-        accuracy: (bins,) share of them that is right; NaN in an empty bin.
-    """
-
-    count: np.ndarray
-    confidence: np.ndarray
-    accuracy: np.ndarray
+    count: np.ndarray  # (bins,) answers in each
+    confidence: np.ndarray  # (bins,) their mean confidence; NaN in an empty bin
+    accuracy: np.ndarray  # (bins,) share of them that is right; NaN in an empty bin
 
     @property
     def error(self) -> float:
@@ -121,36 +101,29 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 10) -> Reliability:
-    """Compare the confidence of answers with the share of them that is right.
+    """Compare the confidence of answers with the share of them that is right, in bins between 0 and 1.
 
     Args:
         probabilities: (utterances, classes).
         targets: (utterances,) class indices.
-        bins: number of bins between 0 and 1.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == targets
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(places, minlength=bins)
-    confidence, accuracy = (
-        _ratio(np.bincount(places, weights, minlength=bins), count, np.nan) for weights in (confidence, right)
-    )
-    return Reliability(count, confidence, accuracy)
+    sums = (np.bincount(places, weights, minlength=bins) for weights in (confidence, right))
+    return Reliability(count, *(_ratio(one, count, np.nan) for one in sums))
 
 
 class History:
-    """Metrics per epoch, kept as a JSON file of equally long lists.
+    """Metrics per epoch, kept as a JSON file of equally long lists: `history["loss"]` is that of each epoch.
 
     The schema is the earlier implementation's: `model` (a list of one name), `epoch` (from 0), `loss`,
     `accuracy`, `recall`, `precision`, `f1_score`. Further columns stand beside these: `append` makes them.
-
-        history = History("CkTIM")
-        history.append(epoch=0, loss=1.9, **scores(targets, predictions, 7))
-        history["loss"]  # [1.9]
     """
 
     def __init__(self, model: str, columns: dict[str, list] | None = None):
         self.model = model
-        self.columns = columns if columns is not None else {}
+        self.columns: dict[str, list] = {} if columns is None else columns
 
     def append(self, **row: float) -> None:
         """Add one epoch; every epoch names the same columns."""
@@ -171,35 +144,26 @@ class History:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file, whole or not at all. A value that is not finite is stored as null."""
-        columns = {
-            name: [value if math.isfinite(value) else None for value in values]
-            for name, values in self.columns.items()
-        }
-        write_json(path, {"model": [self.model], **columns}, indent=4)
+        content: dict[str, list] = {"model": [self.model]}
+        for name, values in self.columns.items():
+            content[name] = [value if math.isfinite(value) else None for value in values]
+        write_json(path, content, indent=4)
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
-        """Read a file written by `save` or by the earlier implementation; null is read as NaN.
-
-        Raises:
-            MetricsError: when the file is missing, damaged, or not of this schema.
-        """
+        """Read a file written by `save` or by the earlier implementation; null is read as NaN."""
         content = read_json(Path(path))
         if not _has_schema(content):
-            raise MetricsError(
-                f"{path} does not hold metrics: expected an object with `model` (one name) and lists of "
-                "numbers such as `loss` and `accuracy`, equally long. Is it another file with this name?"
-            )
+            expected = "an object with `model` (one name) and equally long lists of numbers such as `loss`"
+            problem = f"{path} does not hold metrics: expected {expected} and `accuracy`"
+            raise MetricsError(f"{problem}. Is it another file with this name?")
         (model,) = content.pop("model")
         nan = float("nan")
         return cls(model, {key: [nan if v is None else v for v in values] for key, values in content.items()})
 
 
 def kept_epoch(validation: History, keep: str) -> int | None:
-    """Which epoch's weights a run kept, from 0: that of the lowest validation loss ("best"), or the last.
-
-    None where no loss is a finite number: then none were kept.
-    """
+    """The epoch of the kept weights, from 0: of lowest loss ("best") or the last; None: no loss is finite."""
     losses = np.array(validation["loss"], dtype=float)
     finite = np.isfinite(losses)
     if not finite.any():
@@ -216,30 +180,25 @@ def keep_whole_epochs(*histories: History) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, without its checksum (see utils.files.write_json) where it has one.
-
-    Raises:
-        MetricsError: when the file is missing, not whole, or its checksum does not fit.
-    """
+    """The content of a JSON file, without the checksum that utils.files.write_json gives it."""
     try:
         return without_checksum(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise MetricsError(f"cannot read {path}: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or changed since it was written
-        raise MetricsError(
-            f"{path} is not a whole JSON file ({error}). It was probably damaged while it was copied or "
-            "written: copy it again, or make the run again."
-        ) from error
+        cause = "It was probably damaged while it was copied or written"
+        cure = "copy it again, or make the run again"
+        raise MetricsError(f"{path} is not a whole JSON file ({error}). {cause}: {cure}.") from error
 
 
 def _has_schema(content: Any) -> bool:
     if not isinstance(content, dict) or not {"model", "loss", "accuracy"} <= content.keys():
         return False
-    model, *columns = content["model"], *(values for key, values in content.items() if key != "model")
-    if not all(isinstance(values, list) for values in (model, *columns)):
+    if not all(isinstance(values, list) for values in content.values()):
         return False
+    columns = [values for name, values in content.items() if name != "model"]
     return (
-        [type(name) for name in model] == [str]
+        [type(name) for name in content["model"]] == [str]
         and all(value is None or isinstance(value, int | float) for values in columns for value in values)
         # A file of test metrics of the earlier implementation has one value a column, and no epochs.
         and all(len(values) in (len(content["loss"]), 0) for values in columns)

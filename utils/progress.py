@@ -8,13 +8,10 @@ from statistics import median
 
 
 def progress_bar(iterable=None, **kwargs):
-    """A tqdm bar: a widget in a notebook and text in a terminal, or text in both with CKTIM_PROGRESS=text.
+    """A tqdm bar: a widget in a notebook, and text in a terminal or with CKTIM_PROGRESS=text.
 
     The environment variable is for notebooks that run without a browser, whose widgets nobody would see.
-
-    Args:
-        iterable: what to iterate over; None for a bar that is moved by hand (`bar.update(n)`).
-        **kwargs: whatever tqdm takes (desc, total, unit, disable, …).
+    Without an iterable, the bar is moved by hand (`bar.update(n)`).
     """
     options = {"dynamic_ncols": True, **kwargs}
     if os.environ.get("CKTIM_PROGRESS") == "text":
@@ -36,7 +33,7 @@ def measure_in_turns(calls: Mapping[str, Callable[[], object]], repetitions: int
     import torch  # not at the head: warnings must not wait for it
 
     wait_for_device = torch.accelerator.synchronize if torch.accelerator.is_available() else lambda: None
-    seconds = {name: [] for name in calls}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repetition in range(-1, repetitions):
         for name, call in calls.items():
             wait_for_device()

@@ -1,4 +1,4 @@
-"""What is drawn for the features of a batch and done to them: gain, shift, SpecAugment, mixup."""
+"""Augmentation of the features of a batch: gain, shift, SpecAugment, mixup."""
 
 import math
 from collections.abc import Sequence
@@ -13,24 +13,15 @@ from utils.config import AugmentConfig
 
 @dataclass(frozen=True)
 class Draws:
-    """What is done to the features of a batch; every array has one entry (or row) an utterance.
+    """The changes to the features of a batch; every array has one entry (or row) an utterance."""
 
-    Attributes:
-        variant: 0 (itself) to the number of variants.
-        gain: in dB.
-        shift: in frames; positive is later.
-        time_masks, coefficient_masks: int (batch, masks, 2), begin and end of each.
-        partner: uniform in [0, 1), of the utterance that is mixed in.
-        share: of the utterance itself in the mixture, 1 where there is none.
-    """
-
-    variant: np.ndarray
-    gain: np.ndarray
-    shift: np.ndarray
-    time_masks: np.ndarray
+    variant: np.ndarray  # 0 (itself) to the number of variants
+    gain: np.ndarray  # in dB
+    shift: np.ndarray  # in frames; positive is later
+    time_masks: np.ndarray  # int (batch, masks, 2), begin and end of each
     coefficient_masks: np.ndarray
-    partner: np.ndarray
-    share: np.ndarray
+    partner: np.ndarray  # uniform in [0, 1), of the utterance that is mixed in
+    share: np.ndarray  # of the utterance itself in the mixture, 1 where there is none
 
     def without(self, untouched: np.ndarray) -> "Draws":
         """The same with nothing done to those for which `untouched`, bool (batch,), is true."""
@@ -54,22 +45,19 @@ class FeatureAugmentation:
     Risk Minimization", ICLR 2018.
 
     Args:
-        settings: the configuration's `augment`.
-        seed: of all draws.
-        mean: (n_mfcc,), what masks are filled with: the training set's mean of each coefficient.
+        mean: (n_mfcc,), with which masks are filled: the training set's mean of each coefficient.
         frames: of each utterance.
         n_mels: mel bands behind the MFCCs.
     """
 
     def __init__(self, settings: AugmentConfig, seed: int, mean: torch.Tensor, frames: int, n_mels: int):
         self.settings, self.seed, self.mean, self.frames = settings, seed, mean, frames
-        self.decibel = math.sqrt(n_mels)  # what one dB more in all bands adds to the first coefficient
+        self.decibel = math.sqrt(n_mels)  # on the first coefficient, for one dB more in all bands
         self.variants = variants_each(settings)
 
     def draw(self, names: Sequence[str], *numbers: int) -> Draws:
         """Draw for utterances, by their names and numbers such as the epoch's."""
-        settings = self.settings
-        count = 8 + 6 * settings.masks
+        settings, count = self.settings, 8 + 6 * self.settings.masks
         uniform, weight = np.empty((len(names), count)), np.empty(len(names))
         for row, name in enumerate(names):
             rng = random_generator(self.seed, name, FEATURES, *numbers)
@@ -91,7 +79,7 @@ class FeatureAugmentation:
         )
 
     def apply(self, x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        """Features (batch, num_features, frames) with all that is drawn but mixup; x is changed in place.
+        """Features (batch, num_features, frames) with all draws but mixup's; x is changed in place.
 
         Gain is exact: the DCT turns the same number of dB in all bands into a constant on the first
         coefficient. (It takes the floor of -80 dB with it, which is relative to the loudest band, and knows
@@ -111,11 +99,8 @@ class FeatureAugmentation:
             inside = (origin >= 0) & (origin < frames)
             moved = x.gather(2, origin.clamp(0, frames - 1)[:, None].expand(-1, n_mfcc, -1))
             x = torch.where(inside[:, None], moved, silence)
-        covered = [
-            _covered(tensor(masks), length)
-            for masks, length in ((draws.coefficient_masks, n_mfcc), (draws.time_masks, frames))
-        ]
-        hidden = covered[0][:, :, None] | covered[1][:, None, :]
+        coefficients = _covered(tensor(draws.coefficient_masks), n_mfcc)
+        hidden = coefficients[:, :, None] | _covered(tensor(draws.time_masks), frames)[:, None, :]
         return torch.where(hidden, self.mean.to(x.device)[:, None], x)
 
 

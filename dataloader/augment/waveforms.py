@@ -1,7 +1,7 @@
-"""Variants of training utterances, made of their waveforms and kept in a cache.
+"""Variants of training utterances, made of their waveforms (samples,) and kept in a cache.
 
-Whatever is drawn depends on the seed, the utterance's name, and the number of the variant or epoch: not on
-the order of utterances, batch sizes, threads or the machine.
+All draws depend on the seed, the utterance's name, and the number of the variant or epoch: not on the order
+of utterances, batch sizes, threads or the machine.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 import torch
 import torchaudio.functional as audio
+from numpy.random import Generator
 
 from dataloader.audio import condition, fit_length, import_librosa, read_audio
 from dataloader.corpora.utterance import Utterance
@@ -29,53 +30,45 @@ WAVEFORMS, FEATURES = 0, 1  # two streams of draws for each utterance
 PUBLISHED_SNR = 10.0  # dB
 PUBLISHED_SHIFT = (0.05, 0.3)  # share of the recording
 PUBLISHED_SPEEDS = (0.25, 0.5, 1.5, 2.0)
+Wave = np.ndarray  # (samples,)
+Waves = dict[str, Wave]  # by a description of the change
 AUGMENT_VERSION = 1  # raise it when this code starts to make other variants
 
 
-# ------------------------------------------------------------------------- waveforms (samples,) to waveforms
-
-
-def add_noise(wave: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
+def add_noise(wave: Wave, snr: float, rng: Generator) -> Wave:
     """White noise on top, `snr` dB below the whole recording's mean power."""
     noise = rng.standard_normal(len(wave), dtype=np.float32)
     return audio.add_noise(torch.from_numpy(wave), torch.from_numpy(noise), torch.tensor(snr)).numpy()
 
 
-def shift(wave: np.ndarray, share: float) -> np.ndarray:
+def shift(wave: Wave, share: float) -> Wave:
     """Later by a share of its length (earlier where that is negative), with zeros where nothing is left."""
     samples = round(abs(share) * len(wave))
-    shifted = np.zeros_like(wave)
-    if share >= 0:
-        shifted[samples:] = wave[: len(wave) - samples]
-    else:
-        shifted[: len(wave) - samples] = wave[samples:]
-    return shifted
+    kept, zeros = len(wave) - samples, np.zeros_like(wave[:samples])
+    return np.concatenate([zeros, wave[:kept]] if share >= 0 else [wave[samples:], zeros])
 
 
-def stretch(wave: np.ndarray, speed: float) -> np.ndarray:
-    """As fast as `speed` says (2: half as long) at the same pitch, by librosa's phase vocoder."""
+def stretch(wave: Wave, speed: float) -> Wave:
+    """`speed` times as fast (2: half as long) at the same pitch, by librosa's phase vocoder."""
     return import_librosa().effects.time_stretch(wave, rate=speed)
 
 
-def reverse(wave: np.ndarray) -> np.ndarray:
+def reverse(wave: Wave) -> Wave:
     """Backwards in time."""
     return wave[::-1].copy()
 
 
-def perturb_speed(wave: np.ndarray, speed: float) -> np.ndarray:
-    """Played `speed` times as fast, as a tape is: shorter, and pitch and formants higher, by that factor.
-
-    T. Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015.
-    """
+def perturb_speed(wave: Wave, speed: float) -> Wave:
+    """Resampled, `speed` times as fast: pitch and formants rise by that factor (Ko, Interspeech 2015)."""
     return soxr.resample(wave, speed, 1.0, quality="HQ")
 
 
-def change_pitch(wave: np.ndarray, semitones: float, sample_rate: int) -> np.ndarray:
+def change_pitch(wave: Wave, semitones: float, sample_rate: int) -> Wave:
     """Higher by so many semitones, as long as before (librosa: stretched, then resampled)."""
     return import_librosa().effects.pitch_shift(wave, sr=sample_rate, n_steps=semitones)
 
 
-def reverberate(wave: np.ndarray, seconds: float, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def reverberate(wave: Wave, seconds: float, sample_rate: int, rng: Generator) -> Wave:
     """In a room with that reverberation time (until the sound has lost 60 dB), as long and loud as before.
 
     The impulse response is the direct sound, then noise that decays exponentially and has the same energy: a
@@ -88,8 +81,8 @@ def reverberate(wave: np.ndarray, seconds: float, sample_rate: int, rng: np.rand
     return wet * (np.linalg.norm(wave) / np.linalg.norm(wet))
 
 
-def published_variants(wave: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The four of the published trials: with noise, shifted, stretched and reversed, by what was done."""
+def published_variants(wave: Wave, rng: Generator) -> Waves:
+    """The four of the published trials, by their description: noise, shifted, stretched and reversed."""
     side, amount, speed = rng.choice([-1, 1]), rng.uniform(*PUBLISHED_SHIFT), rng.choice(PUBLISHED_SPEEDS)
     return {
         f"white noise, {PUBLISHED_SNR:g} dB below": add_noise(wave, PUBLISHED_SNR, rng),
@@ -99,10 +92,8 @@ def published_variants(wave: np.ndarray, rng: np.random.Generator) -> dict[str, 
     }
 
 
-def further_variants(
-    wave: np.ndarray, settings: AugmentConfig, sample_rate: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """One of each kind that the published trials do not have, drawn within the configuration's ranges."""
+def further_variants(wave: Wave, settings: AugmentConfig, sample_rate: int, rng: Generator) -> Waves:
+    """One of each other kind, by its description, drawn within the configuration's ranges."""
     speed, semitones = rng.uniform(*settings.stretch_range), rng.uniform(*settings.pitch_range)
     seconds = rng.uniform(*settings.reverb_range)
     return {
@@ -112,24 +103,16 @@ def further_variants(
     }
 
 
-def examples(
-    wave: np.ndarray, name: str, features: FeaturesConfig, augment: AugmentConfig, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """An utterance and a variant of each kind, by what was done; padded or cut, as the network gets them."""
-    wave = condition(wave, features)
-    rng = random_generator(seed, name, WAVEFORMS)
-    variants = {
-        "the utterance itself": wave,
-        **published_variants(wave, rng),
-        **further_variants(wave, augment, features.sample_rate, rng),
-    }
-    return {what: fit_length(variant, features.signal_length) for what, variant in variants.items()}
+def examples(wave: Wave, name: str, features: FeaturesConfig, augment: AugmentConfig, seed: int = 0) -> Waves:
+    """An utterance and a variant of each kind, by description; padded or cut to the network's length."""
+    wave, rng = condition(wave, features), random_generator(seed, name, WAVEFORMS)
+    variants = {"the utterance itself": wave, **published_variants(wave, rng)}
+    variants |= further_variants(wave, augment, features.sample_rate, rng)
+    return {text: fit_length(variant, features.signal_length) for text, variant in variants.items()}
 
 
-def drawn_variant(
-    wave: np.ndarray, settings: AugmentConfig, sample_rate: int, rng: np.random.Generator
-) -> np.ndarray:
-    """A waveform with whatever of `reverse` to `shift` is drawn, by the configuration's probabilities."""
+def drawn_variant(wave: Wave, settings: AugmentConfig, sample_rate: int, rng: Generator) -> Wave:
+    """A waveform with those changes that the configuration's probabilities draw."""
     if rng.random() < settings.reverse:
         wave = reverse(wave)
     if rng.random() < settings.stretch:
@@ -145,31 +128,20 @@ def drawn_variant(
     return wave
 
 
-def random_generator(seed: int, name: str, *numbers: int) -> np.random.Generator:
+def random_generator(seed: int, name: str, *numbers: int) -> Generator:
     """The generator of one utterance's draws, for one purpose, and variant or epoch."""
-    return np.random.default_rng([seed, _number(name), *numbers])
-
-
-def _number(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    of_name = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.random.default_rng([seed, of_name, *numbers])
 
 
 @dataclass(frozen=True)
 class TrainingPool:
-    """Training utterances with their variants.
+    """Training utterances, each followed by its variants (those of speed perturbation first)."""
 
-    Attributes:
-        frames: float32 (utterances · each, num_features, frames): an utterance itself, then its variants,
-            those of speed perturbation first.
-        functionals: float32 (utterances · each, num_functionals), where there are any.
-        sources: the name of the utterance from which each row was made.
-        each: rows of one utterance.
-    """
-
-    frames: torch.Tensor
-    functionals: torch.Tensor | None
-    sources: tuple[str, ...]
-    each: int
+    frames: torch.Tensor  # float32 (utterances · each, num_features, frames)
+    functionals: torch.Tensor | None  # float32 (utterances · each, num_functionals)
+    sources: tuple[str, ...]  # the name of the utterance from which each row was made
+    each: int  # rows of one utterance
 
 
 def training_pool(
@@ -184,45 +156,33 @@ def training_pool(
     """Make the variants of the training set's waveforms, or read them from the cache.
 
     They are cached as the features are, by recordings, settings and seed. With `features.normalise: speaker`
-    each speed makes another speaker of a speaker, for it makes another voice.
+    a speaker at another speed counts as another speaker, for the voice is another.
 
     Args:
-        utterances: the training set, and nothing else.
+        utterances: the training set, and nothing else; a UserError where one can no longer be read.
         own: frames and functionals of these utterances, normalised; None without `features.normalise`.
-        features, augment: of the configuration.
-        seed: of all draws.
-        cache_dir: where variants are kept.
-        progress: show a progress bar while they are made.
-
-    Raises:
-        UserError: when a training utterance can no longer be read.
     """
     rate = features.sample_rate
 
-    def waveforms(utterance: Utterance) -> list[np.ndarray]:
+    def waveforms(utterance: Utterance) -> list[Wave]:
         wave = condition(read_audio(utterance.path, rate), features)
         if augment.mode == "published":
             rng = random_generator(seed, utterance.name, WAVEFORMS)
             return [wave, *published_variants(wave, rng).values()]
-        faster = (perturb_speed(wave, speed) for speed in augment.speed_perturbation)
-        generators = (
-            random_generator(seed, utterance.name, WAVEFORMS, number) for number in range(drawn_each(augment))
-        )
-        return [wave, *faster, *(drawn_variant(wave, augment, rate, rng) for rng in generators)]
+        found = [wave, *(perturb_speed(wave, speed) for speed in augment.speed_perturbation)]
+        for number in range(drawn_each(augment)):
+            rng = random_generator(seed, utterance.name, WAVEFORMS, number)
+            found.append(drawn_variant(wave, augment, rate, rng))
+        return found
 
     each = 1 + variants_each(augment)
-    recipe = {"mode": "published"} if augment.mode == "published" else _waveform_settings(augment)
+    of_features = ("mode", "gain", "frame_shift", "masks", "time_mask", "coefficient_mask", "mixup")
+    recipe = {key: value for key, value in augment.model_dump().items() if not key.startswith(of_features)}
+    recipe = {"mode": "published"} if augment.mode == "published" else recipe
     libraries = [version(name) for name in ("librosa", "numpy")]
     key = cache_key(utterances, features, AUGMENT_VERSION, recipe, seed, libraries)
-    frames, found, skipped = cached_frames(
-        expanded(cache_dir) / f"augmented-{key}.npy",
-        utterances,
-        waveforms,
-        each,
-        features,
-        "variants of the training set",
-        progress,
-    )
+    cache, title = expanded(cache_dir) / f"augmented-{key}.npy", "variants of the training set"
+    frames, found, skipped = cached_frames(cache, utterances, waveforms, each, features, title, progress)
     if skipped:
         name, reason = next(iter(skipped.items()))
         raise UserError(f"the training utterance {name} can no longer be used: {reason}. Restore it.")
@@ -231,13 +191,13 @@ def training_pool(
         return TrainingPool(frames, None, sources, each)
     variants = frames.unflatten(0, (-1, each))[:, 1:].flatten(0, 1)
     speakers = [f"{utterance.speaker} {speed}" for utterance in found for speed in range(1, each)]
-    both = (
-        None
-        if one is None
-        else torch.cat([one[:, None], varied.unflatten(0, (-1, each - 1))], 1).flatten(0, 1)
-        for one, varied in zip(own, normalise(variants, speakers, features), strict=True)
-    )
-    return TrainingPool(*both, sources, each)
+
+    def together(own: torch.Tensor, varied: torch.Tensor) -> torch.Tensor:
+        return torch.cat([own[:, None], varied.unflatten(0, (-1, each - 1))], 1).flatten(0, 1)
+
+    varied, more = normalise(variants, speakers, features)
+    functionals = None if own[1] is None or more is None else together(own[1], more)
+    return TrainingPool(together(own[0], varied), functionals, sources, each)
 
 
 def variants_each(augment: AugmentConfig) -> int:
@@ -249,9 +209,3 @@ def drawn_each(augment: AugmentConfig) -> int:
     """How many of them are drawn; online, none where only features are varied."""
     chances = (augment.noise, augment.shift, augment.stretch, augment.reverse, augment.pitch, augment.reverb)
     return augment.variants if augment.mode == "offline" or any(chances) else 0
-
-
-def _waveform_settings(augment: AugmentConfig) -> dict:
-    """Those that variants depend on."""
-    later = ("mode", "gain", "frame_shift", "masks", "time_mask", "coefficient_mask", "mixup")
-    return {key: value for key, value in augment.model_dump().items() if not key.startswith(later)}

@@ -1,4 +1,4 @@
-"""Zips that nobody vouches for: read where they lie, or unpacked."""
+"""Zips from anywhere, damaged or malicious ones too: read where they lie, or unpacked."""
 
 import errno
 import re
@@ -22,10 +22,7 @@ BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # RuntimeErr
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The content of a member, its checksum compared; no more is ever unpacked than its entry says.
 
-    Raises:
-        KeyError: when there is no such member.
-        zipfile.BadZipFile: when it would be larger than LARGEST_MEMBER or than HIGHEST_RATIO times its packed
-            size (up to 100 MiB always pass), or is damaged, encrypted, or packed otherwise than with deflate.
+    A KeyError says that it is missing, a BadZipFile that it is too large, damaged, encrypted or not deflated.
     """
     entry = archive.getinfo(name)
     _refuse_bomb(entry.compress_size, entry.file_size, LARGEST_MEMBER)
@@ -59,9 +56,7 @@ def unpack(path: Path, folder: Path, progress: bool = True) -> None:
 
     Raises:
         BAD_ZIP: when it is no zip, is damaged or encrypted; or before anything is written, for members that
-            would lie outside, links and special files, more than MOST_FILES files, LARGEST bytes, or
-            HIGHEST_RATIO times the size of the zip.
-        OSError: when the folder cannot be written, or has too little space.
+            would lie outside, links and special files, or too many files or bytes.
     """
     with zipfile.ZipFile(path) as archive:
         for member in (content := members(archive)):
@@ -85,5 +80,6 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def _refuse_bomb(packed: int, unpacked: int, largest: int) -> None:
+    """BadZipFile above `largest` bytes, or HIGHEST_RATIO times the packed ones (100 MiB always pass)."""
     if unpacked > largest or unpacked > HIGHEST_RATIO * max(packed, 2**20):
         raise zipfile.BadZipFile(f"it is refused: {packed:,} bytes that would become {unpacked:,}")

@@ -73,13 +73,9 @@ a result. This folder may be deleted at any time; it is made again when needed.
 def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> Path:
     """Make the demo corpus: 588 files root/SPEAKER/EMOTION-SPEAKER-SENTENCE.flac (22 050 Hz, 16 bits).
 
-    The same seed gives the same samples. A demo corpus of this seed that is there already is left as it is;
-    one of another seed, of an earlier version of this module, or with files missing, is replaced. It is made
-    beside `root` and then moved there, whole or not at all.
-
-    Raises:
-        CorpusError: when `root` is there and holds something else, when it cannot be written, or when eSpeak
-            NG (the espeakng-loader wheel) does not run.
+    The same seed gives the same samples. A whole demo corpus of this seed is left as it is; any other one is
+    replaced; anything else at `root` is a CorpusError. It is made beside `root` and then moved there, whole
+    or not at all.
     """
     root, plan = expanded(root), plan_utterances(seed)
     made_from = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
@@ -102,18 +98,14 @@ def make_demo_corpus(root: str | Path, seed: int = 0, progress: bool = True) -> 
                 root.rename(Path(temporary) / "old")
             folder.rename(root)
     except (OSError, soundfile.LibsndfileError) as error:
-        raise CorpusError(
-            f"the demo corpus cannot be written to {root}: {getattr(error, 'strerror', None) or error}. "
-            "Free some space (50 MB), or name another data.demo_dir."
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        problem = f"the demo corpus cannot be written to {root}: {reason}"
+        raise CorpusError(f"{problem}. Free some space (50 MB), or name another data.demo_dir.") from error
     return root
 
 
 def plan_utterances(seed: int) -> dict[str, dict]:
-    """Each utterance's name → its line for espeak.py, with its "gain" in dB.
-
-    An utterance's variation depends on the seed and its name alone.
-    """
+    """Each utterance's name → its line for espeak.py and "gain" in dB, drawn from seed and name alone."""
     plan = {}
     for name in EMOVO_NAMES:
         emotion, speaker, sentence = name.split("-")

@@ -1,4 +1,4 @@
-"""Get a corpus: `python -m dataloader.download emovo`, and where each is at home: `… --list`."""
+"""Get a corpus: `python -m dataloader.download emovo`; `… --list` says where to get each."""
 
 import argparse
 import hashlib
@@ -34,19 +34,18 @@ class DownloadError(UserError):
 def download(
     name: str, target: str | Path | None = None, url: str = "", kaggle: bool = False, progress: bool = True
 ) -> Corpus:
-    """Download and unpack a corpus, and say what is missing in it.
+    """Download and unpack a corpus, and warn of missing recordings.
 
-    One that is there already is left as it is. A download that broke off is continued by the next call.
+    An existing one is left as it is. A download that broke off is continued by the next call.
 
     Args:
         name: one of NAMES.
         target: the folder to make; by default where find_corpus looks, such as dataset/EMO-DB.
         url: of a zip elsewhere.
-        kaggle: take the copy on Kaggle, by the package kagglehub. So do corpora with no other address.
+        kaggle: take the copy on Kaggle, by the package kagglehub, as for corpora with no other address.
 
-    Raises:
-        DownloadError: when there is no such corpus, nobody but a person can get it, or the download fails.
-        CorpusError: when what came, or what is at `target`, is not this corpus.
+    A DownloadError says that there is no such corpus, only a person can get it, or the download failed; a
+    CorpusError, that the download, or the folder at `target`, is not this corpus.
     """
     if name not in NAMES:
         raise DownloadError(f"{name} is none of the corpora {', '.join(NAMES)}.")
@@ -57,7 +56,7 @@ def download(
         print(f"{target} is there already. To get {reader.title} anew, remove it.")
     else:
         url = url or ("" if kaggle else reader.url)
-        # another address, another file: what is half there of one is not continued with the other
+        # a file for each address: half a download of one is not continued from another
         archive = target.with_name(f".{target.name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,12 +82,9 @@ def download(
 def fetch(url: str, path: Path, progress: bool = True) -> None:
     """Download a file over HTTP, going on where the connection broke, now or in an earlier call.
 
-    What has come lies in `path.part` until it is whole. A server that does not continue is asked from the
-    start; one that claims more bytes than it has is not believed where a whole zip has come.
-
-    Raises:
-        DownloadError: when the server has no such file, or nothing more comes in ATTEMPTS attempts.
-        OSError: when the file cannot be written.
+    It lies in `path.part` until it is whole. A server that does not continue is asked from the start; one
+    that claims more bytes than it has is not believed where a whole zip has come. A DownloadError follows
+    where it has no such file, or ATTEMPTS attempts bring nothing more.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise DownloadError(f"{url} is no address that begins with http:// or https://.")
@@ -110,7 +106,7 @@ def fetch(url: str, path: Path, progress: bool = True) -> None:
 
 
 def describe(name: str) -> str:
-    """Where a corpus can be had and on which terms, as lines of text."""
+    """Where to get a corpus and on which terms, as lines of text."""
     reader = READERS[name]
     command = f"python -m dataloader.download {name}" if reader.url or reader.kaggle else reader.by_hand
     return f"""{name} ({reader.title}, {reader.count} utterances)
@@ -130,7 +126,7 @@ def _get(reader: Reader, url: str, folder: Path, archive: Path, progress: bool) 
             fetch(url, archive, progress)
             return unpack(archive, folder, progress)
     except BAD_ZIP as error:
-        raise DownloadError(f"what came is no intact zip ({error}). Try again later.") from error
+        raise DownloadError(f"the download is no intact zip ({error}). Try again later.") from error
     finally:
         archive.unlink(missing_ok=True)  # not the .part, with which the next call goes on
     if not reader.kaggle:
@@ -147,7 +143,7 @@ def _get(reader: Reader, url: str, folder: Path, archive: Path, progress: bool) 
 
 
 def _receive(url: str, part: Path, progress: bool) -> str:
-    """Ask once for what `part` lacks; returns a problem that another request may solve, or ""."""
+    """Ask once for the rest of `part`; returns a problem that another request may solve, or ""."""
     have, total = _size(part), None
     headers = {"User-Agent": "CkTIM-net", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={have}-"} if have else {}
@@ -157,7 +153,7 @@ def _receive(url: str, part: Path, progress: bool) -> str:
             answer = f"the server answers {code} {response.reason}"
             if code == 416 and extent == f"bytes */{have}":
                 return ""  # there is no more
-            continued = re.fullmatch(rf"bytes {have}-\d+/(\d+|\*)", extent)
+            continued = re.fullmatch(rf"bytes {have}-\d+/(\d+|\*)", extent) if code == 206 else None
             if code == 416 or (code == 206 and not continued):
                 part.unlink(missing_ok=True)
                 return "the server sends another part than it was asked for"
@@ -165,13 +161,13 @@ def _receive(url: str, part: Path, progress: bool) -> str:
                 return answer
             if code >= 400:
                 raise DownloadError(f"{url}: {answer}.")
-            start = have if code == 206 else 0
-            length = continued[1] if code == 206 else response.headers.get("Content-Length", "")
+            start = have if continued else 0
+            length = continued[1] if continued else response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
             check_space(part.parent, total - start if total else 0)
             response.raw.enforce_content_length = False  # the last bytes of a cut answer would be lost
-            bar = {"total": total, "initial": start, "unit": "B", "unit_scale": True, "disable": not progress}
-            with part.open("ab") as file, progress_bar(desc="download", **bar) as bar:
+            size = {"total": total, "initial": start, "unit": "B", "unit_scale": True}
+            with part.open("ab") as file, progress_bar(desc="download", disable=not progress, **size) as bar:
                 file.truncate(start)
                 for block in response.iter_content(BLOCK):
                     file.write(block)
@@ -181,12 +177,13 @@ def _receive(url: str, part: Path, progress: bool) -> str:
     except requests.RequestException as error:
         if total is None:
             return f"the connection failed ({getattr(error.args[0], 'reason', error)})"
-    short = total is not None and _size(part) != total
-    return f"the connection ended after {_size(part):,} of {total:,} bytes" if short else ""
+    if total is None or _size(part) == total:
+        return ""
+    return f"the connection ended after {_size(part):,} of {total:,} bytes"
 
 
 def _other_ways(reader: Reader) -> str:
-    """What a person can do, for messages."""
+    """How a person can get a corpus, for messages."""
     copy = f"There is a copy at {KAGGLE}{reader.kaggle} (--kaggle)." if reader.kaggle else ""
     put = f"Put the folder, or a zip of it, at dataset/{reader.title}."
     return " ".join(filter(None, [f"{reader.title}'s home is {reader.home}.", reader.by_hand, copy, put]))

@@ -1,8 +1,8 @@
 """eSpeak NG as a program: lines as JSON on standard input, their sound on standard output.
 
 demo.py runs this file as a process of its own, for only a fresh one is deterministic (eSpeak NG never resets
-its noise and flutter), and its working directory must be that of the voices (a path to them may have 160
-bytes). Hence nothing is imported but the standard library and the espeakng-loader wheel, which holds both.
+its noise and flutter), and its working directory must be that of the voices. Only the standard library and
+the espeakng-loader wheel, which holds program and voices, are imported.
 
 Input: a list of {"text", "voice", "rate" (words a minute, 80 to 450), "pitch" and "range" (0 to 99; 50 is the
 voice's own)}. Output: for each line the number of its samples (int32), then the samples (int16, mono, at
@@ -14,6 +14,7 @@ import json
 import os
 import struct
 import sys
+from ctypes import c_char_p, c_size_t, c_uint, c_void_p
 
 SAMPLE_RATE = 22_050  # Hz; eSpeak NG's own
 # from eSpeak NG's speak_lib.h
@@ -22,7 +23,7 @@ DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: return errors
 PARAMETERS = {"rate": 1, "pitch": 3, "range": 4}  # espeak_PARAMETER
 CHARACTERS, UTF8 = 1, 1  # espeak_POSITION_TYPE, espeakCHARS_UTF8
 
-CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, c_void_p)
 
 
 def main() -> None:
@@ -35,8 +36,7 @@ def main() -> None:
         folder, name = os.path.split(espeakng_loader.get_data_path())
     except (ImportError, OSError, RuntimeError) as error:
         sys.exit(f"the espeakng-loader wheel does not load ({error})")
-    text = [ctypes.c_char_p, ctypes.c_size_t]
-    library.espeak_Synth.argtypes = text + 4 * [ctypes.c_uint] + 2 * [ctypes.c_void_p]
+    library.espeak_Synth.argtypes = (c_char_p, c_size_t, *4 * (c_uint,), *2 * (c_void_p,))
     os.chdir(folder)
     if library.espeak_Initialize(SYNCHRONOUS, 0, name.encode(), DONT_EXIT) != SAMPLE_RATE:
         sys.exit(f"eSpeak NG does not start with the voices in {folder}")

@@ -1,4 +1,4 @@
-"""Corpora on disk: which utterances there are, who says them and how, and what is missing."""
+"""Corpora on disk: their utterances with speakers and emotions, and the missing ones."""
 
 import os
 import sys
@@ -9,26 +9,23 @@ from pathlib import Path
 
 from dataloader.corpora.archives import members
 from dataloader.corpora.demo import make_demo_corpus
-from dataloader.corpora.readers import OUTSIDE, READERS, Reader
+from dataloader.corpora.readers import READERS, Reader
 from dataloader.corpora.utterance import DEMO_MARKER, Corpus, CorpusError, Utterance, how_to_get
 from utils.config import DataConfig, FeaturesConfig
 from utils.emotions import in_order
+from utils.errors import some
 from utils.files import expanded
 
 
 def find_corpus(data: DataConfig) -> Corpus:
-    """Find the corpus that `data.corpus` names, or several and bring them together: each is the first of
+    """Find the corpus that `data.corpus` names, or several and combine them: each is the first of
 
-    1. `data.root`, a folder or a zip, or what it says for this corpus,
+    1. `data.root`, a folder or a zip, or its entry for this corpus,
     2. the environment variable EMOVO_ROOT, EMODB_ROOT and so on, the same,
     3. dataset/EMOVO or dataset/EMOVO.zip under the working directory, dataset/EMO-DB and so on,
     4. for EMOVO alone, the demo corpus in `data.demo_dir`, which is made where it is not there yet.
 
-    What 1 or 2 names must be there: the demo corpus never stands in for a mistyped path.
-
-    Raises:
-        CorpusError: when a corpus is not known or not found, the place that is named holds none, or the demo
-            corpus cannot be made.
+    A place that 1 or 2 names must exist (CorpusError): the demo corpus never replaces a mistyped path.
     """
     names = [data.corpus] if isinstance(data.corpus, str) else data.corpus
     if len(names) > 1 and not isinstance(data.root, dict | None):
@@ -41,27 +38,24 @@ def find_corpus(data: DataConfig) -> Corpus:
         corpus = read_corpus("emovo", make_demo_corpus(data.demo_dir))
         notice = "no EMOVO on disk: this is the demo corpus, synthetic speech and no basis for results. "
         return replace(corpus, warnings=(notice + how_to_get("emovo"), *corpus.warnings))
+    corpora = []
     for name, place in places.items():
         if place is None:
             raise CorpusError(f"no place is known where {READERS[name].title} lies. {how_to_get(name)}")
-    return combine([read_corpus(name, place) for name, place in places.items()])
+        corpora.append(read_corpus(name, place))
+    return combine(corpora)
 
 
 def read_corpus(name: str, root: str | Path) -> Corpus:
-    """List the utterances of a corpus in the layout in which it is distributed.
-
-    No sound is read here: corrupt files are for read_audio to find.
+    """List the utterances of a corpus in the layout in which it is distributed; no sound is read.
 
     Args:
         name: a key of dataloader.corpora.readers.READERS, such as "emodb".
-        root: a folder or a zip with the corpus at any depth.
+        root: a folder or a zip with the corpus at any depth; a CorpusError where it holds no recording.
 
     Returns:
         A Corpus with the reader's title as its name; "demo" where make_demo_corpus made it, "folder-NAME" for
-        a user's own. Its warnings say what is missing, what is double, and which names are not the corpus's.
-
-    Raises:
-        CorpusError: when there is nothing at `root`, or no recording of this corpus in it.
+        a user's own. Its warnings list missing and double recordings, and names that are not the corpus's.
     """
     reader, root = READERS[name], expanded(root)
     files = _list_files(root, name)
@@ -73,27 +67,30 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
         parse = reader.parser(root, files)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise CorpusError(f"{root}: its labels cannot be read ({error}). {how_to_get(name)}") from error
-    strangers, doubles, garbled, found = [], [], [], {}
+    found: dict[str, Utterance] = {}
+    strangers, doubles, garbled = [], [], []
     for file in recordings if is_demo else real:
         if str(file).encode(errors="ignore").decode() != str(file):  # on Linux a name may be any bytes
             garbled.append(ascii(file.name))
         elif (utterance := parse(file)) is None:
             strangers.append(file.name)
-        elif utterance != OUTSIDE and found.setdefault(utterance.name.casefold(), utterance) is not utterance:
+        elif isinstance(utterance, str):  # OUTSIDE
+            continue
+        elif found.setdefault(utterance.name.casefold(), utterance) is not utterance:
             doubles.append(file.name)
-    left_out = (
+    unused = (
         (f"not named as {reader.title}'s", strangers),
         (f"of {reader.title} doubling others", doubles),
         (f"whose names are not {sys.getfilesystemencoding()}", garbled),
     )
-    warnings = [f"{len(some)} sound files {why}, left out: {_some(some)}" for why, some in left_out if some]
+    warnings = [f"{len(names)} sound files {why}, left out: {some(names)}" for why, names in unused if names]
     if not found:
         hints = ". ".join([f"{root} holds no recording of {reader.title} ({reader.layout})", *warnings])
         raise CorpusError(f"{hints}. {how_to_get(name)}")
     utterances = sorted(found.values(), key=lambda utterance: utterance.name)
-    title = "demo" if is_demo else reader.title
+    title = f"folder-{root.resolve().stem}" if name == "folder" else reader.title
     return Corpus(
-        name=f"folder-{root.resolve().stem}" if name == "folder" else title,
+        name="demo" if is_demo else title,
         root=root,
         utterances=tuple(utterances),
         emotions=reader.emotions or in_order(utterance.emotion for utterance in utterances),
@@ -125,7 +122,7 @@ def combine(corpora: Sequence[Corpus]) -> Corpus:
 
 
 def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
-    """A warning where the length that suits EMOVO was left as it is for a corpus that another one suits."""
+    """A warning where signal_length is EMOVO's and another one suits the corpus."""
     usual, advised = READERS["emovo"].signal_length, corpus.signal_length
     advice = (
         f"features.signal_length is {usual} samples, as for EMOVO; {advised} suit {corpus.name} "
@@ -135,7 +132,7 @@ def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
 
 
 def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
-    """In words, how many of the corpus's utterances are missing, and which, as far as that is known."""
+    """How many of the corpus's utterances are missing, and which, as far as that is known."""
     number = reader.count - len(utterances)
     if not reader.count or not number:
         return []
@@ -143,7 +140,7 @@ def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
         return [f"{reader.title} has {reader.count} utterances, and {len(utterances)} are here"]
     text = f"{number} of {reader.title}'s {reader.count} utterances are missing"
     if reader.names:
-        return [f"{text}: {_some(sorted(set(reader.names) - {u.name for u in utterances}))}"]
+        return [f"{text}: {some(sorted(set(reader.names) - {u.name for u in utterances}))}"]
     if speakers := reader.speakers - len({u.speaker for u in utterances}):
         text += f", and {speakers} of its {reader.speakers} speakers"
     if absent := set(reader.emotions) - {u.emotion for u in utterances}:
@@ -152,7 +149,7 @@ def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
 
 
 def _place(name: str, root: Path | str | None) -> Path | str | None:
-    """Where a corpus lies: what is named, or one of the usual places; None where there is nothing."""
+    """Where a corpus lies: the named place, or one of the usual ones; None where there is nothing."""
     title = READERS[name].title
     if root is not None or name == "folder":
         return root
@@ -161,7 +158,7 @@ def _place(name: str, root: Path | str | None) -> Path | str | None:
 
 
 def _list_files(root: Path, name: str) -> list[Path]:
-    """All files in a folder or a zip, sorted, without what macOS strews about (__MACOSX/, ._*)."""
+    """All files in a folder or a zip, sorted, without those that macOS adds (__MACOSX/, ._*)."""
     place = "data.root" if name == "folder" else f"data.root or {name.upper()}_ROOT"
     try:
         if root.is_dir():
@@ -176,8 +173,3 @@ def _list_files(root: Path, name: str) -> list[Path]:
             f"an intact zip of it, in {place}. {how_to_get(name)}"
         ) from error
     return sorted(f for f in files if not f.name.startswith("._") and "__MACOSX" not in f.parts)
-
-
-def _some(names: list[str]) -> str:
-    """The first few of many names, for a message."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")

@@ -1,4 +1,4 @@
-"""One reader for each corpus: how to read the names and places of its recordings, and where it can be had.
+"""One reader for each corpus: how to read the names and places of its recordings, and where to get it.
 
 To add a corpus, put one entry into READERS; where a pattern for the names of its files is not enough, write a
 function beside it that turns a path into an Utterance.
@@ -26,7 +26,7 @@ Parser = Callable[[Path, Sequence[Path]], Parse]  # the corpus's folder or zip, 
 
 @dataclass(frozen=True)
 class Reader:
-    """How to read a corpus, how much there is in it when it is whole, and where it can be had."""
+    """How to read a corpus, how much there is in it when it is whole, and where to get it."""
 
     title: str  # its name in outputs, and that of its folder in `dataset`
     parser: Parser
@@ -46,6 +46,10 @@ class Reader:
     suffixes: tuple[str, ...] = (".wav", ".flac")  # of its recordings
 
 
+def _emotion(word: str) -> str:
+    return common_code(word) or word.lower()
+
+
 def _by_name(pattern: str, codes: dict[str, str] | None = None, outside: str = "") -> Parser:
     """The parser of a corpus whose files' names (without suffix) say everything.
 
@@ -56,7 +60,7 @@ def _by_name(pattern: str, codes: dict[str, str] | None = None, outside: str = "
     def parse(path: Path) -> Utterance | str | None:
         if not (match := re.fullmatch(pattern, path.stem)):
             return OUTSIDE if re.fullmatch(outside, path.stem) else None
-        emotion = codes[match["emotion"]] if codes else common_code(match["emotion"])
+        emotion = codes[match["emotion"]] if codes else _emotion(match["emotion"])
         return Utterance(path, emotion, match["speaker"], match["sentence"], path.stem)
 
     return lambda root, files: parse
@@ -75,15 +79,15 @@ def _savee(path: Path) -> Utterance | None:
     if not match or speaker not in ("DC", "JE", "JK", "KL"):
         return None
     initials, sentence = match.groups()[1:]
+    codes = {"a": "rab", "d": "dis", "f": "pau", "h": "gio", "n": "neu", "sa": "tri", "su": "sor"}
     if not 1 <= int(sentence) <= (30 if initials == "n" else 15):
         return None
-    codes = {"a": "rab", "d": "dis", "f": "pau", "h": "gio", "n": "neu", "sa": "tri", "su": "sor"}
     return Utterance(path, codes[initials], speaker, sentence, f"{speaker}_{initials}{sentence}")
 
 
 def _casia(path: Path) -> Utterance | None:
     """liuchanhg/angry/201.wav: speaker, emotion, sentence."""
-    emotion = common_code(path.parent.name)
+    emotion = _emotion(path.parent.name)
     if emotion not in READERS["casia"].emotions or not re.fullmatch(r"\d{3}", path.stem):
         return None
     return Utterance(path, emotion, path.parent.parent.name.lower(), path.stem)
@@ -95,7 +99,7 @@ def _tess(path: Path) -> Utterance | None:
     if not (match := re.fullmatch(words, path.stem.lower())):
         return None
     speaker, word, emotion = "YAF" if match[1] == "yaf" else "OAF", match[2], match[3]
-    return Utterance(path, common_code(emotion), speaker, word, f"{speaker}_{word}_{emotion}")
+    return Utterance(path, _emotion(emotion), speaker, word, f"{speaker}_{word}_{emotion}")
 
 
 def _iemocap(root: Path, files: Sequence[Path]) -> Parse:
@@ -131,7 +135,7 @@ def _folder(root: Path, files: Sequence[Path]) -> Parse:
         if not 2 <= len(parts) <= 3:
             return None
         speaker = parts[0] if len(parts) == 3 else UNKNOWN
-        return Utterance(path, common_code(parts[-2]) or parts[-2].lower(), speaker, UNKNOWN, "/".join(parts))
+        return Utterance(path, _emotion(parts[-2]), speaker, UNKNOWN, "/".join(parts))
 
     return parse
 
@@ -160,9 +164,8 @@ READERS = _Readers(
             # Wut, Langeweile, Ekel, Angst, Freude, Trauer
             {"W": "rab", "L": "noi", "E": "dis", "A": "pau", "F": "gio", "T": "tri", "N": "neu"},
         ), "such as wav/03a01Fa.wav",
-        emotions=("dis", "gio", "neu", "pau", "rab", "tri", "noi"),
-        speakers=10, count=535, signal_length=96_000,
-        home="http://emodb.bilderbar.info/", size="40 MB", licence="see its home page",
+        emotions=("dis", "gio", "neu", "pau", "rab", "tri", "noi"), speakers=10, count=535,
+        signal_length=96_000, home="http://emodb.bilderbar.info/", size="40 MB", licence="see its home page",
         citation="F. Burkhardt et al., A Database of German Emotional Speech, Interspeech 2005",
         url="http://emodb.bilderbar.info/download/download.zip",
         kaggle="piyushagni5/berlin-database-of-emotional-speech-emodb"),

@@ -1,4 +1,4 @@
-"""An utterance, a corpus of utterances, and the error that says that there is none."""
+"""An utterance, a corpus of utterances, and the error where there is none."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,12 @@ class Utterance:
 
 
 class CorpusError(UserError):
-    """A corpus that cannot be used; the message says where it was looked for and what to do."""
+    """A corpus that cannot be used; the message names the place and the remedy."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The utterances of a corpus in the order of their names, and in words what is wrong with it."""
+    """The utterances of a corpus in the order of their names, and warnings about it."""
 
     name: str  # such as "EMOVO", "demo", "EMO-DB", "folder-mine", or "EMOVO+EMO-DB"
     root: Path | str  # text where there are several
@@ -47,10 +47,8 @@ class Corpus:
 
 
 def how_to_get(name: str) -> str:
-    """What a user can do who does not have this corpus, for messages."""
+    """How a user gets this corpus, for messages."""
     if name == "folder":
         return "Name a folder with a folder of recordings for each emotion in data.root."
-    return (
-        f"`python -m dataloader.download {name}` gets it or says how to; data.root or {name.upper()}_ROOT "
-        "says where it is."
-    )
+    place = f"data.root or {name.upper()}_ROOT says where it is"
+    return f"`python -m dataloader.download {name}` gets it or says how to; {place}."

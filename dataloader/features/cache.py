@@ -20,19 +20,12 @@ CACHE_VERSION = 3  # raise it when this code starts to compute other features fr
 
 
 def save_rows(path: Path, blocks: Iterable[torch.Tensor], shape: tuple[int, ...]) -> int:
-    """Write a float32 array as .npy, block by block: whole, or not at all.
+    """Write a float32 array as .npy, block by block, whole or not at all; returns its checksum.
 
     Args:
-        path: the file; its folder is made where it is missing.
+        path: the file; its folder is made where it is missing (OSError where that fails).
         blocks: float32 (any number, *shape[1:]) each; no more than one of them is held.
         shape: of all rows together. Where `blocks` end early, zeros follow.
-
-    Returns:
-        The checksum that `open_rows` wants.
-
-    Raises:
-        UserError: when the file cannot be written.
-        OSError: when its folder cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     checksum, missing = 0, shape[0]
@@ -42,25 +35,21 @@ def save_rows(path: Path, blocks: Iterable[torch.Tensor], shape: tuple[int, ...]
             content = np.ascontiguousarray(block, "<f4").tobytes()
             checksum, missing = zlib.crc32(content, checksum), missing - len(block)
             file.write(content)
+        row = bytes(4 * int(np.prod(shape[1:])))
         for _ in range(missing):
-            content = bytes(4 * int(np.prod(shape[1:])))
-            checksum = zlib.crc32(content, checksum)
-            file.write(content)
+            checksum = zlib.crc32(row, checksum)
+            file.write(row)
     return checksum
 
 
 def open_rows(path: Path, shape: tuple[int, ...], checksum: int) -> torch.Tensor:
-    """The array that save_rows wrote, mapped into memory: a row is read when it is used.
-
-    Raises:
-        OSError, ValueError: when it is missing or damaged.
-    """
-    rows = np.load(path, mmap_mode="c", allow_pickle=False)  # c: what somebody changes stays out of the file
+    """The array that save_rows wrote, mapped into memory; OSError or ValueError where missing or damaged."""
+    rows = np.load(path, mmap_mode="c", allow_pickle=False)  # c: changes stay out of the file
     if rows.shape != shape or rows.dtype != np.float32:
         raise ValueError(f"it holds {rows.dtype} values of shape {rows.shape}")
     found = 0
     for start in range(0, len(rows), 256):
-        found = zlib.crc32(np.ascontiguousarray(rows[start : start + 256]), found)
+        found = zlib.crc32(np.ascontiguousarray(rows[start : start + 256]).data, found)
     if found != checksum:
         raise ValueError("it has changed since it was written")
     return torch.from_numpy(rows)
@@ -82,20 +71,20 @@ def load_description(path: Path) -> dict | None:
 def cache_key(utterances: Sequence[Utterance], features: FeaturesConfig, *more: object) -> str:
     """The start of a hash of all that frames depend on: recordings, settings, libraries, and `more`.
 
-    A recording stands there with its size and time of change (inside a zip, its CRC), not with its contents:
-    reading those takes as long as extracting the features.
+    Of a recording these are its size and time of change (inside a zip, its CRC), not its contents: reading
+    those takes as long as extracting the features.
     """
     settings = features.model_dump(exclude={"standardise", "normalise", "functionals"})  # done to the cached
     by_librosa = features.trim_silence or features.prosody
-    used = ("torchaudio", "soxr", "soundfile", *(["librosa"] if by_librosa else []))
-    libraries = {name: version(name) for name in used}
+    libraries = ("torchaudio", "soxr", "soundfile", *(["librosa"] if by_librosa else []))
+    versions = {name: version(name) for name in libraries}
     recordings = list(zip((u.name for u in utterances), _fingerprints(utterances), strict=True))
-    everything = [CACHE_VERSION, settings, libraries, recordings, *more]
+    everything = [CACHE_VERSION, settings, versions, recordings, *more]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _fingerprints(utterances: Sequence[Utterance]) -> Iterator[list]:
-    """Of each recording what changes when it does."""
+    """Of each recording, values that change when it does."""
     archives: dict[Path, dict] = {}
     for path in (utterance.path for utterance in utterances):
         archive = next((parent for parent in path.parents if parent.is_file()), None)
@@ -103,10 +92,10 @@ def _fingerprints(utterances: Sequence[Utterance]) -> Iterator[list]:
             if archive is None:
                 status = path.stat()
                 yield [status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)]
-            else:
-                if archive not in archives:
-                    with zipfile.ZipFile(archive) as file:
-                        archives[archive] = {i.filename: [i.file_size, i.CRC] for i in file.infolist()}
-                yield archives[archive][path.relative_to(archive).as_posix()]
+                continue
+            if archive not in archives:
+                with zipfile.ZipFile(archive) as file:
+                    archives[archive] = {i.filename: [i.file_size, i.CRC] for i in file.infolist()}
+            yield archives[archive][path.relative_to(archive).as_posix()]
         except (OSError, zipfile.BadZipFile, KeyError):
             yield ["gone"]  # since the corpus was listed; reading it will say more

@@ -24,6 +24,8 @@ from utils.progress import progress_bar, warn
 READ_AHEAD = 128  # waveforms in memory at a time: 50 MB
 MOST_IN_MEMORY = 512 * 2**20  # bytes of frames; more than that stay on disk, and are read as they are used
 
+Cached = tuple[torch.Tensor, tuple[Utterance, ...], dict[str, str]]  # see cached_frames
+
 
 class MFCC(torch.nn.Module):
     """Mel-frequency cepstral coefficients, equal to librosa.feature.mfcc with its defaults.
@@ -31,8 +33,7 @@ class MFCC(torch.nn.Module):
     Power spectrogram (centred Hann windows, zeros beyond the ends) → Slaney mel bands → decibels, with a
     floor 80 dB below the utterance's loudest band → orthonormal DCT-II.
 
-    Args:
-        features: sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands), n_mfcc, f_max (Hz).
+    `features` has sample_rate (Hz), n_fft and hop_length (samples), n_mels (bands), n_mfcc, f_max (Hz).
     """
 
     def __init__(self, features: FeaturesConfig):
@@ -53,7 +54,7 @@ class MFCC(torch.nn.Module):
         self.register_buffer("dct", dct.T)  # (n_mfcc, n_mels)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) → (batch, n_mfcc, frames); no utterance depends on what it is batched with."""
+        """(batch, samples) → (batch, n_mfcc, frames); no utterance depends on the others of its batch."""
         # torchaudio takes the 80 dB floor over the last three axes (channels, bands, frames): without an axis
         # of one channel each, a loud utterance would lift the floor of the whole batch.
         decibels = self.decibels(self.mel(waveforms.unsqueeze(1))).squeeze(1)  # (batch, n_mels, frames)
@@ -66,11 +67,7 @@ class MFCC(torch.nn.Module):
 
 
 class Extractor(MFCC):
-    """MFCCs, and below them the prosody where `features.prosody` asks for it.
-
-    Raises:
-        UserError: when prosody cannot be had with these windows, or at this sample rate.
-    """
+    """MFCCs, and below them the prosody where `features.prosody` asks for it (see check_prosody)."""
 
     def __init__(self, features: FeaturesConfig):
         super().__init__(features)
@@ -89,20 +86,12 @@ class Extractor(MFCC):
 
 @dataclass(frozen=True)
 class Features:
-    """The features of a corpus.
+    """The features of a corpus."""
 
-    Attributes:
-        frames: float32 (utterances, num_features, frames), on the CPU, not standardised; those of a large
-            corpus are mapped from disk.
-        functionals: float32 (utterances, num_functionals), where `features.functionals` asks for them.
-        utterances: row i is of utterances[i].
-        skipped: name → reason, for each recording that could not be used.
-    """
-
-    frames: torch.Tensor
-    functionals: torch.Tensor | None
-    utterances: tuple[Utterance, ...]
-    skipped: dict[str, str]
+    frames: torch.Tensor  # float32 (utterances, num_features, frames), on the CPU or mapped from disk
+    functionals: torch.Tensor | None  # float32 (utterances, num_functionals), for `features.functionals`
+    utterances: tuple[Utterance, ...]  # row i is of utterances[i]
+    skipped: dict[str, str]  # name → reason, for each recording that could not be used
 
 
 def load_features(
@@ -112,32 +101,23 @@ def load_features(
 
     The cache is one file per corpus and settings. A damaged one is made anew. A folder that cannot be written
     only costs the cache, where the frames find room in memory. A recording that cannot be used is skipped,
-    with a warning that says why.
-
-    Raises:
-        UserError: when an emotion of the corpus has no usable recording, or frames that are to stay on disk
-            cannot be written.
+    with a warning that says why; an emotion without any is a UserError.
     """
 
-    def waveform(utterance: Utterance) -> list[np.ndarray]:
+    def read(utterance: Utterance) -> list[np.ndarray]:
         return [condition(read_audio(utterance.path, features.sample_rate), features)]
 
     cache = expanded(cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, features)}.npy"
     title = f"features of {corpus.name}"
-    frames, utterances, skipped = cached_frames(
-        cache, corpus.utterances, waveform, 1, features, title, progress
-    )
+    frames, utterances, skipped = cached_frames(cache, corpus.utterances, read, 1, features, title, progress)
     if skipped:
         reasons = "".join(f"\n  {reason}" for reason in skipped.values())
         count = f"{len(skipped)} of {len(corpus.utterances)}"
         warn(f"{count} recordings of {corpus.name} cannot be used and are left out:{reasons}")
     present = {utterance.emotion for utterance in utterances}
-    missing = [emotion for emotion in corpus.emotions if emotion not in present]
-    if missing:
-        raise UserError(
-            f"{corpus.root} has no usable recording of {', '.join(missing)}. "
-            "Every emotion needs some: restore the missing or damaged files."
-        )
+    if missing := [emotion for emotion in corpus.emotions if emotion not in present]:
+        remedy = "Every emotion needs some: restore the missing or damaged files."
+        raise UserError(f"{corpus.root} has no usable recording of {', '.join(missing)}. {remedy}")
     frames, functionals = normalise(frames, [utterance.speaker for utterance in utterances], features)
     return Features(frames, functionals, utterances, skipped)
 
@@ -150,55 +130,47 @@ def cached_frames(
     features: FeaturesConfig,
     title: str,
     progress: bool,
-) -> tuple[torch.Tensor, tuple[Utterance, ...], dict[str, str]]:
+) -> Cached:
     """Frames of utterances, one or more of each: read from `cache`, or computed and kept there.
 
     Args:
         cache: a file (.npy) that is of exactly these utterances, waveforms and settings (see cache_key).
-        utterances: with names of their own.
-        waveforms: an utterance → its waveforms (samples,), of any length. It runs in several threads, and may
-            raise an AudioError: then the utterance is skipped.
-        each: how many waveforms an utterance has.
-        features: of the configuration.
+        waveforms: an utterance → its `each` waveforms (samples,), of any length. It runs in several threads,
+            and may raise an AudioError: then the utterance is skipped.
         title: of the progress bar.
-        progress: whether to show it.
 
     Returns:
         float32 (utterances · each, num_features, frames), the utterances that are in it, and name → reason
         for those that are skipped.
-
-    Raises:
-        UserError: when frames that are to stay on disk cannot be written.
     """
-    by_name = {utterance.name: utterance for utterance in utterances}
     shape = each * len(utterances), features.num_features, features.frames
-
-    def read() -> tuple[torch.Tensor, tuple[Utterance, ...], dict[str, str]] | None:
-        try:
-            about = load_description(cache)
-            if about is None:
-                return None
-            names, skipped = about["utterances"], about["skipped"]
-            if sorted([*names, *skipped]) != sorted(by_name):
-                raise ValueError("it is about other recordings")
-            rows = open_rows(cache, shape, about["checksum"])
-        except Exception as error:  # a damaged file raises nearly anything; extracting anew cures all of it
-            warn(f"the feature cache {cache} is damaged ({error}); it is made anew.")
-            return None
-        return rows[: each * len(names)], tuple(by_name[name] for name in names), skipped
-
-    if (cached := read()) is not None:
+    if (cached := _cached(cache, utterances, shape, each)) is not None:
         return cached
     kept: list[Utterance] = []
     skipped: dict[str, str] = {}
 
+    def fitted(utterance: Utterance) -> list[torch.Tensor] | AudioError:
+        try:
+            found = waveforms(utterance)
+        except AudioError as error:
+            return error
+        return [torch.from_numpy(fit_length(waveform, features.signal_length)) for waveform in found]
+
     def blocks() -> Iterator[torch.Tensor]:
-        for utterance, found in _extract(utterances, waveforms, each, features, title, progress):
-            if isinstance(found, AudioError):
-                skipped[utterance.name] = str(found)
-            else:
-                kept.append(utterance)
-                yield found
+        extract, ahead = Extractor(features), max(READ_AHEAD // each, 1)
+        bar = progress_bar(total=len(utterances), desc=title, unit="file", disable=not progress)
+        # Threads, not processes: libsndfile and soxr let go of the interpreter's lock; threads start at once.
+        with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(utterances), ahead):
+                chunk = utterances[start : start + ahead]
+                for utterance, found in zip(chunk, pool.map(fitted, chunk), strict=True):
+                    if isinstance(found, AudioError):
+                        skipped[utterance.name] = str(found)
+                    else:
+                        kept.append(utterance)
+                        # One at a time: a larger batch's spectrograms do not fit the processor's caches.
+                        yield torch.cat([extract(waveform.unsqueeze(0)) for waveform in found])
+                    bar.update()
 
     on_disk = 4 * math.prod(shape) > MOST_IN_MEMORY
     frames = torch.empty(0 if on_disk else shape[0], *shape[1:])
@@ -212,42 +184,28 @@ def cached_frames(
         save_description(cache, {"utterances": names, "skipped": skipped, "checksum": checksum})
     except (OSError, UserError) as error:
         if on_disk:
-            raise UserError(
-                f"the features are too large for the memory, and cannot be written ({error}): change "
-                "data.cache_dir."
-            ) from error
+            problem = f"the features are too large for the memory, and cannot be written ({error})"
+            raise UserError(f"{problem}: change data.cache_dir.") from error
         warn(f"the features are not kept for the next time: {error}")
-    return (read() if on_disk else None) or (frames, tuple(kept), skipped)
+    if not on_disk:
+        return frames, tuple(kept), skipped
+    if (cached := _cached(cache, utterances, shape, each)) is None:
+        raise UserError(f"the features in {cache} changed while they were written: start again.")
+    return cached
 
 
-def _extract(
-    utterances: Sequence[Utterance],
-    waveforms: Callable[[Utterance], list[np.ndarray]],
-    each: int,
-    features: FeaturesConfig,
-    title: str,
-    progress: bool,
-) -> Iterator[tuple[Utterance, torch.Tensor | AudioError]]:
-    """The frames (each, num_features, frames) of one utterance after the other, or why there are none."""
-    extract = Extractor(features)
-
-    def read(utterance: Utterance) -> list[torch.Tensor] | AudioError:
-        try:
-            found = waveforms(utterance)
-        except AudioError as error:
-            return error
-        return [torch.from_numpy(fit_length(waveform, features.signal_length)) for waveform in found]
-
-    ahead = max(READ_AHEAD // each, 1)
-    bar = progress_bar(total=len(utterances), desc=title, unit="file", disable=not progress)
-    # Threads, not processes: libsndfile and soxr let go of the interpreter's lock, and threads start at once.
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(utterances), ahead):
-            chunk = utterances[start : start + ahead]
-            for utterance, found in zip(chunk, pool.map(read, chunk), strict=True):
-                if isinstance(found, AudioError):
-                    yield utterance, found
-                else:
-                    # One at a time, for the spectrograms of a larger batch do not fit the processor's caches.
-                    yield utterance, torch.cat([extract(waveform.unsqueeze(0)) for waveform in found])
-                bar.update()
+def _cached(cache: Path, utterances: Sequence[Utterance], shape: tuple[int, ...], each: int) -> Cached | None:
+    """The frames that are kept; None where there are none, or damaged ones."""
+    by_name = {utterance.name: utterance for utterance in utterances}
+    try:
+        about = load_description(cache)
+        if about is None:
+            return None
+        names, skipped = about["utterances"], about["skipped"]
+        if sorted([*names, *skipped]) != sorted(by_name):
+            raise ValueError("it is about other recordings")
+        rows = open_rows(cache, shape, about["checksum"])
+        return rows[: each * len(names)], tuple(by_name[name] for name in names), skipped
+    except Exception as error:  # a damaged file raises nearly anything; extracting anew cures all of it
+        warn(f"the feature cache {cache} is damaged ({error}); it is made anew.")
+        return None

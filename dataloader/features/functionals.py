@@ -1,7 +1,7 @@
 """Functionals of whole utterances: how high the pitch is and how varied, how fast the speech, …
 
-Compared with the same speaker's others (dataloader.features.normalise), they say more about a voice that
-training did not have than a network learns from a few speakers.
+As deviations from the speaker's own (dataloader.features.normalise) they carry over to speakers on whom the
+network was not trained.
 """
 
 import numpy as np
@@ -15,10 +15,7 @@ QUANTILES = (5, 25, 50, 75, 95)  # %
 
 
 def functionals_of(x: Tensor) -> Tensor:
-    """Functionals of each utterance's features.
-
-    Args:
-        x: (utterances, n_mfcc + 8, frames), the last eight from prosody, raw or by speaker.
+    """Functionals of features (utterances, n_mfcc + 8, frames), the last eight from prosody.
 
     Returns:
         float32 (utterances, (n_mfcc + 6) · len(FUNCTIONALS) + len(TIMING)): FUNCTIONALS of each feature over
@@ -26,10 +23,10 @@ def functionals_of(x: Tensor) -> Tensor:
     """
     values, masks = x.numpy(), counted(x).numpy()
     speech, voiced = values[:, -2] > 0, values[:, -1] > 0
-    rows = []
-    for utterance in range(len(values)):
-        of_frames = _of_counted(values[utterance, :-2], masks[utterance])
-        rows.append(np.append(of_frames, _timing(speech[utterance], voiced[utterance])))
+    rows = [
+        np.append(_of_counted(values[one, :-2], masks[one]), _timing(speech[one], voiced[one]))
+        for one in range(len(values))
+    ]
     return torch.from_numpy(np.array(rows, dtype=np.float32))
 
 

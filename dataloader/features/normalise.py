@@ -16,15 +16,10 @@ MOST = 4.0  # standard deviations; a functional that is further away counts as t
 def normalise(
     frames: Tensor, speakers: Sequence[str], features: FeaturesConfig
 ) -> tuple[Tensor, Tensor | None]:
-    """Frames and functionals as the network takes them.
+    """Raw frames (utterances, num_features, frames) → the network's, of the same shape, and functionals.
 
-    Args:
-        frames: raw, (utterances, num_features, frames).
-        speakers: of each utterance.
-        features: `normalise` and `functionals` are used.
-
-    Returns:
-        Frames, and functionals (utterances, num_functionals) where they are asked for.
+    Functionals (utterances, num_functionals) come where `features` asks for them; `speakers` has the speaker
+    of each utterance.
     """
     if features.normalise == "none":
         return frames, None
@@ -38,30 +33,23 @@ def by_speaker(x: Tensor, speakers: Sequence[str]) -> Tensor:
 
     Both are taken over all recordings of the speaker that are given, whatever their emotions, over frames of
     speech; those of pitch over voiced frames. In other frames a feature is 0; speech and voiced become ±0.5.
-
-    Args:
-        x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`.
-        speakers: of each utterance.
+    x is (utterances, n_mfcc + 8, frames), the last eight from `prosody`; the result has its shape.
     """
     names, masks, result = np.array(speakers), counted(x), torch.zeros_like(x)
     for speaker in np.unique(names):
         rows = torch.from_numpy(np.flatnonzero(names == speaker))
         for row in range(x.shape[1] - 2):
             values, mask = x[rows, row], masks[rows, row]
-            heard = values[mask]
-            scaled = (values - heard.mean()) / (heard.std(correction=0) + 1e-6)
-            result[rows, row] = torch.where(mask, scaled, 0.0)
+            if mask.any():
+                own = values[mask]
+                scaled = (values - own.mean()) / (own.std(correction=0) + 1e-6)
+                result[rows, row] = torch.where(mask, scaled, 0.0)
     result[:, -2:] = x[:, -2:] - 0.5
     return result
 
 
 def deviations(functionals: Tensor, speakers: Sequence[str]) -> Tensor:
-    """Each speaker's functionals as deviations from their mean over that speaker's utterances; at most ±4.
-
-    Args:
-        functionals: (utterances, count).
-        speakers: of each utterance.
-    """
+    """Functionals (utterances, count) as deviations from the mean over their speaker's; at most ±MOST."""
     names, result = np.array(speakers), torch.empty_like(functionals)
     for speaker in np.unique(names):
         rows = torch.from_numpy(names == speaker)

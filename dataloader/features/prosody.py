@@ -24,20 +24,14 @@ def check_prosody(features: FeaturesConfig) -> None:
             f"{lowest:g} Hz at features.sample_rate = {rate}."
         )
     if rate < 2 * highest:
-        raise UserError(
-            f"features.sample_rate = {rate}: features.prosody needs at least {2 * highest:g}, twice the "
-            "highest pitch."
-        )
+        problem = f"features.sample_rate = {rate}: features.prosody needs at least {2 * highest:g}"
+        raise UserError(f"{problem}, twice the highest pitch.")
 
 
 def prosody(waveform: np.ndarray, features: FeaturesConfig) -> Tensor:
-    """The prosody of one utterance, frame by frame; frames are those of the MFCCs.
+    """The prosody of a waveform (samples,), frame by frame; frames are those of the MFCCs.
 
     Pitch is tracked by YIN (de Cheveigné and Kawahara, JASA 111, 2002; librosa.yin).
-
-    Args:
-        waveform: (samples,).
-        features: sample_rate (Hz), n_fft and hop_length (samples).
 
     Returns:
         float32 (8, frames), in the order of PROSODY: log of the pitch in Hz, correlation with the signal one
@@ -75,11 +69,8 @@ def _periodicity(waveform: np.ndarray, period: np.ndarray, n_fft: int, hop: int)
 def counted(x: Tensor) -> Tensor:
     """Which frames count for each feature: those of speech; for pitch and its change the voiced ones.
 
-    Args:
-        x: (utterances, n_mfcc + 8, frames), the last eight from `prosody`.
-
-    Returns:
-        bool (utterances, n_mfcc + 6, frames): the last two, speech and voiced, are left out.
+    x is (utterances, n_mfcc + 8, frames), the last eight from `prosody`; the result is bool, without the last
+    two (speech and voiced): (utterances, n_mfcc + 6, frames).
     """
     speech, voiced = x[:, -2] > 0, x[:, -1] > 0
     n_mfcc = x.shape[1] - len(PROSODY)

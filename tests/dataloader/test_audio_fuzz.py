@@ -111,19 +111,19 @@ def read_all(first: int, last: int) -> None:
             started = time.process_time()
             try:
                 waveform = read_audio(path)
-                told = "waveform"
+                outcome = "waveform"
                 if not (waveform.dtype == np.float32 and waveform.ndim == 1 and np.isfinite(waveform).all()):
-                    told = f"FAULT: {waveform.dtype} {waveform.shape}, of which some is not finite"
+                    outcome = f"FAULT: {waveform.dtype} {waveform.shape}, of which some is not finite"
             except AudioError as error:
-                told = f"AudioError: {error}"
+                outcome = f"AudioError: {error}"
                 if str(path) not in str(error):
-                    told = f"FAULT: does not name the file: {error}"
+                    outcome = f"FAULT: does not name the file: {error}"
             except Exception as error:
-                told = f"FAULT: {type(error).__name__}: {error}"
-            if number % 3 == 0 and not told.startswith("FAULT"):
-                told = in_blocks(path, waveform if told == "waveform" else None) or told
+                outcome = f"FAULT: {type(error).__name__}: {error}"
+            if number % 3 == 0 and not outcome.startswith("FAULT"):
+                outcome = in_blocks(path, waveform if outcome == "waveform" else None) or outcome
             faulthandler.cancel_dump_traceback_later()
-            print(json.dumps([number, told, time.process_time() - started]), flush=True)
+            print(json.dumps([number, outcome, time.process_time() - started]), flush=True)
 
 
 def in_blocks(path: Path, whole: np.ndarray | None) -> str | None:
@@ -146,38 +146,36 @@ def in_blocks(path: Path, whole: np.ndarray | None) -> str | None:
     return None
 
 
-def run(code: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Run Python code of this repository in a process that may take only so much memory."""
-    folder = Path(__file__).parents[2]
-    limited = (
-        "import sys, numpy, soundfile, soxr, dataloader.audio\n"
-        "try:\n"
-        "    import resource\n"
-        "    taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        f"    resource.setrlimit(resource.RLIMIT_AS, (taken + {MEMORY}, -1))\n"
-        "except (ImportError, OSError):\n"
-        "    pass\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", limited + code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
-    )
+LIMITED = f"""
+import runpy, sys, numpy, soundfile, soxr, dataloader.audio
+try:
+    import resource
+    taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + {MEMORY}, -1))
+except (ImportError, OSError):
+    pass
+runpy.run_path({__file__!r})["read_all"](int(sys.argv[1]), int(sys.argv[2]))
+"""
 
 
 def check(first: int, last: int) -> None:
-    code = f"import runpy; runpy.run_path({__file__!r})['read_all'](int(sys.argv[1]), int(sys.argv[2]))"
-    done = run(code, first, last)
+    """Read the files of these numbers in a process that may take only so much memory."""
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(first), str(last)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=Path(__file__).parents[2],
+        env=os.environ | one_thread,
+    )
     results = [json.loads(line) for line in done.stdout.splitlines()]
     read = [number for number, *_ in results]
     assert read == list(range(first, last)), f"case {first + len(read)} ended the process:\n{done.stderr}"
     assert not (faults := [result for result in results if result[1].startswith("FAULT")]), faults
     assert "Traceback" not in done.stderr, done.stderr
     slowest = max(results, key=lambda result: result[2])
-    sound = sum(told == "waveform" for _, told, _ in results)
+    sound = sum(outcome == "waveform" for _, outcome, _ in results)
     print(f"{len(results)} files: {sound} read, {len(results) - sound} refused; slowest {slowest}")
     assert 0.02 * len(results) < sound < 0.98 * len(results), "the faults are too bad, or too harmless"
     assert slowest[2] < LIMIT

@@ -7,30 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataloader.loaders import BatchLoader, Data, feature_statistics, make_loader, prepare_data
+import dataloader.loaders
+from dataloader.loaders import BatchLoader, feature_statistics, make_loader, prepare_data
 from dataloader.splits import SUBSETS, load_split, save_split
-from utils.config import Config, DataConfig, FeaturesConfig, ModelConfig, TrainConfig
+from utils.config import Config, DataConfig
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
 
 
-def make_config(root: Path, cache: Path, seed: int = 0) -> Config:
-    return Config(
-        data=DataConfig(root=root, cache_dir=cache),
-        features=FeaturesConfig(signal_length=8_000),
-        train=TrainConfig(seed=seed),
-        model=ModelConfig(num_features=13),
-    )
+def assert_equal(ours, theirs):
+    """Two batches."""
+    assert torch.equal(ours.frames, theirs.frames) and torch.equal(ours.target, theirs.target)
 
 
-@pytest.fixture(scope="session")
-def config(tiny_corpus, tmp_path_factory) -> Config:
-    return make_config(tiny_corpus, tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="session")
-def data(config) -> Data:
-    return prepare_data(config, progress=False)
+def with_frames(data, frames):
+    return replace(data, features=replace(data.features, frames=frames))
 
 
 def test_every_utterance_is_in_one_subset_with_its_features_and_label(data):
@@ -38,157 +29,142 @@ def test_every_utterance_is_in_one_subset_with_its_features_and_label(data):
     names = [name for subset in SUBSETS for name in getattr(data.split, subset)]
     assert sorted(names) == sorted(rows)
     for subset, count in zip(SUBSETS, (49, 7, 14), strict=True):
-        x, y = data.arrays(subset)
-        assert x.shape == (count, 13, 16)
+        x, functionals, y = data.arrays(subset)
+        assert x.shape == (count, 13, 16) and functionals is None
         assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
         for name, features, label in zip(getattr(data.split, subset), x, y, strict=True):
             assert torch.equal(features, data.features.frames[rows[name]])
             assert EMOTIONS[label] == name.partition("-")[0]
+    # a corpus of other emotions, in another order, has its own class indices
+    turned = replace(data, corpus=replace(data.corpus, emotions=EMOTIONS[::-1]))
+    assert torch.equal(turned.targets("test"), 6 - data.targets("test"))
 
 
-def test_the_split_is_that_of_the_seed_and_records_the_corpus(config, data):
-    again = prepare_data(config, progress=False)
-    assert again.split == data.split
+def test_the_split_is_that_of_the_seed_and_records_the_corpus(build, data, capsys):
+    assert prepare_data(build(), progress=False).split == data.split
+    assert "utterances are missing" in capsys.readouterr().err  # warnings about the corpus are shown
     assert (data.split.corpus, data.split.seed) == ("EMOVO", 0)
-    other = prepare_data(config.model_copy(update={"train": TrainConfig(seed=1)}), progress=False)
-    assert other.split.test != data.split.test
-    assert other.split.seed == 1
+    other = prepare_data(build(train={"seed": 1}), progress=False).split
+    assert other.test != data.split.test and other.seed == 1
 
 
-def test_a_split_recorded_with_folders_and_separators_of_windows_is_applied(config, data):
-    recorded = replace(
-        data.split, **{part: tuple(f"f1\\{n}" for n in getattr(data.split, part)) for part in SUBSETS}
-    )
-    assert prepare_data(config, progress=False, split=recorded).split == data.split
-    lost = replace(recorded, test=("f1\\dis-f1-b9", *recorded.test))
-    with pytest.raises(UserError, match=r"f1\\dis-f1-b9 \(test: not found\)"):
-        prepare_data(config, progress=False, split=lost)
+@pytest.mark.parametrize("protocol", ["leave_one_sentence_out", "kfold"])
+def test_the_protocol_and_fold_of_the_configuration_are_used_and_recorded(build, protocol):
+    split = prepare_data(build(data={"protocol": protocol, "fold": 3}), progress=False).split
+    assert (split.protocol, split.fold, split.folds) == (protocol, 3, 10)
+    if protocol == "leave_one_sentence_out":  # the fourth of b1, d1, d2, l1, l2, n1 to n5
+        assert {name.rpartition("-")[2] for name in split.test} == {"l1"}
+    with pytest.raises(UserError, match=r"data\.fold = 10: must be 0 to 9"):
+        prepare_data(build(data={"protocol": protocol, "fold": 10}), progress=False)
 
 
-def test_warnings_about_the_corpus_are_shown(config, capsys):
-    prepare_data(config, progress=False)
-    assert "utterances are missing" in capsys.readouterr().err
+def test_emovo_at_the_default_settings(emovo_root, tmp_path):
+    data = prepare_data(Config(data=DataConfig(root=emovo_root, cache_dir=tmp_path)), progress=False)
+    for subset, count in zip(SUBSETS, (58, 10, 16), strict=True):
+        x, _, y = data.arrays(subset)
+        assert x.shape == (7 * count, 39, 188) and x.isfinite().all()
+        assert y.bincount().tolist() == [count] * 7
 
 
 # --- leakage ---
 
 
 def test_nothing_but_its_own_subset_reaches_a_loader(data):
-    """Every utterance's features are its row number, so that each value tells where it comes from."""
+    """Every utterance's features are its row number, so that each value says where it comes from."""
     rows = torch.arange(len(data.features.frames), dtype=torch.float32)
-    marked = replace(data, features=replace(data.features, x=rows[:, None, None].expand(-1, 13, 16).clone()))
+    marked = with_frames(data, rows[:, None, None].expand(-1, 13, 16).clone())
     seen = {}
     for subset in SUBSETS:
         loader = make_loader(marked, subset, batch_size=8, shuffle=subset == "train", seed=0)
-        seen[subset] = {int(value) for _ in range(3) for x, _ in loader for value in x.unique()}
+        seen[subset] = {int(value) for _ in range(3) for x, _, _ in loader for value in x.unique()}
         names = {data.features.utterances[row].name for row in seen[subset]}
         assert names <= set(getattr(data.split, subset))
     assert seen["train"].isdisjoint(seen["test"] | seen["validation"])
     assert seen["validation"].isdisjoint(seen["test"])
 
 
-def test_statistics_come_from_the_training_set_alone(data):
-    x, _ = data.arrays("train")
-    mean, std = feature_statistics(x)
-    held_out = {name for subset in ("validation", "test") for name in getattr(data.split, subset)}
-    poisoned = data.features.frames.clone()
-    for row, utterance in enumerate(data.features.utterances):
-        if utterance.name in held_out:
-            poisoned[row] = 1e6
-    again = feature_statistics(replace(data, features=replace(data.features, x=poisoned)).arrays("train")[0])
-    assert torch.equal(again[0], mean)
-    assert torch.equal(again[1], std)
-
-
-def test_statistics_are_the_population_mean_and_std_of_each_coefficient():
-    x = (
-        torch.randn(20, 3, 50) * torch.tensor([1.0, 30.0, 0.01])[:, None]
-        + torch.tensor([0.0, -500.0, 3.0])[:, None]
-    )
-    mean, std = feature_statistics(x)
-    assert mean.shape == std.shape == (3,)
-    columns = x.double().permute(1, 0, 2).reshape(3, -1)
+def test_statistics_are_the_training_sets_population_mean_and_std(data, monkeypatch):
+    monkeypatch.setattr(dataloader.loaders, "STATISTICS_BLOCK", 10)
+    scale, offset = torch.tensor([1.0, 30.0, 0.01]), torch.tensor([0.0, -500.0, 3.0])
+    x, rows = torch.randn(25, 3, 50) * scale[:, None] + offset[:, None], list(range(3, 24))
+    columns = x[rows].double().permute(1, 0, 2).reshape(3, -1)
+    x[:3], x[24:] = 1e6, torch.nan  # held out
+    mean, std = feature_statistics(x, rows)
     torch.testing.assert_close(mean, columns.mean(1).float())
-    torch.testing.assert_close(std, ((columns - columns.mean(1, keepdim=True)) ** 2).mean(1).sqrt().float())
-
-
-def test_a_coefficient_that_never_changes_has_a_std_of_one():
-    x = torch.randn(5, 2, 7)
+    torch.testing.assert_close(std, columns.std(1, correction=0).float())
     x[:, 1] = -0.1
-    mean, std = feature_statistics(x)
-    assert std[1] == 1
-    assert mean[1] == pytest.approx(-0.1)
-    assert std[0] != 1
+    mean, std = feature_statistics(x, rows)
+    assert std[1] == 1 and mean[1] == pytest.approx(-0.1) and std[0] != 1  # it never changes
 
 
 # --- recorded splits ---
 
 
-def test_a_recorded_split_is_used_as_it_is(config, data, tmp_path):
+def test_a_recorded_split_is_used_as_it_is(build, data, tmp_path):
     save_split(data.split, tmp_path / "split.json")
-    other_seed = config.model_copy(update={"train": TrainConfig(seed=5)})
-    again = prepare_data(other_seed, progress=False, split=load_split(tmp_path / "split.json"))
+    split = load_split(tmp_path / "split.json")
+    again = prepare_data(build(train={"seed": 5}), progress=False, split=split)
     assert again.split == data.split
-    for one, other in zip(again.arrays("test"), data.arrays("test"), strict=True):
-        assert torch.equal(one, other)
+    assert_equal(again.arrays("test"), data.arrays("test"))
 
 
-def test_recordings_that_came_later_change_no_recorded_test_set(tiny_corpus, data, tmp_path):
+def test_a_split_recorded_with_folders_and_separators_of_windows_is_applied(build, data):
+    recorded = replace(
+        data.split, **{part: tuple(f"f1\\{n}" for n in getattr(data.split, part)) for part in SUBSETS}
+    )
+    assert prepare_data(build(), progress=False, split=recorded).split == data.split
+    lost = replace(recorded, test=("f1\\dis-f1-b9", *recorded.test))
+    with pytest.raises(UserError, match=r"f1\\dis-f1-b9 \(test: not found\)"):
+        prepare_data(build(), progress=False, split=lost)
+
+
+def test_recordings_that_came_later_change_no_recorded_test_set(build, tiny_corpus, data, tmp_path):
     root = Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
     for path in root.rglob("*-f1-b1.wav"):
         shutil.copy(path, path.with_name(path.name.replace("-b1", "-b2")))
-    config = make_config(root, tmp_path / "cache")
-    grown = prepare_data(config, progress=False, split=data.split)
+    grown = prepare_data(build(data={"root": root}), progress=False, split=data.split)
     assert len(grown.features.utterances) == len(data.features.utterances) + 7
-    for one, other in zip(grown.arrays("test"), data.arrays("test"), strict=True):
-        assert torch.equal(one, other)
+    assert_equal(grown.arrays("test"), data.arrays("test"))
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no sound")])
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_a_recorded_utterance_that_is_gone_is_an_error_that_names_it(
-    tiny_corpus, data, tmp_path, subset, damage
+    build, tiny_corpus, data, tmp_path, subset, damage
 ):
     root = Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
     name = getattr(data.split, subset)[3]
     damage(next(root.rglob(f"{name}.wav")))
+    config = build(data={"root": root})
     with pytest.raises(UserError, match=f"1 of the recorded .*{name} .{subset}: "):
-        prepare_data(make_config(root, tmp_path / "cache"), progress=False, split=data.split)
+        prepare_data(config, progress=False, split=data.split)
+    others = [one for one in SUBSETS if one != subset]
+    prepare_data(config, progress=False, split=data.split, subsets=others)
+    by_speaker = build(data={"root": root}, features={"prosody": True, "normalise": "speaker"})
+    with pytest.raises(UserError, match=f"{name} .{subset}: "):  # it would count for the speaker's mean
+        prepare_data(by_speaker, progress=False, split=data.split, subsets=others)
 
 
-def test_a_split_of_another_corpus_is_an_error(config, data):
+def test_splits_that_do_not_fit_are_refused(build, data):
     with pytest.raises(UserError, match="demo"):
-        prepare_data(config, progress=False, split=replace(data.split, corpus="demo"))
-
-
-@pytest.mark.parametrize("protocol", ["leave_one_sentence_out", "kfold"])
-def test_the_protocol_and_fold_of_the_configuration_are_used_and_recorded(config, protocol):
-    chosen = config.data.model_copy(update={"protocol": protocol, "fold": 3})
-    split = prepare_data(config.model_copy(update={"data": chosen}), progress=False).split
-    assert (split.protocol, split.fold, split.folds) == (protocol, 3, 10)
-    if protocol == "leave_one_sentence_out":  # the fourth of b1, d1, d2, l1, l2, n1 to n5
-        assert {name.rpartition("-")[2] for name in split.test} == {"l1"}
-    too_far = config.data.model_copy(update={"protocol": protocol, "fold": 10})
-    with pytest.raises(UserError, match=r"data\.fold = 10: must be 0 to 9"):
-        prepare_data(config.model_copy(update={"data": too_far}), progress=False)
-
-
-def test_a_recorded_split_with_a_sentence_in_two_subsets_is_refused(config, data):
+        prepare_data(build(), progress=False, split=replace(data.split, corpus="demo"))
     with pytest.raises(UserError, match=r"the sentence \w\d in train and in"):
-        prepare_data(config, progress=False, split=replace(data.split, protocol="leave_one_sentence_out"))
+        leaking = replace(data.split, protocol="leave_one_sentence_out")
+        prepare_data(build(), progress=False, split=leaking)
 
 
 # --- batches ---
 
 
 def loader(utterances: int, batch_size: int, shuffle: bool, seed: int = 0) -> BatchLoader:
-    """Batches of utterances whose only feature is their number."""
+    """Batches of utterances whose frames, functionals and target are their number."""
     numbers = torch.arange(utterances)
-    return BatchLoader(numbers.float()[:, None, None], numbers, batch_size, shuffle, seed)
+    frames, functionals = numbers.float()[:, None, None], numbers.float()[:, None]
+    return BatchLoader(frames, functionals, numbers, batch_size, shuffle, seed)
 
 
 def epoch(batches: BatchLoader) -> list[int]:
-    return [int(number) for _, y in batches for number in y]
+    return [int(number) for _, _, y in batches for number in y]
 
 
 def test_evaluation_sees_every_utterance_once_in_order():
@@ -196,18 +172,11 @@ def test_evaluation_sees_every_utterance_once_in_order():
         assert epoch(loader(utterances, 4, shuffle=False)) == list(range(utterances))
 
 
-def test_training_sees_every_utterance_once_in_another_order_each_epoch():
-    batches = loader(22, 4, shuffle=True)
-    first, second = epoch(batches), epoch(batches)
-    assert sorted(first) == sorted(second) == list(range(22))
-    assert first != second
-    assert first != list(range(22))
-
-
-def test_the_order_is_determined_by_seed_and_epoch():
+def test_the_order_of_training_is_another_in_each_epoch_and_determined_by_seed_and_epoch():
     one, other = loader(22, 4, True), loader(22, 4, True)
     torch.manual_seed(1)
     orders = [epoch(one) for _ in range(3)]
+    assert all(sorted(order) == list(range(22)) != order for order in orders) and orders[0] != orders[1]
     torch.manual_seed(2)
     assert [epoch(other) for _ in range(3)] == orders
     assert epoch(loader(22, 4, True, seed=1)) != orders[0]
@@ -216,9 +185,18 @@ def test_the_order_is_determined_by_seed_and_epoch():
     assert epoch(resumed) == orders[2]
 
 
-def test_features_and_labels_stay_together():
-    for x, y in loader(22, 4, shuffle=True):
-        assert torch.equal(x[:, 0, 0], y.float())
+@pytest.mark.parametrize("mapped", [False, True])
+def test_frames_functionals_and_target_stay_together(on_disk, mapped):
+    if mapped:
+        on_disk()
+    numbers, rows = torch.arange(30), list(range(25, 3, -1))
+    frames, functionals = numbers.float()[:, None, None].clone(), numbers.float()[:, None]
+    batches = BatchLoader(frames, functionals, numbers[rows], 4, True, 0, rows)
+    assert len(batches.frames) == (30 if mapped else 22)
+    for x, beside, y in batches:
+        assert torch.equal(x[:, 0, 0], y.float()) and torch.equal(beside[:, 0], y.float())
+        x.zero_()  # a copy
+    assert sorted(epoch(batches)) == sorted(rows) and torch.equal(frames[:, 0, 0], numbers.float())
 
 
 @pytest.mark.parametrize(
@@ -226,26 +204,7 @@ def test_features_and_labels_stay_together():
     [(8, 4, [4, 4]), (9, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1]), (3, 4, [3])],
 )
 def test_a_last_batch_of_one_is_left_out_of_training_alone(utterances, batch_size, sizes):
-    training = loader(utterances, batch_size, shuffle=True)
-    assert [len(y) for _, y in training] == sizes
-    assert len(training) == len(sizes)
-    evaluation = loader(utterances, batch_size, shuffle=False)
-    assert sum(len(y) for _, y in evaluation) == utterances
+    training, evaluation = (loader(utterances, batch_size, shuffle) for shuffle in (True, False))
+    assert [len(y) for _, _, y in training] == sizes and len(training) == len(sizes)
+    assert sum(len(y) for _, _, y in evaluation) == utterances
     assert len(list(evaluation)) == len(evaluation)
-
-
-def test_labels_are_positions_in_the_corpus_emotions(data):
-    """A corpus of other emotions, in another order, has its own class indices."""
-    turned = replace(data.corpus, emotions=EMOTIONS[::-1])
-    _, y = data.arrays("test")
-    _, turned_y = replace(data, corpus=turned).arrays("test")
-    assert torch.equal(turned_y, 6 - y)
-
-
-def test_emovo_at_the_default_settings(emovo_root, tmp_path):
-    data = prepare_data(Config(data=DataConfig(root=emovo_root, cache_dir=tmp_path)), progress=False)
-    for subset, count in zip(SUBSETS, (58, 10, 16), strict=True):
-        x, y = data.arrays(subset)
-        assert x.shape == (7 * count, 39, 188)
-        assert x.isfinite().all()
-        assert y.bincount().tolist() == [count] * 7

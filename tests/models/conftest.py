@@ -1,32 +1,24 @@
-"""Model configurations for the tests of models/."""
+"""Networks for the tests of models/."""
 
 import pytest
 
-from utils.config import ModelConfig
-
-PUBLISHED = {
-    "generator_norm": "batch",
-    "kernel_dropout": 0.1,
-    "kernel_init": "siren",
-    "kernel_bias": False,
-    "kernel_window": 0.0,
-    "input_dropout": 0.0,
-    "pooling": "mean",
-    "pooling_dropout": 0.0,
-    "omega_0": 25.0,
-    "input_omega_0": 1.0,
-    "n_temporal_aware_block": 6,
-}
+from models.cktim import build_model
+from utils.config import ModelConfig, load_config
 
 
 @pytest.fixture
-def published():
+def published(repository):
     """Build a ModelConfig in the published settings, with changes: published(ck=False)."""
-    return lambda **changes: ModelConfig(**{**PUBLISHED, **changes})
+    model = load_config(repository / "conf/published.yaml").model
+    return lambda **changes: model.model_copy(update=changes)
 
 
 @pytest.fixture
 def small():
-    """Build a small ModelConfig, with changes: small(n_temporal_aware_block=1)."""
-    sizes = {"n_filter": 5, "num_features": 4, "n_temporal_aware_block": 2, "hidden_scale": 0.25}
-    return lambda **changes: ModelConfig(**{**sizes, **changes})
+    """Build a small network for 4 features and 7 emotions: small(frames=33, n_temporal_aware_block=1)."""
+
+    def build(frames=188, num_functionals=0, frame_seconds=512 / 22_050, **changes):
+        sizes = {"n_filter": 5, "n_temporal_aware_block": 2, "hidden_scale": 0.25}
+        return build_model(ModelConfig(**{**sizes, **changes}), 7, 4, num_functionals, frames, frame_seconds)
+
+    return build

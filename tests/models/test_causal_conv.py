@@ -5,6 +5,15 @@ import torch
 
 from models.causal_conv import FFTConv, causal_conv, direct_conv, fft_length
 
+SIZES = [  # groups, in and out channels, frames, taps, batch
+    (2, 3, 4, 50, 50, 3),
+    (1, 1, 1, 1, 1, 1),
+    (2, 2, 3, 7, 20, 2),
+    (3, 2, 2, 61, 17, 1),
+    (2, 2, 2, 30, 1, 4),
+    (2, 2, 2, 1100, 5, 2),
+]
+
 
 def explicit_sum(x, kernel, bias):
     """y[g, o, t] = bias + Σ_i Σ_d kernel[g, o, i, d] · x[g, i, t - d], one product at a time over lags."""
@@ -19,25 +28,15 @@ def explicit_sum(x, kernel, bias):
     return y if bias is None else y + bias[:, None]
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "direct", "fft"])
-@pytest.mark.parametrize(
-    ("groups", "n_in", "n_out", "frames", "taps", "batch"),
-    [
-        (2, 3, 4, 50, 50, 3),
-        (1, 1, 1, 1, 1, 1),
-        (2, 2, 3, 7, 20, 2),
-        (3, 2, 2, 61, 17, 1),
-        (2, 2, 2, 30, 1, 4),
-        (2, 2, 2, 1100, 5, 2),
-    ],
-)
-def test_equals_the_explicit_sum(algorithm, groups, n_in, n_out, frames, taps, batch):
+@pytest.mark.parametrize(("groups", "n_in", "n_out", "frames", "taps", "batch"), SIZES)
+def test_equals_the_explicit_sum(groups, n_in, n_out, frames, taps, batch):
     torch.manual_seed(0)
     x = torch.randn(batch, groups * n_in, frames, dtype=torch.float64)
     kernel = torch.randn(groups, n_out, n_in, taps, dtype=torch.float64)
-    bias = torch.randn(groups * n_out, dtype=torch.float64)
-    for b in (bias, None):
-        torch.testing.assert_close(causal_conv(x, kernel, b, algorithm), explicit_sum(x, kernel, b))
+    for bias in (torch.randn(groups * n_out, dtype=torch.float64), None):
+        expected = explicit_sum(x, kernel, bias)
+        for algorithm in ("auto", "direct", "fft"):
+            torch.testing.assert_close(causal_conv(x, kernel, bias, algorithm), expected)
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "fft"])
@@ -60,23 +59,6 @@ def test_fft_and_direct_agree_in_single_precision_at_full_size():
         results.append((y.detach(), *torch.autograd.grad((y * weights).sum(), (x, kernel))))
     for fft, direct in zip(*results, strict=True):
         torch.testing.assert_close(fft, direct, rtol=1e-4, atol=2e-5 * direct.abs().max().item())
-
-
-@pytest.mark.parametrize("algorithm", ["direct", "fft"])
-def test_changing_a_frame_changes_no_output_before_it(algorithm):
-    torch.manual_seed(0)
-    x = torch.randn(1, 4, 40, dtype=torch.float64)
-    kernel = torch.randn(2, 2, 2, 40, dtype=torch.float64)
-    changed = x.clone()
-    changed[..., 25] += 1000.0
-    before, after = (causal_conv(signal, kernel, algorithm=algorithm) for signal in (x, changed))
-    torch.testing.assert_close(after[..., :25], before[..., :25], rtol=0, atol=1e-9)
-    assert (after[..., 25] - before[..., 25]).abs().min() > 1.0
-
-
-def test_an_unknown_algorithm_is_named():
-    with pytest.raises(ValueError, match=r"'winograd'.*auto, direct, fft"):
-        causal_conv(torch.zeros(1, 2, 4), torch.zeros(2, 1, 1, 4), algorithm="winograd")
 
 
 @pytest.mark.parametrize(("frames", "taps"), [(1, 1), (188, 188), (188, 60), (1000, 188), (6000, 6000)])

@@ -1,4 +1,6 @@
-"""CKConv: positions, horizon, window, initial scale, causality."""
+"""CKConv: positions, horizon, window, initial scale, causality, frame rates."""
+
+import math
 
 import pytest
 import torch
@@ -8,10 +10,10 @@ from models.ckconv import CKConv, drop_out
 from models.kernel_generators import ConvGenerator
 
 
-def make_ckconv(horizon=30, n_in=3, n_out=2, groups=2, **options):
+def make_ckconv(horizon=30, n_in=3, n_out=2, hidden_channels=8, omega_0=10.0, norm="none", **options):
     torch.manual_seed(0)
-    generator = ConvGenerator(groups, n_in * n_out, hidden_channels=8, omega_0=10.0)
-    return CKConv(n_in, n_out, groups, generator, horizon, **options)
+    generator = ConvGenerator(2, n_in * n_out, hidden_channels, omega_0, norm)
+    return CKConv(n_in, n_out, 2, generator, horizon, **options)
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "fft"])
@@ -26,32 +28,25 @@ def test_equals_an_explicit_sum_over_past_samples(algorithm, window):
         for g in range(2):
             h = torch.tensor([1 - 2 * lag / 29], dtype=torch.float64)
             for index, layer in enumerate(conv.generator.layers):
-                weight = layer.weight.squeeze(-1).chunk(2)[g]
-                h = weight @ h + layer.bias.chunk(2)[g]
+                h = layer.weight.squeeze(-1).chunk(2)[g] @ h + layer.bias.chunk(2)[g]
                 if index < 2:
                     h = torch.sin(10.0 * h)
-            kernel[lag, g] = h.view(2, 3)
-            if window:
-                kernel[lag, g] *= torch.exp(torch.tensor(-(lag / 29) / window, dtype=torch.float64))
-    y = conv(x)
+            kernel[lag, g] = h.view(2, 3) * (math.exp(-(lag / 29) / window) if window else 1)
+    y = torch.zeros(2, 2, 2, 30, dtype=torch.float64)  # batch, groups, out channels, frames
     for t in range(30):
-        for g in range(2):
-            past = sum(
-                torch.einsum("oi,bi->bo", kernel[d, g], x[:, 3 * g : 3 * g + 3, t - d]) for d in range(t + 1)
-            )
-            torch.testing.assert_close(
-                y[:, 2 * g : 2 * g + 2, t], past + conv.bias[2 * g : 2 * g + 2], rtol=1e-6, atol=1e-6
-            )
+        for d in range(t + 1):
+            y[..., t] += torch.einsum("goi,bgi->bgo", kernel[d], x.view(2, 2, 3, 30)[..., t - d])
+    torch.testing.assert_close(conv(x), y.flatten(1, 2) + conv.bias[:, None], rtol=1e-6, atol=1e-6)
 
 
-def test_changing_a_frame_changes_no_output_before_it():
-    conv = make_ckconv().double()
+@pytest.mark.parametrize("algorithm", ["direct", "fft"])
+def test_changing_a_frame_changes_no_output_before_it(algorithm):
+    conv = make_ckconv(algorithm=algorithm).double()
     x = torch.randn(1, 6, 30, dtype=torch.float64)
     changed = x.clone()
     changed[..., 12] += 100.0
     difference = (conv(changed) - conv(x)).abs()
-    assert difference[..., :12].max() < 1e-9
-    assert difference[..., 12:].max() > 1e-3
+    assert difference[..., :12].max() < 1e-9 and difference[..., 12:].max() > 1e-3
 
 
 @pytest.mark.parametrize("frames", [1, 7, 30, 31, 200])
@@ -66,29 +61,25 @@ def test_any_length_runs_and_appended_frames_change_nothing_before(frames):
 
 @pytest.mark.parametrize("window", [0.0, 0.03])
 @pytest.mark.parametrize("omega_0", [1.0, 25.0])
-def test_variance_preserving_start_gives_unit_variance(window, omega_0):
-    torch.manual_seed(0)
-    generator = ConvGenerator(2, 39 * 39, hidden_channels=32, omega_0=omega_0)
-    conv = CKConv(39, 39, 2, generator, 188, window=window)
-    y = conv(torch.randn(8, 78, 376))[..., 188:]  # frames that see the whole kernel
-    assert 0.5 < y.var().item() < 2.0
-
-
-def test_published_start_is_far_too_large():
-    """Nothing divides by the taps that are summed; the switch exists to run it as it was."""
-    torch.manual_seed(0)
-    generator = ConvGenerator(2, 39 * 39, hidden_channels=32, omega_0=25.0, norm="batch")
-    conv = CKConv(39, 39, 2, generator, 188, variance_preserving=False)
-    assert conv(torch.randn(8, 78, 376))[..., 188:].var().item() > 10.0
+def test_the_start_preserves_the_variance_and_the_published_one_is_far_too_large(window, omega_0):
+    sizes = {"horizon": 188, "n_in": 39, "n_out": 39, "hidden_channels": 32, "omega_0": omega_0}
+    conv = make_ckconv(**sizes, window=window)
+    x = torch.randn(8, 78, 376)
+    assert 0.5 < conv(x)[..., 188:].var().item() < 2.0  # frames that see the whole kernel
+    as_published = make_ckconv(**sizes, norm="batch", variance_preserving=False)
+    assert as_published(x)[..., 188:].var().item() > 10.0  # nothing divides by the taps that are summed
 
 
 def test_kernel_dropout_acts_in_training_only():
-    conv = make_ckconv(kernel_dropout=0.5)
-    x = torch.randn(1, 6, 30)
-    conv.train()
+    conv, x = make_ckconv(kernel_dropout=0.5), torch.randn(1, 6, 30)
     assert not torch.equal(conv(x), conv(x))
     conv.eval()
     assert torch.equal(conv(x), conv(x))
+    ones = torch.ones(100, 1000)
+    assert drop_out(ones, 0.0) is ones
+    y = drop_out(ones, 0.1)
+    assert set(y.unique().tolist()) == {0.0, (ones[0, 0] / 0.9).item()}
+    assert (y == 0).float().mean() == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
@@ -102,8 +93,7 @@ def test_taps_that_the_window_leaves_out_weigh_nothing(step):
     kernel = conv.sample_kernel(conv.reach(step), step)
     assert kernel[..., taps:].abs().amax() < 2**-22 * kernel.abs().amax()
     x = torch.randn(1, 6, 400)
-    whole = causal_conv(x, kernel, conv.bias)
-    torch.testing.assert_close(conv(x, step), whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(conv(x, step), causal_conv(x, kernel, conv.bias), rtol=1e-5, atol=1e-6)
     assert taps < 0.6 * conv.reach(step) < conv.double().support(step)
 
 
@@ -116,10 +106,26 @@ def test_without_a_window_or_with_one_too_wide_all_taps_count():
     assert wide.support() == 30
 
 
-def test_dropout_of_kernel_values():
-    torch.manual_seed(0)
-    x = torch.ones(100, 1000)
-    assert drop_out(x, 0.0) is x
-    y = drop_out(x, 0.1)
-    assert set(y.unique().tolist()) == {0.0, (x[0, 0] / 0.9).item()}
-    assert (y == 0).float().mean() == pytest.approx(0.1, abs=0.01)
+def smooth_signal(seconds, channels):
+    """Sums of slow sines, started from silence: (1, channels, len(seconds))."""
+    generator = torch.Generator().manual_seed(3)
+    y = torch.zeros(1, channels, len(seconds), dtype=torch.float64)
+    for _ in range(5):
+        frequency = 0.2 + 0.8 * torch.rand(channels, 1, generator=generator, dtype=torch.float64)
+        phase = 2 * math.pi * torch.rand(channels, 1, generator=generator, dtype=torch.float64)
+        y += torch.sin(2 * math.pi * frequency * seconds + phase)
+    return y * torch.sin(math.pi * seconds / seconds[-1]) ** 2
+
+
+@pytest.mark.parametrize("window", [0.0, 0.1])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_finer_frame_rate_gives_the_same_response(window, factor):
+    conv = make_ckconv(188, 3, 4, 32, omega_0=5.0, window=window).double()
+    period = 512 / 22_050
+    coarse = torch.arange(188, dtype=torch.float64) * period
+    fine = torch.arange((188 - 1) * factor + 1, dtype=torch.float64) * period / factor
+    response = conv(smooth_signal(coarse, 6))
+    finer = conv(smooth_signal(fine, 6), step=1 / factor)[..., ::factor]
+    assert (finer - response).norm() / response.norm() < 0.02
+    unscaled = conv(smooth_signal(fine, 6))[..., ::factor]  # of a kernel that is tied to frames
+    assert (unscaled - response).norm() / response.norm() > 0.2

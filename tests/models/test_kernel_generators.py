@@ -1,25 +1,19 @@
-"""Kernel generators: initial ranges and kinks, splines against scipy's, groups and scale."""
+"""Kernel generators: initial ranges and kinks, independent groups, scale, continuity."""
 
+import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
-from scipy.interpolate import BSpline
 
-from models.kan import KANLayer, spline_basis
 from models.kernel_generators import GENERATORS, ConvGenerator
 
-KNOTS = -1 + 0.4 * np.arange(-3, 9)  # of the cubic splines on 5 intervals of [-1, 1]
+POSITIONS = torch.linspace(-1, 1, 51)
 
-every_generator = pytest.mark.parametrize(
-    ("generator_type", "af_type"),
-    [
-        (generator, af_type)
-        for generator in ("conv", "convKan")
-        for af_type in ("sin", "ReLu", "KAF", "KAFsin")
-    ],
-)
+
+@pytest.fixture(params=itertools.product(("conv", "convKan"), ("sin", "ReLu", "KAF", "KAFsin")), ids="-".join)
+def generator(request):
+    return make(*request.param)
 
 
 def make(generator_type="conv", af_type="sin", hidden_channels=8, omega_0=5.0, groups=2, out_channels=6):
@@ -36,45 +30,35 @@ def test_siren_initialisation():
         assert layer.bias.abs().max().item() <= 0.1
 
 
-@every_generator
-def test_groups_are_independent(generator_type, af_type):
-    """What the second group's weights are does not matter to the first."""
-    generator = make(generator_type, af_type)
-    positions = torch.linspace(-1, 1, 11)
-    before = generator(positions)
-    assert before.shape == (2, 6, 11)
+def test_groups_are_independent(generator):
+    """The second group's weights do not matter to the first."""
+    before = generator(POSITIONS)
+    assert before.shape == (2, 6, 51)
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter[parameter.shape[0] // 2 :] += 0.5
-    after = generator(positions)
-    assert torch.equal(before[0], after[0])
-    assert not torch.allclose(before[1], after[1])
+    after = generator(POSITIONS)
+    assert torch.equal(before[0], after[0]) and not torch.allclose(before[1], after[1])
 
 
-@every_generator
-def test_rescale_output_scales_the_values(generator_type, af_type):
-    generator = make(generator_type, af_type)
-    positions = torch.linspace(-1, 1, 11)
-    before = generator(positions)
+def test_rescale_output_scales_the_values(generator):
+    before = generator(POSITIONS)
     generator.rescale_output(0.25)
-    torch.testing.assert_close(generator(positions), 0.25 * before)
+    torch.testing.assert_close(generator(POSITIONS), 0.25 * before)
     generator.rescale_output(-8.0)
-    torch.testing.assert_close(generator(positions), -2.0 * before)
+    torch.testing.assert_close(generator(POSITIONS), -2.0 * before)
 
 
-@every_generator
-def test_a_kernel_is_a_function(generator_type, af_type):
+def test_a_kernel_is_a_function(generator):
     """Sampled at other positions, it has the same values where they coincide, and no jumps between."""
-    generator = make(generator_type, af_type)
-    coarse, fine = (generator(torch.linspace(-1, 1, taps)) for taps in (51, 10_001))
-    torch.testing.assert_close(fine[..., ::200], coarse)
+    fine = generator(torch.linspace(-1, 1, 10_001))
+    torch.testing.assert_close(fine[..., ::200], generator(POSITIONS))
     jumps = fine.diff(dim=-1).abs().amax(-1)
     assert (jumps < 0.01 * (fine.amax(-1) - fine.amin(-1))).all()
 
 
 def test_batch_norm_takes_omega_0_out_again():
     """Why omega_0 cannot matter in the published network: the norm after it divides by it."""
-    positions = torch.linspace(-1, 1, 50)
     kernels = []
     for omega_0 in (5.0, 50.0):
         torch.manual_seed(0)
@@ -83,7 +67,7 @@ def test_batch_norm_takes_omega_0_out_again():
             for layer in generator.layers:
                 torch.nn.init.ones_(layer.bias)
                 layer.parametrizations.weight.original0.fill_(1.0)
-        kernels.append(generator(positions))
+        kernels.append(generator(POSITIONS))
     torch.testing.assert_close(*kernels, rtol=1e-3, atol=1e-3)
 
 
@@ -93,8 +77,7 @@ def test_kafsin_starts_as_the_sine_generator(omega_0, reached):
     sine, kaf = make("conv", "sin", omega_0=reached), make("conv", "KAFsin", omega_0=omega_0)
     for ours, theirs in zip(kaf.layers.parameters(), sine.layers.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    positions = torch.linspace(-1, 1, 50)
-    assert (kaf(positions) - sine(positions)).abs().max() < 0.03 * sine(positions).abs().max()
+    assert (kaf(POSITIONS) - sine(POSITIONS)).abs().max() < 0.03 * sine(POSITIONS).abs().max()
 
 
 @pytest.mark.parametrize("generator_type", ["conv", "convKan"])
@@ -115,48 +98,6 @@ def test_relu_units_are_alive_and_have_kinks_spread_over_the_positions(generator
         if generator_type == "conv" or index == 0:  # deeper in a KAN, inputs may be outside the grid
             assert at_kinks[0, :, own, own].abs().max() < 1e-5
         h = torch.relu(arguments.flatten(1, 2))
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-def test_spline_basis_equals_scipys(dtype, tolerance):
-    """Everywhere: at the knots, at both ends, and outside, where the splines fade to 0."""
-    edges = torch.linspace(-1, 1, 6, dtype=dtype)
-    x = torch.cat([torch.linspace(-3, 3, 2_001, dtype=dtype), edges, edges - 1e-6, edges + 1e-6])
-    basis = spline_basis(x.unsqueeze(0)).numpy()
-    assert basis.shape == (8, len(x))
-    for index, values in enumerate(basis):
-        element = BSpline.basis_element(KNOTS[index : index + 5], extrapolate=False)
-        np.testing.assert_allclose(values, np.nan_to_num(element(x.double().numpy())), rtol=0, atol=tolerance)
-    inside = x.abs() <= 1
-    design = BSpline.design_matrix(x[inside].double().numpy(), KNOTS, 3).toarray()
-    np.testing.assert_allclose(basis[:, inside].T, design, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(basis[:, inside].sum(0), 1, rtol=0, atol=tolerance)
-    assert (basis[:, x.abs() > 2.2] == 0).all()
-
-
-def test_spline_basis_passes_the_gradient_check():
-    x = (2 * torch.rand(1, 20, dtype=torch.float64) - 1).requires_grad_()
-    assert torch.autograd.gradcheck(spline_basis, x)
-
-
-def test_kan_layer_is_the_sum_of_its_edges():
-    torch.manual_seed(0)
-    layer = KANLayer(2, 3, groups=2).double()
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter)
-    x = torch.rand(1, 4, 9, dtype=torch.float64) * 2 - 1
-    y = layer(x).detach()
-    assert y.shape == (1, 6, 9)
-    for group in range(2):
-        for out in range(3):
-            expected = 0
-            for i in range(2):
-                edge = x[0, 2 * group + i].numpy()
-                spline = BSpline(KNOTS, layer.coefficients[group, out, i].detach().numpy(), 3)(edge)
-                silu = edge / (1 + np.exp(-edge))
-                expected = expected + layer.base_scale[group, out, i].item() * silu
-                expected = expected + layer.spline_scale[group, out, i].item() * spline
-            np.testing.assert_allclose(y[0, 3 * group + out].numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_kan_edges_start_as_steep_as_sirens():

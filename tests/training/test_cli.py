@@ -52,3 +52,10 @@ def test_an_installed_package_has_its_code_configurations_and_network(repository
     command = [sys.executable, "-m", "training.cli", "predict", "--help"]
     shown = subprocess.run(command, cwd=tmp_path / "there", capture_output=True, text=True, check=True)
     assert "recordings" in shown.stdout
+
+
+def test_a_command_that_is_gone_says_where_it_went(repository):
+    command = [sys.executable, "-m", "testing.protocols", "--json", "x.json"]
+    gone = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert gone.returncode == 1
+    assert gone.stderr.startswith("error: testing.protocols is gone: it is `python -m training.trials conf/")

@@ -8,7 +8,7 @@ import pytest
 
 from utils.config import Config, save_config
 from utils.emotions import EMOTIONS
-from utils.metrics import History, scores
+from utils.metrics import History, confusion_matrix, scores
 
 
 @pytest.fixture
@@ -38,11 +38,8 @@ def make_run(tmp_path):
                 history.append(epoch=epoch, loss=2 / (epoch + 1) + offset, accuracy=epoch / epochs)
             history.save(run_dir / f"{part}_metrics.json")
         if tested:
-            right = round(accuracy * 70)
             targets = np.arange(70) % 7
-            predictions = np.where(np.arange(70) < right, targets, (targets + 1) % 7)
-            matrix = np.zeros((7, 7), dtype=int)
-            np.add.at(matrix, (targets, predictions), 1)
+            predictions = np.where(np.arange(70) < round(accuracy * 70), targets, (targets + 1) % 7)
             metrics = {
                 "model": [config.model.name],
                 "epoch": [],
@@ -53,7 +50,7 @@ def make_run(tmp_path):
                 "trainable_parameters": [12345],
                 "accuracy_interval": [[accuracy - 0.1, accuracy + 0.1]],
                 "emotions": list(EMOTIONS),
-                "confusion_matrix": matrix.tolist(),
+                "confusion_matrix": confusion_matrix(targets, predictions, 7).tolist(),
             }
             (run_dir / f"{config.model.name}_test_metrics.json").write_text(json.dumps(metrics))
         return run_dir

@@ -14,7 +14,7 @@ from utils.config import (  # isort: skip
     load_config, migrate, reference, save_config,
 )  # fmt: skip
 from utils.errors import UserError
-from utils.strict_yaml import parse_yaml
+from utils.files import parse_yaml
 
 # Configurations of the earlier implementation, of this one's first version, and of its last with old names.
 EARLIER = """
@@ -254,7 +254,7 @@ def test_what_is_refused(complaint, text, expected):
         ("n_mels: 38", "n_mfcc = 39: must be at most n_mels (features.n_mels = 38)"),
         ("normalise: speaker", "normalise = speaker: needs prosody, which finds the speech (features"),
         ("functionals: true", 'functionals = true: needs normalise = speaker (features.normalise = "none")'),
-        ("signal_length: 511", "signal_length = 511: must be hop_length or more (features.hop_length = 512)"),
+        ("signal_length: 511", "signal_length = 511: must give two frames (features.hop_length = 512)"),
     ],
 )
 def test_features_that_do_not_fit_together(complaint, features, expected):

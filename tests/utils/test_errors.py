@@ -19,35 +19,24 @@ main()
 """
 
 
+@exit_on_user_error
+def fail(error):
+    raise error
+
+
 def test_commands_end_with_a_message_and_no_traceback(capsys):
-    @exit_on_user_error
-    def main():
-        raise UserError("the reason")
-
     with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    assert capsys.readouterr().err == "error: the reason\n"
-
-
-def test_an_interrupted_command_says_so_and_no_more(capsys):
-    @exit_on_user_error
-    def main():
-        raise KeyboardInterrupt
-
+        fail(UserError("the reason"))
+    assert (end.value.code, capsys.readouterr().err) == (2, "error: the reason\n")
     with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 130
-    assert capsys.readouterr().err == "interrupted\n"
+        fail(KeyboardInterrupt())
+    assert (end.value.code, capsys.readouterr().err) == (130, "interrupted\n")
 
 
-def test_commands_let_other_errors_through():
-    @exit_on_user_error
-    def main():
-        raise KeyError("a bug")
-
-    with pytest.raises(KeyError):
-        main()
+@pytest.mark.parametrize("error", [KeyError("a bug"), BrokenPipeError("to a worker")])
+def test_commands_let_other_errors_through(error):
+    with pytest.raises(type(error), match=str(error)):
+        fail(error)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break in another way there")
@@ -63,12 +52,3 @@ def test_a_command_without_any_output_ends_as_usual(monkeypatch):
     """Standard output is None where it is closed (`>&-`), and in pythonw."""
     monkeypatch.setattr(sys, "stdout", None)
     exit_on_user_error(lambda: print("unheard"))()
-
-
-def test_another_broken_pipe_is_an_error_like_others():
-    @exit_on_user_error
-    def main():
-        raise BrokenPipeError("to a worker")
-
-    with pytest.raises(BrokenPipeError, match="to a worker"):
-        main()

@@ -16,18 +16,11 @@ def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_bytes_and_text(tmp_path):
-    write_atomically(tmp_path / "bytes", b"\xff\x00")
-    write_atomically(tmp_path / "text", "è\n")
-    assert (tmp_path / "bytes").read_bytes() == b"\xff\x00"
-    assert (tmp_path / "text").read_bytes() == "è\n".encode()
-    assert names(tmp_path) == ["bytes", "text"]
-
-
-def test_an_existing_file_is_replaced_whole(tmp_path):
-    write_atomically(tmp_path / "file", "something long")
-    write_atomically(tmp_path / "file", "short")
-    assert (tmp_path / "file").read_text() == "short"
+def test_bytes_and_text_replace_an_existing_file_whole(tmp_path):
+    for content, expected in ((b"\xff\x00 long", b"\xff\x00 long"), ("è\n", "è\n".encode())):
+        write_atomically(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == expected
+        assert names(tmp_path) == ["file"]
 
 
 def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_not(tmp_path):
@@ -40,36 +33,22 @@ def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_no
     assert names(tmp_path) == [".file.b.tmp", ".file2.a.tmp", "file"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
-def test_an_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch, error):
-    write_atomically(tmp_path / "file", "old")
-    monkeypatch.setattr(os, "fsync", failing(error))
-    with pytest.raises(type(error)):
-        write_atomically(tmp_path / "file", "new")
-    assert (tmp_path / "file").read_text() == "old"
-    assert names(tmp_path) == ["file"]
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
-    write_atomically(tmp_path / "file", "old")
-    monkeypatch.setattr(os, "fsync", failing(OSError(28, "No space left on device")))
-    with pytest.raises(UserError, match=r"cannot write .*file: No space left on device"):
-        write_atomically(tmp_path / "file", "new")
-    assert (tmp_path / "file").read_text() == "old"
-    assert names(tmp_path) == ["file"]
-
-
-def failing(error):
-    def call(*_):
+@pytest.mark.parametrize(
+    ("call", "error", "raised", "message"),
+    [
+        ("fsync", RuntimeError("broken"), RuntimeError, "broken"),
+        ("fsync", KeyboardInterrupt(), KeyboardInterrupt, None),
+        ("fsync", OSError(28, "No space left"), UserError, "cannot write .*file: No space left. Free some"),
+        ("replace", PermissionError(13, "Denied"), UserError, "cannot write .*file: Denied"),
+    ],
+)
+def test_a_failing_writing_leaves_the_old_file(tmp_path, monkeypatch, call, error, raised, message):
+    def fail(*_):
         raise error
 
-    return call
-
-
-def test_a_failing_replacement_leaves_the_old_file(tmp_path, monkeypatch):
     write_atomically(tmp_path / "file", "old")
-    monkeypatch.setattr(os, "replace", failing(PermissionError(13, "Permission denied")))
-    with pytest.raises(UserError, match=r"cannot write .*file: Permission denied"):
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(raised, match=message):
         write_atomically(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert names(tmp_path) == ["file"]
@@ -112,18 +91,11 @@ def test_json_without_a_checksum_is_as_it_is(content):
     assert without_checksum(content) is content or without_checksum(content) == content
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"loss": [0.1, 1e-30, 4]},
-        {"loss": [0.1, 1e-30]},
-        {"è": 0},
-        {"more": 1},
-        {CHECKSUM: "crc32:00000000"},
-        {CHECKSUM: "crc33"},
-        {CHECKSUM: None},
-    ],
-)
+CHANGES = {"loss": [0.1, 1e-30, 4]}, {"loss": [0.1, 1e-30]}, {"è": 0}, {"more": 1}
+WRONG = "crc32:00000000", "crc33", None
+
+
+@pytest.mark.parametrize("change", [*CHANGES, *({CHECKSUM: wrong} for wrong in WRONG)])
 def test_json_that_was_changed_is_refused(tmp_path, change):
     write_json(tmp_path / "a.json", CONTENT)
     found = json.loads((tmp_path / "a.json").read_text())

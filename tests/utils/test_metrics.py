@@ -132,15 +132,8 @@ def test_history_round_trip_in_the_earlier_schema(tmp_path):
 
 
 def test_history_keeps_losses_that_are_not_numbers_in_strict_json(tmp_path):
-    history = History("TIM")
-    for loss in (1.0, math.nan, math.inf):
-        history.append(loss=loss, accuracy=0.5)
-    history.save(tmp_path / "metrics.json")
-
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)
+    History("TIM", {"loss": [1.0, math.nan, math.inf], "accuracy": [0.5] * 3}).save(tmp_path / "metrics.json")
+    assert json.loads((tmp_path / "metrics.json").read_text())["loss"] == [1.0, None, None]
     assert np.isnan(History.load(tmp_path / "metrics.json")["loss"]).tolist() == [False, True, True]
 
 
@@ -161,21 +154,15 @@ def test_cut_off_history_is_named(tmp_path):
             History.load(cut)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "[]",
-        "3",
-        '{"loss": [1], "accuracy": [1]}',
-        '{"model": "TIM", "loss": [1], "accuracy": [1]}',
-        '{"model": ["TIM"], "loss": 1, "accuracy": [1]}',
-        '{"model": ["TIM"], "loss": ["1"], "accuracy": [1]}',
-        '{"model": ["TIM"], "loss": [1, 2], "accuracy": [1]}',
-    ],
-)
+VALID = {"model": ["TIM"], "loss": [1], "accuracy": [1]}
+CHANGES = {"model": "TIM"}, {"model": [1]}, {"loss": 1}, {"loss": ["1"]}, {"loss": [1, 2]}
+OTHERS = [], 3, {"loss": [1], "accuracy": [1]}, *(VALID | change for change in CHANGES)
+
+
+@pytest.mark.parametrize("content", OTHERS)
 def test_other_json_is_refused(tmp_path, content):
     path = tmp_path / "metrics.json"
-    path.write_text(content)
+    path.write_text(json.dumps(content))
     with pytest.raises(MetricsError, match=r"metrics\.json does not hold metrics"):
         History.load(path)
 
@@ -200,20 +187,15 @@ def test_published_files_load(repository):
 
 
 def test_the_kept_epoch():
-    validation = History("TIM")
-    for loss in (2.0, float("nan"), 1.0, 1.0, 3.0):
-        validation.append(loss=loss)
+    validation = History("TIM", {"loss": [2.0, math.nan, 1.0, 1.0, 3.0]})
     assert kept_epoch(validation, "best") == 2 and kept_epoch(validation, "last") == 4
-    assert kept_epoch(History("TIM", {"loss": [float("nan")] * 2}), "best") is None
+    assert kept_epoch(History("TIM", {"loss": [math.nan] * 2}), "best") is None
 
 
 def test_whole_epochs_are_kept():
-    training, validation = History("TIM"), History("TIM")
-    for epoch in range(3):
-        training.append(epoch=epoch, loss=1.0 + epoch)
-        if epoch < 2:
-            validation.append(epoch=epoch, loss=2.0)
-    training.columns["epoch"].append(3)  # an interrupt in the middle of `append`
+    # an interrupt in the middle of `append`, or between two
+    training = History("TIM", {"epoch": [0, 1, 2, 3], "loss": [1.0, 2.0, 3.0]})
+    validation = History("TIM", {"epoch": [0, 1], "loss": [2.0, 2.0]})
     keep_whole_epochs(training, validation)
     assert training.columns == {"epoch": [0, 1], "loss": [1.0, 2.0]} and len(validation) == 2
     empty = History("TIM")

@@ -21,13 +21,8 @@ def missing_requirements(path: str | Path = "requirements.txt") -> list[str]:
 
 
 def install_missing(path: str | Path = "requirements.txt") -> None:
-    """Install the missing requirements with pip, which may neither upgrade nor replace any other package.
-
-    Raises:
-        UserError: when pip fails; it has then said why.
-    """
-    missing = missing_requirements(path)
-    if not missing:
+    """Install the missing requirements with pip, which may neither upgrade nor replace any other package."""
+    if not (missing := missing_requirements(path)):
         return
     print("Installing", ", ".join(missing), flush=True)
     with TemporaryDirectory() as folder:

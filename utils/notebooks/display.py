@@ -12,9 +12,9 @@ from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from utils.plots.audio import plot_variants
 from utils.plots.results import plot_trial
 from utils.plots.style import save_figure
+from utils.plots.training import plot_variants
 from utils.results import comparisons_in_words, read_trial, trial_command, trial_tables
 from utils.tables import Table, markdown_text
 

@@ -23,8 +23,7 @@ MICROPHONE = """
 <button id="cktim-record">Record</button> <span id="cktim-says"></span>
 <script>
 (() => {
-  const button = document.getElementById("cktim-record");
-  const says = document.getElementById("cktim-says");
+  const [button, says] = ["cktim-record", "cktim-says"].map(id => document.getElementById(id));
   let recorder = null;
   button.onclick = async () => {
     if (recorder) { recorder.stop(); return; }
@@ -38,12 +37,9 @@ MICROPHONE = """
         recorder = null;
         button.textContent = "Record";
         says.textContent = "…";
-        const context = new AudioContext();
-        const sound = await context.decodeAudioData(await new Blob(parts).arrayBuffer());
+        const sound = await new AudioContext().decodeAudioData(await new Blob(parts).arrayBuffer());
         const bytes = new Uint8Array(new Float32Array(sound.getChannelData(0)).buffer);
-        let text = "";
-        for (let start = 0; start < bytes.length; start += 32768)
-          text += String.fromCharCode(...bytes.subarray(start, start + 32768));
+        const text = Array.from(bytes, byte => String.fromCharCode(byte)).join("");
         await google.colab.kernel.invokeFunction("CALLBACK", [btoa(text), sound.sampleRate], {});
         says.textContent = "";
       };
@@ -63,14 +59,11 @@ MICROPHONE = """
 
 
 def ask_for_recording(show: Callable[[Path], object]) -> Any:
-    """An upload button for a sound file, in Colab also one that records; cells go on without a click.
+    """A widget to upload a sound file, in Colab also to record one; cells go on without a click.
 
-    Args:
-        show: the recording's file, which is deleted afterwards → a figure, say, to be displayed below; the
-            message of a UserError is displayed instead.
-
-    Returns:
-        A widget; a note in its place where CKTIM_AUDIO=0, for notebooks that are passed on.
+    `show` makes, of the recording's file (deleted afterwards), a figure, say, which is displayed below; the
+    message of a UserError is displayed instead. With CKTIM_AUDIO=0, for notebooks that are passed on, a note
+    stands in the widget's place.
     """
     if os.environ.get("CKTIM_AUDIO") == "0":
         return HTML("<em>Run this cell to choose a recording of your own.</em>")
@@ -89,9 +82,15 @@ def ask_for_recording(show: Callable[[Path], object]) -> Any:
                 area.append_stderr(f"error: {str(error).replace(folder + os.sep, '')}\n")
 
     def on_recorded(samples: str, sample_rate: float) -> None:
-        use("microphone.wav", wav_file(np.frombuffer(base64.b64decode(samples), "<f4"), round(sample_rate)))
+        wave, content = np.frombuffer(base64.b64decode(samples), "<f4"), io.BytesIO()
+        soundfile.write(content, wave, round(sample_rate), format="WAV", subtype="FLOAT")
+        use("microphone.wav", content.getvalue())
 
-    upload.observe(lambda change: [use(*file) for file in uploaded_files(change["new"])], names="value")
+    def on_uploaded(change: dict) -> None:
+        for file in uploaded_files(change["new"]):
+            use(*file)
+
+    upload.observe(on_uploaded, names="value")
     if "google.colab" in sys.modules:
         from google.colab import output
 
@@ -102,13 +101,5 @@ def ask_for_recording(show: Callable[[Path], object]) -> Any:
 
 def uploaded_files(value: Iterable | dict) -> list[tuple[str, bytes]]:
     """Name and content of each file in a FileUpload's value of ipywidgets 8, or 7, which Colab has."""
-    if isinstance(value, dict):
-        return [(name, bytes(file["content"])) for name, file in value.items()]
-    return [(file["name"], bytes(file["content"])) for file in value]
-
-
-def wav_file(samples: np.ndarray, sample_rate: int) -> bytes:
-    """A waveform (samples,) as the content of a WAV file."""
-    content = io.BytesIO()
-    soundfile.write(content, samples, sample_rate, format="WAV", subtype="FLOAT")
-    return content.getvalue()
+    files = value.items() if isinstance(value, dict) else ((file["name"], file) for file in value)
+    return [(name, bytes(file["content"])) for name, file in files]

@@ -19,7 +19,6 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbformat import NotebookNode
 from PIL import Image
 
 from utils.files import write_atomically
@@ -50,11 +49,7 @@ class TerminalClient(NotebookClient):
 
 
 def run_notebook(overrides: list[str]) -> Path:
-    """Execute NOTEBOOK with OVERRIDES set; returns its executed copy, which lies in the run directory.
-
-    Raises:
-        NotebookFailed: when the notebook cannot be read, or a cell fails or is interrupted.
-    """
+    """Execute NOTEBOOK with OVERRIDES set; returns its executed copy, which lies in the run directory."""
     notebook = _read(NOTEBOOK)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     if overrides:
@@ -62,17 +57,15 @@ def run_notebook(overrides: list[str]) -> Path:
     execute(notebook)
     metadata = [output.get("metadata", {}) for output in _outputs(notebook)]
     (run_dir,) = (entry["run_dir"] for entry in metadata if "run_dir" in entry)
-    executed = Path(run_dir) / NOTEBOOK.name
-    write_atomically(executed, nbformat.writes(notebook))
+    write_atomically(executed := Path(run_dir) / NOTEBOOK.name, nbformat.writes(notebook))
     return executed
 
 
 def refresh(path: Path) -> None:
     """Execute a notebook and keep its outputs in it, to be passed on.
 
-    Raises:
-        NotebookFailed: when it cannot be read, a cell fails or is interrupted, or the outputs hold sound (the
-            corpus's licence forbids it), paths of this machine, or too much. The file stays as it was then.
+    The file stays as it was where that fails, or where the outputs hold sound (the corpus's licence forbids
+    it), paths of this machine, or too much.
     """
     notebook = _read(path)
     metadata = copy.deepcopy(notebook.metadata)
@@ -80,9 +73,9 @@ def refresh(path: Path) -> None:
     notebook.metadata = metadata  # without the versions of this machine
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
-    for output in _outputs(notebook):
-        if "image/png" in output.get("data", {}):
-            output.data["image/png"] = _with_palette(output.data["image/png"])
+    for data in (output.get("data", {}) for output in _outputs(notebook)):
+        if "image/png" in data:
+            data["image/png"] = _with_palette(data["image/png"])
     text = nbformat.writes(notebook) + "\n"
     places = [f"{place}{os.sep}" for place in (Path.cwd(), Path.home(), sys.prefix)]
     places += [value for key, value in os.environ.items() if key.endswith("_ROOT") and os.path.isabs(value)]
@@ -95,18 +88,13 @@ def refresh(path: Path) -> None:
     write_atomically(path, text)
 
 
-def execute(notebook: NotebookNode) -> None:
-    """Run all cells; their outputs are then in the notebook.
-
-    Raises:
-        NotebookFailed: when a cell fails or is interrupted, or its process ends.
-    """
+def execute(notebook: nbformat.NotebookNode) -> None:
+    """Run all cells; their outputs are then in the notebook."""
     os.environ.setdefault("CKTIM_PROGRESS", "text")  # nobody would see the bars that are widgets
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's own
-    client = TerminalClient(notebook, timeout=None, kernel_name="python3")
+    client = TerminalClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True)
     client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
-    client.coalesce_streams = True  # keep the last state of a bar, not every one
-    try:
+    try:  # coalesced streams hold the last state of a bar, not every one
         client.execute()
     except CellExecutionError as error:
         if error.ename == "KeyboardInterrupt":
@@ -114,11 +102,11 @@ def execute(notebook: NotebookNode) -> None:
         (failure,) = (output for output in _outputs(notebook) if output.output_type == "error")
         raise NotebookFailed("\n".join(failure.traceback)) from None
     except DeadKernelError:
-        reason = "the notebook's process ended without a word; the machine's memory may be too small for it"
-        raise NotebookFailed(reason) from None
+        cause = "the machine's memory may be too small for it"
+        raise NotebookFailed(f"the notebook's process ended without a word; {cause}") from None
 
 
-def _read(path: Path) -> NotebookNode:
+def _read(path: Path) -> nbformat.NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not JSON
@@ -127,13 +115,12 @@ def _read(path: Path) -> NotebookNode:
 
 def _with_palette(png: str) -> str:
     """A figure, base64, in 256 colours: nobody sees the difference, and it takes a third of the place."""
-    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(256)
-    content = io.BytesIO()
-    image.save(content, "PNG", optimize=True)
+    image, content = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
+    image.convert("RGB").quantize(256).save(content, "PNG", optimize=True)
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
+def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
@@ -142,10 +129,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m utils.notebooks.run", description=f"Run {NOTEBOOK}.")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
     text = "run these notebooks instead, as they are, and keep their outputs in them"
-    parser.add_argument("--in-place", nargs="+", type=Path, metavar="NOTEBOOK", help=text)
+    parser.add_argument("--in-place", nargs="+", type=Path, metavar="NOTEBOOK", default=[], help=text)
     options = parser.parse_args(arguments)
     try:
-        for path in options.in_place or []:
+        for path in options.in_place:
             print(f"{path} …")
             refresh(path)
         if not options.in_place:

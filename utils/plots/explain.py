@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import seaborn
@@ -10,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from utils.emotions import ENGLISH
-from utils.plots.audio import MOST, draw_mfcc, draw_waveform
 from utils.plots.style import COLOURS, WIDTH, with_look
+from utils.plots.training import MOST, draw_mfcc, draw_waveform
 
 FORWARDS, BACKWARDS = COLOURS[0], COLOURS[1]
 RIGHT, WRONG, ANSWER = COLOURS[2], COLOURS[3], COLOURS[0]
@@ -33,9 +34,7 @@ class Explanation:
     seconds: float  # length of the recording, trimmed where the run says so; may exceed the waveform's
     mfcc: np.ndarray  # (n_mfcc, frames), not standardised
     frame_seconds: float  # from one frame to the next; frame i is centred on i times that
-    attention: (
-        np.ndarray
-    )  # (n blocks, 2, frames), mean over channels: forwards, backwards, both in the utterance's time
+    attention: np.ndarray  # (n blocks, 2, frames), mean over channels: forwards, backwards turned round
     fusion: np.ndarray  # (n blocks,), the weight of each block's summary
     probabilities: np.ndarray  # (emotions,)
     emotions: tuple[str, ...]  # codes
@@ -50,9 +49,9 @@ class Explanation:
     def in_words(self) -> str:
         """For instance `fear (72 %), in truth anger`."""
         words = f"{ENGLISH[self.answer]} ({100 * self.probabilities.max():.0f} %)"
-        if self.truth is None:
-            return words
-        return f"{words}, {'rightly' if self.truth == self.answer else f'in truth {ENGLISH[self.truth]}'}"
+        if self.truth is not None:
+            words += ", rightly" if self.truth == self.answer else f", in truth {ENGLISH[self.truth]}"
+        return words
 
 
 @with_look
@@ -61,61 +60,65 @@ def plot_explanation(explanation: Explanation) -> Figure:
 
     Attentions have one scale in all figures, so that blocks and utterances can be compared. Grey is padding.
     """
-    blocks, frame = len(explanation.attention), explanation.frame_seconds
-    heights = [0.9, 1.5, *([0.8] * blocks)]
+    blocks = [f"TAB {number}" for number in range(1, len(explanation.attention) + 1)]
+    heights = [0.9, 1.5, *([0.8] * len(blocks))]
     figure = Figure(figsize=(WIDTH, 1.9 + 1.05 * sum(heights)), layout="constrained")
     figure.suptitle(f"{explanation.name} · recognised as {explanation.in_words}\n{explanation.network}")
-    grid = figure.add_gridspec(len(heights), 3, width_ratios=(1, 0.02, 0.42), height_ratios=heights)
-    waves = figure.add_subplot(grid[0, 0])
-    rows = [figure.add_subplot(grid[row, 0], sharex=waves) for row in range(1, len(heights))]
-    draw_waveform(waves, explanation.waveform, explanation.sample_rate, "0.25")
+    places: list[Any] = [["waveform", ".", "answer"], ["mfcc", "colours", "answer"]]
+    places += [[block, ".", f"weight of {block}"] for block in blocks]
+    panels = figure.subplot_mosaic(places, width_ratios=(1, 0.02, 0.42), height_ratios=heights)
+    rows = waveform, mfcc, *attention = [panels[row[0]] for row in places]
+    draw_waveform(waveform, explanation.waveform, explanation.sample_rate, "0.25")
     start, end = explanation.recorded
     title = f"Waveform: {explanation.seconds:.1f} s"
     if explanation.seconds - (end - start) > 0.05:
         title += f", of which the network gets the middle {end - start:.1f} s"
     elif start > 0:
         title += ", padded with zeros (grey)"
-    waves.set_title(title, loc="left")
-    waves.set_ylabel("amplitude")
-    image = draw_mfcc(rows[0], explanation.mfcc, frame)
-    bar = figure.colorbar(image, cax=figure.add_subplot(grid[1, 1]), extend="both")
-    bar.set_ticks((-MOST, 0, MOST))
-    rows[0].set_ylabel("coefficient")
-    rows[0].set_title("MFCCs, standard deviations from each mean", loc="left")
-    _draw_attention(rows[1:], explanation)
-    for axes in (waves, *rows[1:]):
-        _shade_padding(axes, explanation)
-    _draw_probabilities(figure.add_subplot(grid[:2, 2]), explanation)
-    _draw_fusion([figure.add_subplot(grid[row, 2]) for row in range(2, len(heights))], explanation.fusion)
-    for axes in (waves, *rows[:-1]):
+    waveform.set_title(title, loc="left")
+    waveform.set_ylabel("amplitude")
+    image = draw_mfcc(mfcc, explanation.mfcc, explanation.frame_seconds)
+    figure.colorbar(image, cax=panels["colours"], extend="both", ticks=(-MOST, 0, MOST))
+    mfcc.set_ylabel("coefficient")
+    mfcc.set_title("MFCCs, standard deviations from each mean", loc="left")
+    _draw_attention(attention, blocks, explanation)
+    total = len(explanation.waveform) / explanation.sample_rate
+    if start > 0 or end < total:
+        for axes in (waveform, *attention):
+            axes.axvspan(-total, start, color=PADDING, linewidth=0, zorder=0)
+            axes.axvspan(end, 2 * total, color=PADDING, linewidth=0, zorder=0)
+    for axes in rows[:-1]:
+        axes.sharex(rows[-1])
         axes.tick_params(labelbottom=False)
-    rows[-1].set(xlabel="time (s)", xlim=(-0.5 * frame, (explanation.mfcc.shape[1] - 0.5) * frame))
-    figure.align_ylabels([waves, *rows])
-    figure.legend(*rows[1].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    rows[-1].set(xlabel="time (s)", xlim=image.get_extent()[:2])
+    figure.align_ylabels(rows)
+    figure.legend(*attention[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    _draw_probabilities(panels["answer"], explanation)
+    _draw_fusion([panels[f"weight of {block}"] for block in blocks], blocks, explanation.fusion)
     return figure
 
 
-def _draw_attention(rows: list[Axes], explanation: Explanation) -> None:
+def _draw_attention(rows: Sequence[Axes], blocks: Sequence[str], explanation: Explanation) -> None:
     time = explanation.frame_seconds * np.arange(explanation.attention.shape[-1])
-    low, high = min(ATTENTION[0], explanation.attention.min()), max(ATTENTION[1], explanation.attention.max())
-    for number, (axes, (forwards, backwards)) in enumerate(zip(rows, explanation.attention, strict=True), 1):
+    limits = min(ATTENTION[0], explanation.attention.min()), max(ATTENTION[1], explanation.attention.max())
+    for axes, block, (forwards, backwards) in zip(rows, blocks, explanation.attention, strict=True):
         axes.plot(time, forwards, color=FORWARDS, label="forwards →")
         axes.plot(time, backwards, color=BACKWARDS, linestyle=(0, (4, 1.5)), label="← backwards")
-        axes.set(ylabel=f"TAB {number}", ylim=(low, high))
+        axes.set(ylabel=block, ylim=limits)
         axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     rows[0].set_title("Attention, mean over channels", loc="left")
 
 
 def _draw_probabilities(axes: Axes, explanation: Explanation) -> None:
     emotions, answer, truth = explanation.emotions, explanation.answer, explanation.truth
-    colours = ["0.75"] * len(emotions)
-    colours[emotions.index(answer)] = ANSWER if truth is None else RIGHT if truth == answer else WRONG
-    bars = axes.barh(range(len(emotions)), 100 * explanation.probabilities, height=0.72, color=colours)
+    names = [ENGLISH[emotion] for emotion in emotions]
+    bars = axes.barh(names, 100 * explanation.probabilities, height=0.72, color="0.75")
+    colour = ANSWER if truth is None else RIGHT if truth == answer else WRONG
+    bars[emotions.index(answer)].set_facecolor(colour)
     labels = [f"{100 * value:.0f} %" for value in explanation.probabilities]
     if truth is not None:
         labels[emotions.index(truth)] += " (true)"
     axes.bar_label(bars, labels, padding=3, fontsize=9)
-    axes.set_yticks(range(len(emotions)), [ENGLISH[emotion] for emotion in emotions])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(False)
@@ -123,32 +126,22 @@ def _draw_probabilities(axes: Axes, explanation: Explanation) -> None:
     axes.set_title("Answer", loc="left")
 
 
-def _draw_fusion(rows: list[Axes], fusion: np.ndarray) -> None:
+def _draw_fusion(rows: Sequence[Axes], blocks: Sequence[str], fusion: np.ndarray) -> None:
     """One bar a block, beside its attention."""
     low, high = min(0.0, float(fusion.min())), max(0.0, float(fusion.max()))
     room = 0.3 * max(high - low, 1e-3)  # for the figures
-    for number, (axes, weight) in enumerate(zip(rows, fusion, strict=True), start=1):
-        bars = axes.barh([0], [weight], height=0.8, color="0.45")
+    for axes, block, weight in zip(rows, blocks, fusion, strict=True):
+        bars = axes.barh([block], [weight], height=0.8, color="0.45")
         axes.bar_label(bars, [f"{weight:.2f}".replace("-", "\N{MINUS SIGN}")], padding=3, fontsize=9)
         axes.axvline(0, color="0.3", linewidth=0.8)
         axes.set(ylim=(-1, 1), xlim=(low - (1.3 * room if low < 0 else 0), high + room))
-        axes.set_yticks([0], [f"TAB {number}"])
-        last = axes is rows[-1]
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelbottom=last, bottom=last)
+        axes.tick_params(length=0, labelbottom=False)
         axes.spines[:].set_visible(False)
-        axes.spines["bottom"].set_visible(last)
         axes.grid(False)
     rows[0].set_title("Dynamic fusion", loc="left")
     rows[-1].set_xlabel("weight")
-
-
-def _shade_padding(axes: Axes, explanation: Explanation) -> None:
-    start, end = explanation.recorded
-    total = len(explanation.waveform) / explanation.sample_rate
-    for left, right in ((-total, start), (end, 2 * total)):
-        if start > 0 or end < total:
-            axes.axvspan(left, right, color=PADDING, linewidth=0, zorder=0)
+    rows[-1].tick_params(axis="x", length=3.5, labelbottom=True)
+    rows[-1].spines["bottom"].set_visible(True)
 
 
 @with_look
@@ -167,25 +160,23 @@ def plot_kernel(
         kernels: (kernels, points), the values there.
         samples: label → lags (taps,) and values (kernels, taps), the finest first; at most three.
         labels: of the kernels.
-        title: of the figure.
         close_up: seconds that the right side shows.
     """
     figure = Figure(figsize=(WIDTH, 0.9 + 1.6 * len(kernels)), layout="constrained")
     figure.suptitle(title)
-    shape = {"sharex": "col", "sharey": "row", "squeeze": False, "width_ratios": (1, 1.6)}
-    rows = figure.subplots(len(kernels), 2, **shape)
-    for row, (axes, kernel, label) in enumerate(zip(rows, kernels, labels, strict=True)):
-        axes[0].axvspan(0, close_up, color="0.93")
-        axes[0].set_ylabel(f"{label}\nweight")
-        for side in axes:
+    shape = len(kernels), 2
+    rows = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False, width_ratios=(1, 1.6))
+    for row, ((whole, detail), kernel, label) in enumerate(zip(rows, kernels, labels, strict=True)):
+        whole.axvspan(0, close_up, color="0.93")
+        whole.set_ylabel(f"{label}\nweight")
+        for side in (whole, detail):
             side.plot(lags, kernel, color="0.4", linewidth=1.2, label="the function", zorder=1)
             side.margins(y=0.15)
         for index, (name, (at, values)) in enumerate(samples.items()):
             size = 4 + 3 * index  # where samples coincide, the coarser one encloses the finer one
-            style = {"marker": MARKERS[index], "markersize": size, "linestyle": "none", "label": name}
-            face = {} if index == 0 else {"markerfacecolor": "none"}
+            style = {"color": COLOURS[index], "markersize": size, "fillstyle": "none", "label": name}
             shown = at <= close_up
-            axes[1].plot(at[shown], values[row][shown], color=COLOURS[index], **style, **face)
+            detail.plot(at[shown], values[row][shown], MARKERS[index], **style)
     for column, (part, right) in enumerate((("whole reach", lags[-1]), ("close-up", close_up))):
         rows[0, column].set_title(part)
         rows[-1, column].set(xlabel="lag: time before the current frame (s)", xlim=(-0.02 * right, right))
@@ -203,7 +194,6 @@ def plot_receptive_fields(fields: Mapping[str, tuple[np.ndarray, float]], title:
     Args:
         fields: network → each frame's share in the influence on the last frame, (n blocks, frames), the last
             frame in the last column; and seconds from frame to frame.
-        title: of the figure.
     """
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     figure.suptitle(title)

@@ -19,12 +19,7 @@ UNSURE, SILENCE = "0.6", "0.95"
 
 @with_look
 def plot_reliability(panels: Mapping[str, Reliability], title: str) -> Figure:
-    """How often answers are right, by their probability; on the diagonal one is as large as the other.
-
-    Args:
-        panels: title → bins; two in a row.
-        title: of the figure.
-    """
+    """How often answers are right, by their probability: a panel each; on the diagonal both are equal."""
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(WIDTH, 0.6 + 3.4 * rows), layout="constrained")
     figure.suptitle(title)
@@ -66,12 +61,10 @@ def plot_timeline(
         edges: (parts + 1,) seconds, where one part ends and the next begins.
         probabilities: (parts, classes); NaN where there is silence.
         labels: (parts,) the answers: an emotion's code, or anything else (drawn in grey).
-        emotions: the classes.
-        novelty: (parts,) NaN where there is silence; above 1 the speech is unlike that of the training. None
-            where it is not known.
-        name: of the recording, of which the figure shows the last part.
+        novelty: (parts,) NaN in silence; above 1 the speech is unlike that of the training. None: not known.
+        name: path of the recording.
     """
-    heights = [0.25, 3.0, *([] if novelty is None else [1.0])]
+    heights = [0.25, 3.0] if novelty is None else [0.25, 3.0, 1.0]
     figure = Figure(figsize=(WIDTH, 1.6 + sum(heights)), layout="constrained")
     figure.suptitle(Path(name).name)
     band, areas, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
@@ -88,10 +81,10 @@ def plot_timeline(
         areas.stairs(upper, times, baseline=lower, fill=True, color=colours[emotion], linewidth=0)
         lower = upper
     areas.set(ylabel="probability (%)", ylim=(0, 100), xlim=(times[0], times[-1]))
-    for axes in below:
-        axes.stairs(novelty, times, color="0.2", baseline=None)
-        axes.axhline(1, color="0.5", linewidth=1, linestyle=":")
-        axes.set(ylabel="novelty", ylim=(0, max(2.0, 1.1 * np.nanmax(np.append(novelty, 0)))))
+    if novelty is not None:
+        below[0].stairs(novelty, times, color="0.2", baseline=None)
+        below[0].axhline(1, color="0.5", linewidth=1, linestyle=":")
+        below[0].set(ylabel="novelty", ylim=(0, max(2.0, 1.1 * np.nanmax([*novelty, 0]))))
     figure.axes[-1].set_xlabel("time (min)" if minutes else "time (s)")
     patches = [Patch(color=colours[emotion], label=ENGLISH[emotion]) for emotion in emotions]
     patches += [Patch(color=UNSURE, label="unsure"), Patch(color=SILENCE, label="silence")]

@@ -1,25 +1,26 @@
-"""A training's utterances of each emotion, and its learning curves."""
+"""Figures of a training: utterances of each emotion, waveforms, variants, MFCCs, and learning curves."""
 
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import ColorType
 
 from utils.emotions import ENGLISH
 from utils.metrics import History, kept_epoch
 from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, with_look
 
+MOST = 3  # standard deviations; the colours of MFCCs end there
+
 
 @with_look
 def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
-    """Utterances of each emotion in each subset, as one stacked bar an emotion.
-
-    Args:
-        counts: subset ("train", …) → emotion code → number of utterances.
-        title: of the figure.
-    """
+    """One stacked bar an emotion: counts[subset][emotion code] utterances in each subset ("train", …)."""
     emotions = sorted({emotion for subset in counts.values() for emotion in subset})
+    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else code for code in emotions]
     figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(emotions)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(emotions))
@@ -27,12 +28,10 @@ def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Fi
     for (subset, of_emotion), (colour, ink) in zip(counts.items(), colours, strict=False):
         numbers = np.array([of_emotion.get(emotion, 0) for emotion in emotions])
         style = {"height": 0.72, "color": colour, "edgecolor": "white"}
-        bars = axes.barh(emotions, numbers, left=left, label=f"{subset} ({numbers.sum()})", **style)
-        labels = [str(number) if number else "" for number in numbers]
+        bars = axes.barh(names, numbers, left=left, label=f"{subset} ({numbers.sum()})", **style)
+        labels = [str(number or "") for number in numbers]
         axes.bar_label(bars, labels, label_type="center", color=ink, fontsize=9)
         left += numbers
-    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else code for code in emotions]
-    axes.set_yticks(range(len(emotions)), names)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -43,16 +42,90 @@ def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Fi
 
 
 @with_look
+def plot_waveform(wave: np.ndarray, sample_rate: int, title: str) -> Figure:
+    """A waveform (samples,), between -1 and 1, over time; the sample rate is in Hz."""
+    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    axes = figure.subplots()
+    draw_waveform(axes, wave, sample_rate, TRAINING)
+    axes.set(title=title, xlabel="time (s)", ylabel="amplitude\n(full scale = 1)")
+    return figure
+
+
+def draw_waveform(axes: Axes, wave: np.ndarray, sample_rate: int, colour: ColorType) -> None:
+    """Draw a waveform (samples,), scaled to its largest amplitude."""
+    axes.plot(np.arange(len(wave)) / sample_rate, wave, color=colour, linewidth=0.5)
+    limit = 1.1 * max(float(np.abs(wave).max(initial=0)), 1e-3)
+    axes.set(xlim=(0, len(wave) / sample_rate), ylim=(-limit, limit))
+
+
+@with_look
+def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: str) -> Figure:
+    """An utterance and its variants below each other: on the left the waveform, on the right its spectrum.
+
+    Args:
+        variants: name → waveform (samples,), all of the same length; the first is the utterance itself.
+        sample_rate: in Hz.
+    """
+    figure = Figure(figsize=(WIDTH, 0.8 + 0.85 * len(variants)), layout="constrained")
+    figure.suptitle(title)
+    rows = figure.subplots(len(variants), 2, sharex=True, squeeze=False)
+    kilohertz = sample_rate / 2_000
+    for (waves, spectra), (name, wave) in zip(rows, variants.items(), strict=True):
+        draw_waveform(waves, wave, sample_rate, TRAINING if waves is rows[0, 0] else VALIDATION)
+        waves.set_yticks([0])
+        waves.set_title(name, loc="left", fontsize=9)
+        window = min(512, len(wave))
+        frames = np.lib.stride_tricks.sliding_window_view(wave, window)[:: window // 2]
+        power = np.abs(np.fft.rfft(frames * np.hanning(window))).T ** 2
+        decibels = 10 * np.log10(np.maximum(power, 1e-7 * power.max() + 1e-12))
+        extent = (0, len(wave) / sample_rate, 0, kilohertz)
+        spectra.imshow(decibels, aspect="auto", origin="lower", cmap="cividis", extent=extent)
+        spectra.set(ylim=(0, min(8, kilohertz)), ylabel="kHz")
+        spectra.grid(False)
+    for axes in rows[-1]:
+        axes.set_xlabel("time (s)")
+    return figure
+
+
+@with_look
+def plot_mfcc(mfcc: np.ndarray, hop_length: int, sample_rate: int, title: str) -> Figure:
+    """MFCCs (n_mfcc, frames) as draw_mfcc draws them; `hop_length` samples from one frame to the next."""
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.subplots()
+    image = draw_mfcc(axes, np.asarray(mfcc), hop_length / sample_rate)
+    label = "deviation from the mean\n(standard deviations)"
+    figure.colorbar(image, ax=axes, label=label, pad=0.01, extend="both")
+    axes.set(title=title, xlabel="time (s)", ylabel="coefficient (index)")
+    return figure
+
+
+def draw_mfcc(axes: Axes, mfcc: np.ndarray, frame_seconds: float) -> AxesImage:
+    """Draw MFCCs (n_mfcc, frames), frames to the right and coefficients upwards, each standardised.
+
+    (The first coefficient, the loudness, is in the hundreds of dB, the last ones are around 1.) Mean and
+    standard deviation are those of the frames with sound: padding, where nothing changes, does not count.
+    """
+    n_mfcc, frames = mfcc.shape
+    sound = np.append(False, (np.diff(mfcc) != 0).any(0))
+    counted = mfcc[:, sound] if sound.any() else mfcc
+    deviation = counted.std(1, keepdims=True)
+    values = (mfcc - counted.mean(1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+    axes.grid(False)
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    image = axes.imshow(values, "cividis", aspect="auto", origin="lower", interpolation="nearest")
+    # frame i is centred on i times frame_seconds
+    extent = -0.5 * frame_seconds, (frames - 0.5) * frame_seconds, -0.5, n_mfcc - 0.5
+    image.set(clim=(-MOST, MOST), extent=extent)
+    return image
+
+
+@with_look
 def plot_history(training: History, validation: History, title: str, keep: str = "best") -> Figure:
     """Loss and accuracy over the epochs, side by side; the epoch whose weights were kept is marked.
 
     Epochs are counted from 1, as in the progress bar (in the files from 0). The loss axis is logarithmic
-    where the largest loss is more than twenty times the smallest, as in the published runs.
-
-    Args:
-        training, validation: of one run.
-        title: of the figure.
-        keep: the run's `train.keep`: "best" (the lowest validation loss) or "last".
+    where the largest loss is more than twenty times the smallest, as in the published runs. `keep` is the
+    run's `train.keep`: "best" (the lowest validation loss) or "last".
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     figure.suptitle(title)
@@ -71,11 +144,10 @@ def plot_history(training: History, validation: History, title: str, keep: str =
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.set_xlabel("epoch")
         axes.legend()
+    loss_axes.set(title="Loss", ylabel="cross-entropy (nats)")
     losses = [loss for loss in (*training["loss"], *validation["loss"]) if np.isfinite(loss) and loss > 0]
-    logarithmic = bool(losses) and max(losses) > 20 * min(losses)
-    if logarithmic:
-        loss_axes.set_yscale("log")
+    if losses and max(losses) > 20 * min(losses):
+        loss_axes.set(yscale="log", ylabel="cross-entropy (nats, logarithmic)")
         loss_axes.yaxis.set_major_formatter("{x:g}")
-    loss_axes.set(title="Loss", ylabel="cross-entropy (nats" + (", logarithmic)" if logarithmic else ")"))
     accuracy_axes.set(title="Accuracy", ylabel="utterances classified rightly (%)", ylim=(0, 100))
     return figure

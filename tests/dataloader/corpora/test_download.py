@@ -258,8 +258,8 @@ def test_every_corpus_says_where_it_is_at_home():
         assert all(text in describe(name) for text in (source.home, source.licence, source.size, source.url))
 
 
-def test_the_readme_s_table_is_that_of_the_readers(repository):
-    text = (repository / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_the_docs_is_that_of_the_readers(repository):
+    text = (repository / "docs/corpora.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.* \|)$", text, re.MULTILINE))
     assert set(READERS) <= set(rows)
     for name in NAMES:

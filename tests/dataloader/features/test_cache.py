@@ -1,146 +1,134 @@
 """Features on disk: the same rows as in memory, written in pieces, and never half a file."""
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import dataloader.features.cache
-import dataloader.loaders
-from dataloader.features.cache import DiskRows, on_disk, open_rows, save_rows
+import dataloader.features.extract
+from dataloader.features.cache import cache_key, open_rows, save_rows
 from dataloader.features.extract import load_features
 from dataloader.loaders import feature_statistics, make_loader, make_training_loader, prepare_data
-from utils.config import Config
+from utils.config import FeaturesConfig
 from utils.errors import UserError
 
-
-def test_what_is_auto_depends_on_the_size():
-    assert not on_disk("auto", 588, (39, 188))
-    assert on_disk("auto", 20_000, (39, 188))  # 559 MiB
-    assert on_disk("disk", 1, (1, 1))
-    assert not on_disk("memory", 10**9, (39, 188))
+X = torch.randn(10, 3, 4, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture
-def x() -> torch.Tensor:
-    return torch.randn(10, 3, 4)
+def test_rows_are_saved_in_pieces_and_read_whole(tmp_path):
+    path = tmp_path / "new folder" / "x.npy"
+    checksum = save_rows(path, X.split(3), (10, 3, 4))
+    rows = open_rows(path, (10, 3, 4), checksum)
+    assert torch.equal(rows, X) and np.array_equal(np.load(path), X.numpy())  # a plain .npy
+    rows.zero_()
+    assert torch.equal(open_rows(path, (10, 3, 4), checksum), X)  # changes stay out of the file
 
 
-def save(path: Path, x: torch.Tensor) -> None:
-    save_rows(path, x.split(3), (len(x), 3, 4), [f"u{row}" for row in range(len(x))], {"lost": "why"})
+def test_rows_that_never_came_are_zeros(tmp_path):
+    checksum = save_rows(tmp_path / "x.npy", [X[:2], X[2:5]], (10, 3, 4))
+    rows = open_rows(tmp_path / "x.npy", (10, 3, 4), checksum)
+    assert torch.equal(rows[:5], X[:5]) and not rows[5:].any()
 
 
-@pytest.mark.parametrize("disk", [False, True])
-def test_what_is_saved_in_pieces_is_read_whole(x, tmp_path, disk):
-    save(tmp_path / "new folder" / "x.npz", x)
-    rows, names, skipped = open_rows(tmp_path / "new folder" / "x.npz", disk)
-    assert isinstance(rows, DiskRows) == disk
-    assert tuple(rows.shape) == (10, 3, 4) and len(rows) == 10
-    assert torch.equal(rows[:], x)
-    assert names[7] == "u7" and skipped == {"lost": "why"}
-    assert np.array_equal(np.load(tmp_path / "new folder" / "x.npz")["x"], x.numpy())  # a plain .npz
-
-
-@pytest.mark.parametrize("index", [3, -1, slice(2, 8), slice(None), [4, 0, 4], torch.tensor([9, 1]), []])
-def test_rows_are_indexed_as_a_tensor_is(x, tmp_path, index):
-    save(tmp_path / "x.npz", x)
-    rows, *_ = open_rows(tmp_path / "x.npz", True)
-    assert torch.equal(rows[index], x[index])
-    chosen = [7, 2, 2, 5, 0, 1, 9, 3, 4, 6]
-    assert torch.equal(rows.select(chosen)[index], x[chosen][index])
-    rows[:].zero_()
-    assert torch.equal(rows[:], x)  # what was read is a copy
-
-
-def test_rows_that_never_came_are_zeros(x, tmp_path):
-    save_rows(tmp_path / "x.npz", [x[:2], x[2:5]], (10, 3, 4), [], {})
-    rows, *_ = open_rows(tmp_path / "x.npz", True)
-    assert torch.equal(rows[:5], x[:5]) and not rows[5:].any()
-
-
-@pytest.mark.parametrize("disk", [False, True])
-def test_damage_anywhere_is_noticed(x, tmp_path, disk):
-    path = tmp_path / "x.npz"
-    save(path, x)
+def test_damage_anywhere_is_noticed(tmp_path):
+    path = tmp_path / "x.npy"
+    checksum = save_rows(path, [X], (10, 3, 4))
     content = path.read_bytes()
-    start = content.index(x.numpy().tobytes())
-    for place in (start, start + 200, start + 479):
+    for place in (0, 20, len(content) - 480, len(content) - 200, len(content) - 1):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with pytest.raises(Exception, match="CRC"):
-            open_rows(path, disk)
+        with pytest.raises(ValueError):
+            open_rows(path, (10, 3, 4), checksum)
     path.write_bytes(content[:-30])
-    with pytest.raises(Exception, match="zip"):
-        open_rows(path, disk)
-    np.savez_compressed(path, x=x.numpy(), utterances=["a"], skipped="{}")
-    if disk:
-        with pytest.raises(ValueError, match="not stored as they are"):
-            open_rows(path, disk)
+    with pytest.raises(ValueError):
+        open_rows(path, (10, 3, 4), checksum)
+    np.save(path, X.double().numpy())
+    with pytest.raises(ValueError, match="float64"):
+        open_rows(path, (10, 3, 4), checksum)
 
 
-def test_an_interrupt_leaves_no_file(x, tmp_path):
+def test_an_interrupt_leaves_no_file(tmp_path):
     def interrupted():
-        yield x[:3]
+        yield X[:3]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        save_rows(tmp_path / "x.npz", interrupted(), (10, 3, 4), [], {})
+        save_rows(tmp_path / "x.npy", interrupted(), (10, 3, 4))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_depends_on_librosa_where_it_is_used(monkeypatch):
+    keys = []
+    for librosa in ("0", "2"):
+        versions = {"librosa": librosa}
+        monkeypatch.setattr("dataloader.features.cache.version", lambda name, v=versions: v.get(name, "1"))
+        keys.append([cache_key([], FeaturesConfig(prosody=prosody)) for prosody in (False, True)])
+    assert keys[0][0] == keys[1][0] and keys[0][1] != keys[1][1]
 
 
 # --- a whole corpus ---
 
 
 @pytest.fixture
-def build(tiny_corpus, tmp_path):
-    def build(storage: str, **augment) -> Config:
-        return Config(
-            data={"root": tiny_corpus, "cache_dir": tmp_path / storage, "storage": storage},
-            features={"signal_length": 8_000},
-            train={"batch_size": 16},
-            model={"num_features": 13, "aug": bool(augment)},
-            augment=augment,
-        )
-
-    return build
+def here(build, tmp_path):
+    """Build a configuration with a cache of its own."""
+    return lambda **sections: build(data={"cache_dir": tmp_path / "cache"}, **sections)
 
 
-@pytest.mark.parametrize("augment", [{}, {"mode": "published"}, {"mode": "online", "mixup": 0.5}])
-def test_batches_from_disk_are_those_from_memory(build, augment, monkeypatch):
-    monkeypatch.setattr(dataloader.loaders, "STATISTICS_BLOCK", 10)
+def load(config, corpus):
+    return load_features(corpus, config.features, config.data.cache_dir, progress=False)
+
+
+def assert_equal(ours, theirs):
+    assert torch.equal(ours.frames, theirs.frames)
+    assert (ours.utterances, ours.skipped) == (theirs.utterances, theirs.skipped)
+
+
+BY_SPEAKER = {"prosody": True, "normalise": "speaker", "functionals": True}
+
+
+@pytest.mark.parametrize(
+    "augment", [None, {"mode": "published"}, {"mode": "online", "mixup": 0.5}, BY_SPEAKER]
+)
+def test_batches_from_disk_are_those_from_memory(here, on_disk, augment, tmp_path):
+    config = here(features=BY_SPEAKER) if augment is BY_SPEAKER else here(augment=augment)
     seen = []
-    for storage in ("memory", "disk"):
+    for most in (2**30, 0):
+        on_disk(most)
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         for _ in range(2):  # extracted, and from the cache
-            config = build(storage, **augment)
             data = prepare_data(config, progress=False)
-            assert isinstance(data.features.frames, DiskRows) == (storage == "disk")
-            mean, std = feature_statistics(data.rows("train")[0])
-            training = make_training_loader(config, data, mean, progress=False)
-            assert isinstance(training.x, DiskRows) == (storage == "disk")
+            mean, std = feature_statistics(data.features.frames, data.rows("train"))
+            augmented = config.augment if config.model.aug else None
+            training = make_training_loader(data, augmented, 16, 0, mean, progress=False)
             test = make_loader(data, "test", 4, shuffle=False, seed=0)
-            seen.append(
-                [mean, std, *(part for loader in (training, training, test) for b in loader for part in b)]
-            )
-            assert torch.equal(torch.cat([x for x, _ in test]), data.arrays("test")[0])
+            assert len(test.frames) == (70 if most == 0 else 14)  # mapped ones are read batch by batch
+            batches = [part for loader in (training, training, test) for batch in loader for part in batch]
+            seen.append([mean, std, *(part for part in batches if part is not None)])
+            assert torch.equal(torch.cat([batch.frames for batch in test]), data.arrays("test").frames)
     for other in seen[1:]:
-        for one, two in zip(seen[0], other, strict=True):
-            assert torch.equal(one, two)
+        assert all(torch.equal(one, two) for one, two in zip(seen[0], other, strict=True))
 
 
-def test_extraction_to_disk_holds_one_recording_at_a_time(build, monkeypatch):
+def test_extraction_to_disk_holds_one_recording_at_a_time(here, data, on_disk, monkeypatch):
+    on_disk()
     sizes = []
 
-    def spy(path, blocks, *rest):
-        save_rows(path, (sizes.append(len(block)) or block for block in blocks), *rest)
+    def spy(path, blocks, shape):
+        return save_rows(path, (sizes.append(len(block)) or block for block in blocks), shape)
 
     monkeypatch.setattr(dataloader.features.extract, "save_rows", spy)
-    data = prepare_data(build("disk"), progress=False)
-    assert sizes == [1] * len(data.features.utterances)
+    assert_equal(load(here(), data.corpus), data.features)
+    assert sizes == [1] * 70
 
 
-def test_unusable_recordings_leave_no_gap(build, tiny_corpus, monkeypatch):
-    whole = prepare_data(build("memory"), progress=False)
-    bad = {whole.corpus.utterances[3].path, whole.corpus.utterances[69].path}
+@pytest.mark.parametrize("most", [0, 2**30])
+def test_unusable_recordings_leave_no_gap(here, data, on_disk, most, monkeypatch):
+    on_disk(most)
+    bad = {data.corpus.utterances[row].path for row in (3, 69)}
     read_audio = dataloader.features.extract.read_audio
 
     def failing(path, rate):
@@ -149,28 +137,88 @@ def test_unusable_recordings_leave_no_gap(build, tiny_corpus, monkeypatch):
         return read_audio(path, rate)
 
     monkeypatch.setattr(dataloader.features.extract, "read_audio", failing)
-    config = build("disk")
+    kept = [row for row in range(70) if row not in (3, 69)]
     for _ in range(2):
-        features = load_features(whole.corpus, config, progress=False)
+        features = load(here(), data.corpus)
         assert len(features.skipped) == 2
-        kept = [row for row, u in enumerate(whole.corpus.utterances) if u.path not in bad]
-        assert features.utterances == tuple(whole.corpus.utterances[row] for row in kept)
-        assert torch.equal(features.frames[:], whole.features.frames[kept])
+        assert features.utterances == tuple(data.corpus.utterances[row] for row in kept)
+        assert torch.equal(features.frames, data.features.frames[kept])
 
 
-def test_features_that_are_to_stay_on_disk_must_be_written(build, tmp_path):
-    (tmp_path / "disk").touch()  # a file where the folder should be
+def test_a_folder_that_cannot_be_written_costs_the_cache_or_is_named(here, data, on_disk, tmp_path, capsys):
+    (tmp_path / "cache").touch()  # a file where the folder should be
+    assert_equal(load(here(), data.corpus), data.features)
+    assert "not kept" in capsys.readouterr().err
+    on_disk()
     with pytest.raises(UserError, match=r"change data\.cache_dir"):
-        prepare_data(build("disk"), progress=False)
+        load(here(), data.corpus)
 
 
-def test_a_damaged_cache_on_disk_is_made_anew(build, capsys):
-    config = build("disk")
-    first = prepare_data(config, progress=False)
-    path = first.features.frames.path
-    content = path.read_bytes()
-    path.write_bytes(content[:5_000] + b"damage" + content[5_006:])
-    again = prepare_data(config, progress=False)
+def test_a_file_on_disk_that_another_process_overwrites_is_named(here, data, on_disk, monkeypatch):
+    on_disk()
+    monkeypatch.setattr(dataloader.features.extract, "save_rows", lambda *args: save_rows(*args) + 1)
+    with pytest.raises(UserError, match="changed while they were written"):
+        load(here(), data.corpus)
+
+
+def test_a_full_disk_leaves_no_file(here, data, monkeypatch, capsys, tmp_path):
+    def full_disk(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    assert_equal(load(here(), data.corpus), data.features)
+    assert "No space left" in capsys.readouterr().err
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def damages(content: bytes) -> list[bytes]:
+    """A file's content with a bit flipped or its end cut off, and some that are something else."""
+    rng = np.random.default_rng(0)
+    flips = [bytearray(content) for _ in range(12)]
+    for damaged in flips:
+        damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    cuts = [content[: int(length)] for length in np.linspace(0, len(content) - 1, 4)]
+    return [*map(bytes, flips), *cuts, b"\0" * len(content), b"\x80\x04K\x01.", b"{}", b"[]"]
+
+
+@pytest.mark.parametrize("most", [0, 2**30])
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_damage_anywhere_is_noticed_and_cured(here, data, on_disk, most, suffix, capsys, tmp_path):
+    on_disk(most)
+    load(here(), data.corpus)
+    (path,) = (tmp_path / "cache").glob(f"*{suffix}")
+    content, rebuilt = path.read_bytes(), 0
+    for damaged in damages(content):
+        path.unlink()  # the old one may still be mapped
+        path.write_bytes(damaged)
+        capsys.readouterr()
+        assert_equal(load(here(), data.corpus), data.features)
+        if "damaged" in capsys.readouterr().err:
+            rebuilt += 1
+            assert path.read_bytes() == content
+    assert rebuilt >= 19  # of 20; a flipped bit may stay without effect
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"utterances": ["dis-f1-b1"]},
+        {"skipped": {"dis-f1-b1": "silent"}},
+        {"skipped": None},
+        {"checksum": 0},
+        {"checksum": "0"},
+    ],
+)
+def test_a_description_that_does_not_fit_is_made_anew(here, data, capsys, tmp_path, change):
+    load(here(), data.corpus)
+    (path,) = (tmp_path / "cache").glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert_equal(load(here(), data.corpus), data.features)
     assert "damaged" in capsys.readouterr().err
-    assert path.read_bytes() == content
-    assert torch.equal(again.features.frames[:], first.features.frames[:])
+
+
+def test_a_cache_is_told_apart_by_the_corpus(here, data, tmp_path):
+    for corpus in (data.corpus, replace(data.corpus, name="demo")):
+        load(here(), corpus)
+    names = {path.name.partition("-")[0] for path in Path(tmp_path / "cache").iterdir()}
+    assert names == {"EMOVO", "demo"}

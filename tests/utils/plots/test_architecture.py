@@ -21,21 +21,18 @@ def words(*arguments, **settings):
 
 
 @pytest.mark.parametrize(
-    ("settings", "emotions", "sizes"),
+    ("blocks", "settings", "emotions", "sizes"),
     [
-        ({"n_temporal_aware_block": 1}, EMOTIONS, (39, 0)),
-        (
-            {"n_temporal_aware_block": 4, "omega_0": 12.5, "hidden_scale": 4, "kernel_window": 0.0},
-            LONG,
-            (47, 455),
-        ),
-        ({"n_temporal_aware_block": 16, "generator_type": "convKan", "n_filter": 128}, MANY, (47, 455)),
-        ({"n_temporal_aware_block": 6, "ck": False, "pooling": "mean"}, MANY, (39, 0)),
-        ({"n_temporal_aware_block": 3, "ck": False, "kernel_size": 5}, EMOTIONS, (39, 0)),
+        (1, {}, EMOTIONS, (39, 0)),
+        (4, {"omega_0": 12.5, "hidden_scale": 4, "kernel_window": 0.0}, LONG, (47, 455)),
+        (16, {"generator_type": "convKan", "n_filter": 128}, MANY, (47, 455)),
+        (6, {"ck": False, "pooling": "mean"}, MANY, (39, 0)),
+        (3, {"ck": False, "kernel_size": 5}, EMOTIONS, (39, 0)),
     ],
 )
-def test_no_text_lies_on_another_or_beyond_the_page(settings, emotions, sizes):
-    figure = draw_architecture(ModelConfig(**settings), "title", emotions, *sizes)
+def test_no_text_lies_on_another_or_beyond_the_page(blocks, settings, emotions, sizes):
+    model = ModelConfig(n_temporal_aware_block=blocks, **settings)
+    figure = draw_architecture(model, "title", emotions, *sizes)
     figure.draw_without_rendering()
     boxes = {text: text.get_window_extent() for text in figure.axes[0].texts if text.get_text()}
     page = figure.bbox

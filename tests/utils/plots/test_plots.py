@@ -9,9 +9,8 @@ from PIL import Image
 
 from utils.emotions import EMOTIONS
 from utils.metrics import History
-from utils.plots.audio import plot_mfcc, plot_variants, plot_waveform
 from utils.plots.style import save_figure
-from utils.plots.training import plot_history, plot_split_counts
+from utils.plots.training import plot_history, plot_mfcc, plot_split_counts, plot_variants, plot_waveform
 
 pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
 
@@ -52,11 +51,8 @@ def test_every_plot_renders_with_title_and_labels(name, tmp_path):
 
 def test_dollar_signs_in_names_are_no_formulas(tmp_path):
     name = "a$x_{$ [b]"
-    figures = (
-        plot_history(history([2.0, 1.5]), history([2.1, 1.4]), name),
-        plot_split_counts({"train": {name: 3, "b": 2}}, name),
-    )
-    for figure in figures:
+    curves = plot_history(history([2.0, 1.5]), history([2.1, 1.4]), name)
+    for figure in (curves, plot_split_counts({"train": {name: 3, "b": 2}}, name)):
         save_figure(figure, tmp_path / "plot.png")  # an error, were it a formula
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]  # no PDF unless asked
 
