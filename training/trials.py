@@ -37,11 +37,10 @@ from testing.evaluate import evaluate
 from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config
 from utils.errors import UserError, exit_on_user_error
-from utils.files import expanded, write_atomically
+from utils.files import expanded, parse_yaml, write_atomically
 from utils.progress import progress_bar, warn
 from utils.results import comparisons_in_words, read_trial, trial_content, trial_tables, with_effect
 from utils.runs import DEFAULT_CONFIG, flat, read_run, run_name
-from utils.strict_yaml import parse_yaml
 
 FAILED = "failed"  # the folder of what failed runs have left
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
