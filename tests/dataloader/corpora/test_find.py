@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.audio import read_audio
 from dataloader.corpora.find import find_corpus, read_corpus
 from dataloader.corpora.readers import EMOVO_NAMES
 from dataloader.corpora.utterance import DEMO_MARKER, CorpusError, Utterance

@@ -147,11 +147,7 @@ def test_a_zip_is_read_as_the_folder(tmp_path, name, prefix):
         for file in filter(Path.is_file, folder.rglob("*")):
             archive.write(file, prefix + file.relative_to(folder).as_posix())
         first = Path(ROWS[name].split()[0])
-        for junk in (
-            f"__MACOSX/{first}",
-            f"{prefix}{first.with_name(f'._{first.name}')}",
-            f"{prefix}.DS_Store",
-        ):
+        for junk in (f"__MACOSX/{first}", f"{prefix}{first.parent}/._{first.name}", f"{prefix}.DS_Store"):
             archive.writestr(junk, b"")
     corpus, other = read_corpus(name, folder), read_corpus(name, tmp_path / "it.zip")
     utterances, others = ([replace(u, path=folder) for u in c.utterances] for c in (corpus, other))
