@@ -98,18 +98,6 @@ def data(tmp_path, monkeypatch):
     return SimpleNamespace(corpus="emovo", root=None, demo_dir=tmp_path / "dataset/demo")
 
 
-def test_the_order_of_places(tmp_path, data, monkeypatch):
-    (tmp_path / "dataset").mkdir()
-    make_zip(tmp_path / "dataset/EMOVO.zip", ["dis-f1-b1.wav"])
-    assert find_corpus(data).root == Path("dataset/EMOVO.zip")
-    make_folder(tmp_path / "dataset/EMOVO")
-    assert find_corpus(data).root == Path("dataset/EMOVO")
-    monkeypatch.setenv("EMOVO_ROOT", str(make_folder(tmp_path / "environment")))
-    assert find_corpus(data).root == tmp_path / "environment"
-    data.root = str(make_folder(tmp_path / "configuration"))
-    assert find_corpus(data).root == tmp_path / "configuration"
-
-
 def test_the_demo_corpus_does_not_stand_in_for_a_place_that_was_named(data, monkeypatch):
     monkeypatch.setenv("EMOVO_ROOT", "gone")
     for data.root, place in ((None, "gone"), ("missing", "missing")):

@@ -1,5 +1,6 @@
 """Tiny corpora in the layouts in which the real ones are distributed, read back."""
 
+import shutil
 import zipfile
 from dataclasses import replace
 from itertools import product
@@ -237,6 +238,8 @@ def test_usual_places_of_other_corpora(tmp_path, monkeypatch):
     monkeypatch.delenv("EMODB_ROOT", raising=False)
     with pytest.raises(CorpusError, match=r"EMO-DB.*dataloader\.download emodb.*EMODB_ROOT"):
         find_corpus(data("emodb"))
+    shutil.make_archive("dataset/EMO-DB", "zip", make(tmp_path / "it", "emodb"))
+    assert find_corpus(data("emodb")).root == Path("dataset/EMO-DB.zip")
     make(tmp_path / "dataset/EMO-DB", "emodb")
     assert find_corpus(data("emodb")).root == Path("dataset/EMO-DB")
     monkeypatch.setenv("EMODB_ROOT", str(make(tmp_path / "environment", "emodb")))
