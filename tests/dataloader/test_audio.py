@@ -209,18 +209,11 @@ def test_a_corrupt_member_of_a_zip_is_named(tmp_path):
             read_audio(tmp_path / "a.zip/x.wav")
 
 
-@pytest.mark.parametrize(
-    ("samples", "expected"),
-    [
-        (3, [1, 2, 3]),
-        (3, [0, 1, 2, 3, 0, 0]),
-        (3, [0, 1, 2, 3, 0]),
-        (4, [1, 2, 3, 4, 0]),
-        (6, [2, 3, 4]),
-        (5, [2, 3, 4]),
-        (5, [1, 2, 3, 4]),
-    ],
-)
+PADDED = [(3, [1, 2, 3]), (3, [0, 1, 2, 3, 0, 0]), (3, [0, 1, 2, 3, 0]), (4, [1, 2, 3, 4, 0])]
+CUT = [(6, [2, 3, 4]), (5, [2, 3, 4]), (5, [1, 2, 3, 4])]
+
+
+@pytest.mark.parametrize(("samples", "expected"), PADDED + CUT)
 def test_fit_length_pads_and_cuts_in_the_middle(samples, expected):
     fitted = fit_length(np.arange(1, samples + 1, dtype=np.float32), len(expected))
     assert fitted.dtype == np.float32 and fitted.tolist() == expected
