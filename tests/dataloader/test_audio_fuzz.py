@@ -21,18 +21,10 @@ import soundfile
 
 from dataloader.audio import SAMPLE_RATE, AudioError, audio_seconds, read_audio, stream_audio
 
-FORMATS = [  # format, subtype, channels, rate
-    ("WAV", "PCM_16", 1, 22_050),
-    ("WAV", "PCM_16", 2, 48_000),
-    ("WAV", "PCM_24", 1, 16_000),
-    ("WAV", "FLOAT", 1, 22_050),
-    ("WAV", "FLOAT", 2, 44_100),
-    ("WAVEX", "PCM_24", 2, 22_050),
-    ("WAV", "PCM_U8", 1, 8_000),
-    ("FLAC", "PCM_16", 1, 22_050),
-    ("FLAC", "PCM_24", 1, 48_000),
-    ("FLAC", "PCM_16", 2, 16_000),
-]
+# format, subtype, channels, rate
+FORMATS = """WAV PCM_16 1 22050; WAV PCM_16 2 48000; WAV PCM_24 1 16000; WAV FLOAT 1 22050; WAV FLOAT 2 44100;
+WAVEX PCM_24 2 22050; WAV PCM_U8 1 8000; FLAC PCM_16 1 22050; FLAC PCM_24 1 48000; FLAC PCM_16 2 16000"""
+FORMATS = [row.split() for row in FORMATS.split(";")]
 EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**24, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
 LIMIT = 5  # seconds of the processor that a file may take
 HANG = 120  # seconds on the clock after which the process is ended; other work may slow it down
@@ -43,7 +35,8 @@ FAST, ALL = 200, 3_000  # cases
 
 def original(number: int) -> bytes:
     """A sound file without fault: 0.25 s of a tone in noise."""
-    kind, subtype, channels, rate = FORMATS[number % len(FORMATS)]
+    kind, subtype, *numbers = FORMATS[number % len(FORMATS)]
+    channels, rate = map(int, numbers)
     rng = np.random.default_rng(number % len(FORMATS))
     tone = np.sin(0.05 * np.arange(rate // 4))[:, None]
     file = io.BytesIO()

@@ -167,11 +167,6 @@ def epoch(batches: BatchLoader) -> list[int]:
     return [int(number) for _, _, y in batches for number in y]
 
 
-def test_evaluation_sees_every_utterance_once_in_order():
-    for utterances in (1, 7, 8, 9):
-        assert epoch(loader(utterances, 4, shuffle=False)) == list(range(utterances))
-
-
 def test_the_order_of_training_is_another_in_each_epoch_and_determined_by_seed_and_epoch():
     one, other = loader(22, 4, True), loader(22, 4, True)
     torch.manual_seed(1)
@@ -197,14 +192,3 @@ def test_frames_functionals_and_target_stay_together(on_disk, mapped):
         assert torch.equal(x[:, 0, 0], y.float()) and torch.equal(beside[:, 0], y.float())
         x.zero_()  # a copy
     assert sorted(epoch(batches)) == sorted(rows) and torch.equal(frames[:, 0, 0], numbers.float())
-
-
-@pytest.mark.parametrize(
-    ("utterances", "batch_size", "sizes"),
-    [(8, 4, [4, 4]), (9, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1]), (3, 4, [3])],
-)
-def test_a_last_batch_of_one_is_left_out_of_training_alone(utterances, batch_size, sizes):
-    training, evaluation = (loader(utterances, batch_size, shuffle) for shuffle in (True, False))
-    assert [len(y) for _, _, y in training] == sizes and len(training) == len(sizes)
-    assert sum(len(y) for _, _, y in evaluation) == utterances
-    assert len(list(evaluation)) == len(evaluation)

@@ -63,13 +63,8 @@ def test_a_run_without_one_stays_as_it_is(run_dir):
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            "{",
-            "[]",
-            "{}",
-            '{"temperature": "warm"}',
-            '{"temperature": 0, "novelty": null, "validation": null}',
-        ),
+        *("{", "[]", "{}", '{"temperature": "warm"}'),
+        '{"temperature": 0, "novelty": null, "validation": null}',
         '{"temperature": 1, "novelty": {"location": [1]}, "validation": null}',
     ],
 )

@@ -66,6 +66,10 @@ def another_seed(content: bytes) -> bytes:
     return json.dumps(split).encode()
 
 
+CLASSES = weights(lambda state: state.update({"classifier.weight": torch.zeros(4, 8)}))
+BLOCKS = text("n_temporal_aware_block: 2", "n_temporal_aware_block: 3")
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
@@ -81,22 +85,14 @@ def another_seed(content: bytes) -> bytes:
         ("model.pt", packed, r"model\.pt is not a file of PyTorch.* is packed"),
         ("model.pt", weights(lambda state: state.pop("classifier.bias")), "classifier.bias is missing"),
         ("model.pt", weights(lambda state: state.update(extra=torch.zeros(1))), "extra is not known"),
-        (
-            "model.pt",
-            weights(lambda state: state.update({"classifier.weight": torch.zeros(4, 8)})),
-            r"classifier.weight has the shape \(4, 8\), not \(7, 16\)",
-        ),
+        ("model.pt", CLASSES, r"classifier.weight has the shape \(4, 8\), not \(7, 16\)"),
         ("model.pt", weights(lambda state: state["classifier.bias"].fill_(torch.nan)), "not finite"),
         ("training_metrics.json", half, r"training_metrics.json is not a whole JSON file"),
         ("validation_metrics.json", half, r"validation_metrics.json is not a whole JSON file"),
         ("split.json", half, "split.json"),
         ("split.json", text('"seed": 0', '"seed": 4'), r"split\.json .*its checksum does not fit"),
         ("split.json", another_seed, "train.seed is 0 by its name, .* 4 by split.json"),
-        (
-            "parameters.txt",
-            text("n_temporal_aware_block: 2", "n_temporal_aware_block: 3"),
-            "n_temporal_aware_block is 2 by its name, 3 by parameters.txt, 2 by model.pt",
-        ),
+        ("parameters.txt", BLOCKS, "aware_block is 2 by its name, 3 by parameters.txt, 2 by model.pt"),
         ("parameters.txt", text("ck: true", "ck: false"), "model.ck is true by its name, false by param"),
         ("parameters.txt", text("hidden_scale: 0.25", "hidden_scale: 0.5"), "does not fit"),
     ],

@@ -136,24 +136,7 @@ def test_a_run_with_speakers_means_cannot_recognise_a_single_recording(tmp_path)
         Recognizer(write_run(tmp_path, prosody=True, normalise="speaker"))
 
 
-# --- any file ---
-
-KINDS = [
-    *("WAV PCM_U8", "WAV PCM_16", "WAV PCM_24", "WAV PCM_32", "WAV FLOAT", "WAV DOUBLE"),
-    *("FLAC PCM_S8", "FLAC PCM_16", "FLAC PCM_24", "OGG VORBIS", "MP3 MPEG_LAYER_III"),
-]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_formats(recognizer, tmp_path, kind):
-    format, subtype = kind.split()
-    path = tmp_path / f"x.{format.lower()}"
-    soundfile.write(path, voice(3), RATE, format=format, subtype=subtype)
-    answer = recognizer.recognise_file(path).answer
-    assert list(answer.probabilities) == list(EMOTIONS)
-    assert sum(answer.probabilities.values()) == pytest.approx(1)
-    if subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE"):
-        assert same(answer.probabilities, recognizer(voice(3), RATE), 0.01)
+# --- any file (formats: test_audio) ---
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
@@ -162,7 +145,7 @@ def test_sample_rates_and_channels(recognizer, tmp_path, rate, channels):
     sound = np.repeat(voice(3, rate)[:, None], channels, axis=1)
     soundfile.write(tmp_path / "x.wav", sound, rate, subtype="FLOAT")
     answer = recognizer.recognise_file(tmp_path / "x.wav").answer
-    assert answer.end == pytest.approx(3, abs=1e-3)
+    assert answer.end == pytest.approx(3, abs=1e-3) and list(answer.probabilities) == list(EMOTIONS)
     assert same(answer.probabilities, recognizer(sound, rate))
     assert same(answer.probabilities, recognizer(sound[:, 0], rate), 1e-4)
 
@@ -238,8 +221,6 @@ def test_arrays_that_are_no_sound_are_refused(recognizer):
 def test_it_is_a_plain_call(recognizer):
     answer = recognizer(voice(3), RATE)
     assert type(answer) is dict and all(type(value) is float for value in answer.values())
-    integers = np.round(voice(3) * 2**15).astype(np.int16)
-    assert same(recognizer(integers, RATE), answer, 0.02)
     for clipped in (np.clip(20 * voice(3), -1, 1), 20 * voice(3)):  # floats beyond full scale, too
         assert recognizer(clipped, RATE).keys() == set(EMOTIONS)
 

@@ -1,13 +1,11 @@
-"""Nothing of the held-out utterances reaches a training, with variants or without."""
+"""Held-out utterances reach no training (the guard against others: dataloader/test_training_loader)."""
 
 import math
 from dataclasses import replace
 
 import pytest
 
-from dataloader import loaders
 from training.train import train
-from utils.errors import UserError
 from utils.metrics import read_json
 
 
@@ -33,18 +31,3 @@ def test_held_out_features_change_nothing_of_a_training(config, data, augmented)
     other = outcome(validation=100.0)
     assert other.pop("validation") != plain.pop("validation")
     assert other == plain
-
-
-@pytest.mark.parametrize("subset", ["validation", "test"])
-def test_a_training_on_anything_but_the_training_set_does_not_start(config, data, subset, monkeypatch):
-    """The code is broken so that a held-out utterance is among those to train on; the guard must say so."""
-    stolen = getattr(data.split, subset)[0]
-    pool = loaders.TrainingPool
-
-    def broken(frames, functionals, sources, each):
-        return pool(frames, functionals, (*sources, stolen), each)
-
-    monkeypatch.setattr(loaders, "TrainingPool", broken)
-    with pytest.raises(UserError, match=rf"not in the training set: {stolen} \({subset}\)"):
-        train(config(model={"aug": True}), data, progress=False)
-    assert not list(config().train.results_dir.glob("*"))

@@ -1,4 +1,4 @@
-"""A corpus of which the features stay on disk: training gives the same numbers, and takes little memory."""
+"""Training from features on disk takes little memory (the same batches: dataloader/features/test_cache)."""
 
 import os
 import subprocess
@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader import loaders
-from dataloader.features import extract
-from training.train import train
-from utils.config import Config
 from utils.emotions import EMOTIONS
-from utils.metrics import History
 
 # Extraction, variants and an epoch in a process of its own; it prints its peak of resident memory in GiB.
 PEAK = """
@@ -38,25 +33,6 @@ def make_recordings(root: Path, count: int, samples: int) -> list[str]:
         else:
             os.link(original, path)
     return ["data.corpus=folder", f"data.root={root}"]
-
-
-def test_training_from_disk_gives_the_numbers_of_training_from_memory(tmp_path, monkeypatch):
-    make_recordings(tmp_path / "recordings", 140, 8_000)
-    losses = []
-    for place in ("memory", "disk"):
-        if place == "disk":
-            monkeypatch.setattr(extract, "MOST_IN_MEMORY", 0)
-            monkeypatch.setattr(loaders, "MOST_IN_MEMORY", 0)
-        config = Config(
-            data={"corpus": "folder", "root": tmp_path / "recordings", "cache_dir": tmp_path / place},
-            features={"signal_length": 8_000, "n_mfcc": 13},
-            augment={"mode": "online", "mixup": 0.5},
-            train={"num_epochs": 2, "batch_size": 16, "device": "cpu", "results_dir": tmp_path / "results"},
-            model={"n_filter": 4, "hidden_scale": 0.25, "aug": True},
-        )
-        run_dir = train(config, progress=False)
-        losses.append(History.load(run_dir / "training_metrics.json")["loss"])
-    assert losses[0] == losses[1]
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from dataloader.audio import read_audio
 from dataloader.corpora.find import find_corpus, read_corpus
 from dataloader.corpora.readers import EMOVO_NAMES
 from dataloader.corpora.utterance import DEMO_MARKER, CorpusError, Utterance
@@ -44,16 +43,6 @@ def test_a_whole_folder(tmp_path):
     assert corpus.utterances[0] == Utterance(tmp_path / "EMOVO/f1/dis-f1-b1.wav", "dis", "f1", "b1")
 
 
-@pytest.mark.parametrize("prefix", ["", "EMOVO/", "a/b/EMOVO/"])
-def test_zip_and_folder_list_the_same(tmp_path, prefix):
-    members = [f"{prefix}{name.split('-')[1]}/{name}.wav" for name in EMOVO_NAMES]
-    junk = ["__MACOSX/dis-f1-b1.wav", f"{prefix}f1/._dis-f1-b1.wav", f"{prefix}.DS_Store", "readme.txt"]
-    corpus = read_corpus("emovo", make_zip(tmp_path / "EMOVO.zip", [*members, *junk]))
-    assert corpus.warnings == () and corpus.name == "EMOVO"
-    assert [u.name for u in corpus.utterances] == list(EMOVO_NAMES)
-    assert len(read_audio(corpus.utterances[-1].path)) == 3_000
-
-
 def test_files_may_lie_anywhere_and_be_written_in_any_case(tmp_path):
     (tmp_path / "deep/er").mkdir(parents=True)
     (tmp_path / "DIS-F1-B1.WAV").touch()
@@ -66,19 +55,6 @@ def test_missing_utterances_are_counted_and_some_are_named(tmp_path):
     assert len(corpus.utterances) == 581
     some = "dis-m2-b1, gio-m2-b1, neu-m2-b1, pau-m2-b1, rab-m2-b1 and 2 more"
     assert corpus.warnings == (f"7 of EMOVO's 588 utterances are missing: {some}",)
-
-
-def test_strange_and_double_names_are_left_out_with_a_warning(tmp_path):
-    make_folder(tmp_path)
-    make_folder(tmp_path, ["dis-f1-b1"], suffix=".flac")
-    for stranger in ("dis-f4-b1.wav", "ang-f1-b1.wav", "dis-f1-b9.wav", "song.flac", "xdis-f1-b1.wav"):
-        (tmp_path / stranger).touch()
-    (tmp_path / "notes.txt").touch()
-    corpus = read_corpus("emovo", tmp_path)
-    assert len(corpus.utterances) == 588 and corpus == read_corpus("emovo", tmp_path)
-    strange, double = corpus.warnings
-    assert strange.startswith("5 sound files") and "song.flac" in strange and "notes.txt" not in strange
-    assert double.startswith("1 sound files") and "dis-f1-b1" in double
 
 
 def test_places_without_emovo_are_errors_that_help(tmp_path):
@@ -120,18 +96,6 @@ def data(tmp_path, monkeypatch):
     monkeypatch.delenv("EMOVO_ROOT", raising=False)
     monkeypatch.setattr("dataloader.corpora.find.make_demo_corpus", None)
     return SimpleNamespace(corpus="emovo", root=None, demo_dir=tmp_path / "dataset/demo")
-
-
-def test_the_order_of_places(tmp_path, data, monkeypatch):
-    (tmp_path / "dataset").mkdir()
-    make_zip(tmp_path / "dataset/EMOVO.zip", ["dis-f1-b1.wav"])
-    assert find_corpus(data).root == Path("dataset/EMOVO.zip")
-    make_folder(tmp_path / "dataset/EMOVO")
-    assert find_corpus(data).root == Path("dataset/EMOVO")
-    monkeypatch.setenv("EMOVO_ROOT", str(make_folder(tmp_path / "environment")))
-    assert find_corpus(data).root == tmp_path / "environment"
-    data.root = str(make_folder(tmp_path / "configuration"))
-    assert find_corpus(data).root == tmp_path / "configuration"
 
 
 def test_the_demo_corpus_does_not_stand_in_for_a_place_that_was_named(data, monkeypatch):

@@ -1,5 +1,6 @@
 """Tiny corpora in the layouts in which the real ones are distributed, read back."""
 
+import shutil
 import zipfile
 from dataclasses import replace
 from itertools import product
@@ -146,6 +147,9 @@ def test_a_zip_is_read_as_the_folder(tmp_path, name, prefix):
     with zipfile.ZipFile(tmp_path / "it.zip", "w") as archive:
         for file in filter(Path.is_file, folder.rglob("*")):
             archive.write(file, prefix + file.relative_to(folder).as_posix())
+        first = Path(ROWS[name].split()[0])
+        for junk in (f"__MACOSX/{first}", f"{prefix}{first.parent}/._{first.name}", f"{prefix}.DS_Store"):
+            archive.writestr(junk, b"")
     corpus, other = read_corpus(name, folder), read_corpus(name, tmp_path / "it.zip")
     utterances, others = ([replace(u, path=folder) for u in c.utterances] for c in (corpus, other))
     assert utterances == others
@@ -173,9 +177,10 @@ def test_every_corpus_has_a_name_in_the_configuration_and_a_test():
 def test_recordings_that_are_there_twice_count_once(tmp_path):
     make(tmp_path, "tess")  # as in its mirror on Kaggle
     make(tmp_path / "TESS again", "tess")
+    (tmp_path / "OAF_angry/OAF_back_angry.flac").touch()
     corpus = read_corpus("tess", tmp_path)
-    assert len(corpus.utterances) == len(expected("tess"))
-    assert any("7 sound files of TESS doubling others" in warning for warning in corpus.warnings)
+    assert len(corpus.utterances) == len(expected("tess")) and corpus == read_corpus("tess", tmp_path)
+    assert any("8 sound files of TESS doubling others" in warning for warning in corpus.warnings)
 
 
 def test_a_whole_corpus_has_no_warning_and_what_is_missing_is_said(tmp_path):
@@ -233,6 +238,8 @@ def test_usual_places_of_other_corpora(tmp_path, monkeypatch):
     monkeypatch.delenv("EMODB_ROOT", raising=False)
     with pytest.raises(CorpusError, match=r"EMO-DB.*dataloader\.download emodb.*EMODB_ROOT"):
         find_corpus(data("emodb"))
+    shutil.make_archive("dataset/EMO-DB", "zip", make(tmp_path / "it", "emodb"))
+    assert find_corpus(data("emodb")).root == Path("dataset/EMO-DB.zip")
     make(tmp_path / "dataset/EMO-DB", "emodb")
     assert find_corpus(data("emodb")).root == Path("dataset/EMO-DB")
     monkeypatch.setenv("EMODB_ROOT", str(make(tmp_path / "environment", "emodb")))
