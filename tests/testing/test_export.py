@@ -83,7 +83,9 @@ def test_the_graph_conditions_waveforms_as_the_loader_does(trim_silence, normali
 def test_exported_files_answer_as_the_evaluation_does(run_dir, file, kind):
     exported = file(kind)
     assert exported.difference <= 1e-4 and exported.utterances == 14
-    answer = module.KINDS[kind][1](exported.path.read_bytes())
+    content = exported.path.read_bytes()
+    assert b"/testing/" not in content and b"site-packages" not in content  # nothing of the machine
+    answer = module.KINDS[kind][1](content)
     evaluation = evaluate(run_dir, progress=False)
     batch = np.stack([read_audio(utterance.path) for utterance in evaluation.utterances])
     expected = evaluation.probabilities
@@ -94,20 +96,16 @@ def test_exported_files_answer_as_the_evaluation_does(run_dir, file, kind):
     np.testing.assert_allclose(together, alone, atol=1e-4)  # each has a floor of its own
 
 
-def test_onnx_files_hold_what_a_program_needs_and_nothing_of_the_machine(run_dir, file):
+def test_onnx_files_hold_what_a_program_needs(run_dir, file):
     onnx, onnxruntime = onnx_packages()
     path = file("onnx").path
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert [(one.domain, one.version) for one in model.opset_import] == [("", module.OPSET)]
-    for place in ("/testing/", "site-packages"):
-        assert place.encode() not in path.read_bytes()
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [(one.name, one.shape) for one in session.get_inputs()] == [("waveform", ["batch", "samples"])]
-    assert [(one.name, one.shape) for one in session.get_outputs()] == [
-        ("logits", ["batch", 7]),
-        ("probabilities", ["batch", 7]),
-    ]
+    outputs = {one.name: one.shape for one in session.get_outputs()}
+    assert outputs == {"logits": ["batch", 7], "probabilities": ["batch", 7]}
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["emotions"]) == list(load_run(run_dir).emotions)
     assert json.loads(told["emotions_english"])[4] == "anger"
@@ -117,14 +115,11 @@ def test_onnx_files_hold_what_a_program_needs_and_nothing_of_the_machine(run_dir
 
 
 def test_torch_files_hold_their_metadata_and_no_kernel_generator(run_dir, file):
-    path = file("torch").path
     extra = {"metadata.json": ""}
-    program = torch.export.load(path, extra_files=extra)
+    program = torch.export.load(file("torch").path, extra_files=extra)
     assert json.loads(extra["metadata.json"])["run"] == run_dir.name
     assert not any("generator" in name for name in program.state_dict)
     assert any(name.endswith("kernel") for name in program.state_dict)
-    for place in ("/testing/", "site-packages"):
-        assert place.encode() not in path.read_bytes()
 
 
 def test_the_run_itself_stays_as_it_is(run_dir):
