@@ -1,7 +1,6 @@
 """Sound files to waveforms of one channel, one sample rate and one length; errors name unusable files."""
 
 import atexit
-import importlib
 import importlib.util
 import io
 import os
@@ -142,7 +141,9 @@ def import_librosa() -> ModuleType:
         folder = tempfile.mkdtemp(prefix="cktim-numba-")  # its own: the code that lies there is run
         os.environ["NUMBA_CACHE_DIR"] = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return importlib.import_module("librosa")
+    import librosa
+
+    return librosa
 
 
 def fit_length(waveform: np.ndarray, signal_length: int) -> np.ndarray:

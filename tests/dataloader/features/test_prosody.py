@@ -71,7 +71,7 @@ def test_prosody_stands_below_the_mfccs():
 @pytest.mark.parametrize(
     ("rate", "n_fft"), [(22_050, 341), (22_050, 340), (1_200, 20), (1_199, 64), (8_000, 125)]
 )
-@pytest.mark.parametrize("length", [100, 300, 9_000])
+@pytest.mark.parametrize("length", [101, 300, 9_000])
 def test_windows_that_are_long_enough_give_prosody_of_any_length_and_others_are_refused(rate, n_fft, length):
     features = FeaturesConfig(sample_rate=rate, n_fft=n_fft, hop_length=100, signal_length=length)
     waveform = np.random.default_rng(0).uniform(-1, 1, length).astype(np.float32)
