@@ -91,8 +91,8 @@ def train(
         batch, seed = settings.batch_size, settings.seed
         augment = config.augment if config.model.aug else None
         training = make_training_loader(data, augment, batch, seed, mean, device, progress)
-    demo = data.corpus.is_demo
-    run_dir = Path(distributed.from_first(lambda: run_dir or runs.create_run_dir(config, demo)))
+    corpus = data.corpus.name
+    run_dir = Path(distributed.from_first(lambda: run_dir or runs.create_run_dir(config, corpus)))
     model = build_for(config, data)
     if config.features.standardise:
         model.standardise(mean, std)

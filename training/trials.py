@@ -165,7 +165,7 @@ def plan(trial: Trial) -> list[Planned]:
             corpus, which = corpora[place].name, (config.data.protocol, config.data.fold, config.train.seed)
             settings = json.dumps([corpus, *which, with_effect(flat(config))], sort_keys=True)
             digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-            name = f"{run_name(config, corpus == 'demo')}_{digest}"
+            name = f"{run_name(config, corpus)}_{digest}"
             planned.setdefault(name, Planned(name, config, corpus, varied))
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
 

@@ -49,22 +49,23 @@ IN_NAMES = {  # of run directories, between underscores
 }
 
 
-def run_name(config: Config, is_demo: bool, now: datetime | None = None) -> str:
-    """For instance `CkTIM_aug_demo_TAB6_seed0_2026-01-31_14-05-59`; `demo` marks the synthetic corpus.
+def run_name(config: Config, corpus: str, now: datetime | None = None) -> str:
+    """For instance `CkTIM_aug_RAVDESS_TAB6_seed0_2026-01-31_14-05-59`; of EMOVO the corpus is left out.
 
     Protocols other than holdout stand there with the fold: `CkTIM_TAB6_kfold_fold3_seed0_2026-…`.
     """
     data, model = config.data, config.model
-    parts = [model.name, "aug" if model.aug else "", "demo" if is_demo else ""]
+    parts = [model.name, "aug" if model.aug else ""]
+    parts += [re.sub(r"[\W_]+", "-", corpus)[:40] if corpus != "EMOVO" else ""]
     parts += [f"TAB{model.n_temporal_aware_block}"]
     parts += [f"{data.protocol}_fold{data.fold}" if data.protocol != "holdout" else ""]
     parts += [f"seed{config.train.seed}", now.strftime("%Y-%m-%d_%H-%M-%S") if now else ""]
     return "_".join(filter(None, parts))
 
 
-def create_run_dir(config: Config, is_demo: bool) -> Path:
+def create_run_dir(config: Config, corpus: str) -> Path:
     """Make a new, empty run directory; two runs of the same second get different ones."""
-    results, name = expanded(config.train.results_dir), run_name(config, is_demo, datetime.now())
+    results, name = expanded(config.train.results_dir), run_name(config, corpus, datetime.now())
     for attempt in count(1):
         run_dir = results / (name if attempt == 1 else f"{name}_{attempt}")
         try:

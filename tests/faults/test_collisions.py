@@ -86,5 +86,5 @@ def test_many_that_fill_a_cache_at_once_get_the_right_features(load, data, tmp_p
 def test_many_directories_of_one_second(configured, tmp_path, monkeypatch):
     monkeypatch.setattr(utils.runs, "datetime", Clock)
     config = configured({"train.results_dir": tmp_path.as_posix()})
-    made = at_once(lambda: create_run_dir(config, is_demo=False), 16)
+    made = at_once(lambda: create_run_dir(config, "EMOVO"), 16)
     assert len(set(made)) == 16 == len(list(tmp_path.iterdir()))

@@ -26,25 +26,25 @@ NOW = datetime(2026, 1, 31, 14, 5, 59)
 
 
 @pytest.mark.parametrize(
-    ("model", "protocol", "is_demo", "name"),
+    ("model", "protocol", "corpus", "name"),
     [
-        ({"n_temporal_aware_block": 6}, "holdout", False, "CkTIM_TAB6_seed3"),
-        ({"ck": False}, "holdout", True, "TIM_demo_TAB1_seed3"),
-        ({"generator_type": "convKan"}, "kfold", True, "CkkTIM_demo_TAB1_kfold_fold4_seed3"),
-        ({"aug": True}, "leave_one_speaker_out", False, "CkTIM_aug_TAB1_leave_one_speaker_out_fold4_seed3"),
+        ({"n_temporal_aware_block": 6}, "holdout", "EMOVO", "CkTIM_TAB6_seed3"),
+        ({"ck": False}, "holdout", "demo", "TIM_demo_TAB1_seed3"),
+        ({"generator_type": "convKan"}, "kfold", "a_fold3", "CkkTIM_a-fold3_TAB1_kfold_fold4_seed3"),
+        ({"aug": True}, "leave_one_speaker_out", "EMOVO", "CkTIM_aug_TAB1_leave_one_speaker_out_fold4_seed3"),
     ],
 )
-def test_a_name_holds_settings_that_are_read_from_it(model, protocol, is_demo, name):
+def test_a_name_holds_settings_that_are_read_from_it(model, protocol, corpus, name):
     data = {} if protocol == "holdout" else {"protocol": protocol, "fold": 4}
     config = Config(model=model, train={"seed": 3}, data=data)
-    assert run_name(config, is_demo, NOW) == f"{name}_2026-01-31_14-05-59"
+    assert run_name(config, corpus, NOW) == f"{name}_2026-01-31_14-05-59"
     told = name_tells(name)
     assert told.items() <= flat(config).items() and data.keys() <= {key[5:] for key in told}
 
 
 def test_two_runs_of_the_same_second_get_two_directories(tmp_path):
     config = Config(train={"results_dir": tmp_path / "results"})
-    made = [create_run_dir(config, is_demo=False) for _ in range(5)]
+    made = [create_run_dir(config, "EMOVO") for _ in range(5)]
     assert len(set(made)) == 5
     assert all(path.is_dir() and path.parent == tmp_path / "results" for path in made)
 
