@@ -11,12 +11,24 @@ import soundfile
 
 from utils.emotions import EMOTIONS
 
-# Extraction, variants and an epoch in a process of its own; it prints its peak of resident memory in GiB.
+# Extraction, variants and an epoch in a process of its own; it prints the peak of its own memory in GiB. Pages of the
+# mapped cache do not count: the system takes them back when it needs them.
 PEAK = """
-import resource, sys
+import sys, threading, time
 from training.train import main
+
+peak = 0
+
+def watch():
+    global peak
+    while True:
+        with open("/proc/self/status") as status:
+            peak = max(peak, int(status.read().split("RssAnon:")[1].split()[0]) / 2**20)
+        time.sleep(0.05)
+
+threading.Thread(target=watch, daemon=True).start()
 main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(peak)
 """
 
 
@@ -36,8 +48,9 @@ def make_recordings(root: Path, count: int, samples: int) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize("augment", [[], ["model.aug=true", "augment.mode=online", "augment.variants=1"]])
-def test_twenty_thousand_utterances_train_in_two_gibibytes(repository, tmp_path, augment):
+def test_twenty_thousand_utterances_train_in_little_memory(repository, tmp_path, augment):
     recordings = make_recordings(tmp_path / "recordings", 20_000, 68_000)
     places = [f"data.cache_dir={tmp_path}/cache", f"train.results_dir={tmp_path}/results"]
     overrides = [*recordings, *augment, *places, "train.num_epochs=1", "train.device=cpu"]
@@ -45,5 +58,5 @@ def test_twenty_thousand_utterances_train_in_two_gibibytes(repository, tmp_path,
     result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     peak = float(result.stdout.split()[-1])
-    print(f"peak of resident memory: {peak:.2f} GiB")
-    assert peak < 2
+    print(f"peak of memory: {peak:.2f} GiB")
+    assert 0 < peak < 1.5
