@@ -11,8 +11,8 @@ import soundfile
 
 from utils.emotions import EMOTIONS
 
-# Extraction, variants and an epoch in a process of its own; it prints the peak of its own memory in GiB. Pages of the
-# mapped cache do not count: the system takes them back when it needs them.
+# Extraction, variants and an epoch in a process of its own; it prints the peak of its own memory in GiB,
+# without pages of the mapped cache: the system takes them back when it needs them.
 PEAK = """
 import sys, threading, time
 from training.train import main
