@@ -75,8 +75,7 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     runs.check_agreement(run_dir, sources)
 
     emotions = runs.read_emotions(run_dir)
-    sizes = features.num_features, features.num_functionals, features.frames, features.frame_seconds
-    model = build_model(config.model, len(emotions), *sizes)
+    model = build_model(config.model, len(emotions), *features.sizes)
     check_fit(run_dir, state, model.state_dict())
     model.load_state_dict(state)
     return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval(), emotions)

@@ -117,9 +117,7 @@ def train(
 
 def build_for(config: Config, data: Data) -> CkTIMNet:
     """The network of the configuration, for the data's emotions and features."""
-    features = config.features
-    sizes = features.num_features, features.num_functionals, features.frames, features.frame_seconds
-    return build_model(config.model, len(data.corpus.emotions), *sizes)
+    return build_model(config.model, len(data.corpus.emotions), *config.features.sizes)
 
 
 def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) -> None:

@@ -157,6 +157,11 @@ class FeaturesConfig(Section):
         """Seconds from one frame to the next."""
         return self.hop_length / self.sample_rate
 
+    @property
+    def sizes(self) -> tuple[int, int, int, float]:
+        """The arguments of a network that depend on the features (models.cktim.CkTIMNet)."""
+        return self.num_features, self.num_functionals, self.frames, self.frame_seconds
+
 
 class ModelConfig(Section):
     """The network."""
