@@ -31,6 +31,7 @@ def joined(device: str) -> Iterator[None]:
     dist.init_process_group("nccl" if on_cuda else "gloo")
     try:
         yield
+        dist.barrier()  # they leave together: the first one still writes when the others are done
     finally:
         dist.destroy_process_group()
 
