@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataloader.corpora.archives import members
 from dataloader.corpora.demo import make_demo_corpus
-from dataloader.corpora.readers import READERS, Reader
+from dataloader.corpora.readers import READERS, SUFFIXES, Reader
 from dataloader.corpora.utterance import DEMO_MARKER, Corpus, CorpusError, Utterance, how_to_get
 from utils.config import DataConfig, FeaturesConfig
 from utils.emotions import in_order
@@ -59,7 +59,8 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
     """
     reader, root = READERS[name], expanded(root)
     files = _list_files(root, name)
-    recordings = [file for file in files if file.suffix.lower() in reader.suffixes]
+    recordings = [file for file in files if file.suffix.lower() in SUFFIXES]
+    recordings.sort(key=lambda file: SUFFIXES.index(file.suffix.lower()))  # of two copies, the lossless one
     demos = {file.parent for file in files if file.name == DEMO_MARKER}
     real = [file for file in recordings if demos.isdisjoint(file.parents)]
     is_demo = name == "emovo" and ((root.parent / DEMO_MARKER).is_file() or not real)

@@ -19,6 +19,7 @@ SPEAKERS = ("f1", "f2", "f3", "m1", "m2", "m3")
 SENTENCES = ("b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2")
 EMOVO_NAMES = tuple(sorted("-".join(codes) for codes in product(EMOTIONS, SPEAKERS, SENTENCES)))
 
+SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3", ".aif", ".aiff")  # of recordings
 OUTSIDE = "outside"  # a recording of the corpus that is not asked for: a song, a fifth emotion
 Parse = Callable[[Path], Utterance | str | None]  # OUTSIDE, or None for a name that is not the corpus's
 Parser = Callable[[Path, Sequence[Path]], Parse]  # the corpus's folder or zip, and all files in it
@@ -43,7 +44,6 @@ class Reader:
     kaggle: str = ""  # a copy on Kaggle that anybody may fetch
     by_hand: str = ""  # how to get it otherwise
     names: tuple[str, ...] = ()  # of all utterances, where they are known
-    suffixes: tuple[str, ...] = (".wav", ".flac")  # of its recordings
 
 
 def _emotion(word: str) -> str:
@@ -220,6 +220,5 @@ READERS = _Readers(
         "Resources and Evaluation 42(4), 2008",
         by_hand="Fill in the release form that its home page names, and unpack Session1 to Session5."),
     folder=Reader(
-        "folder", _folder, "EMOTION/*.wav or SPEAKER/EMOTION/*.wav",
-        suffixes=(".wav", ".flac", ".mp3", ".ogg")),
+        "folder", _folder, "EMOTION/*.wav or SPEAKER/EMOTION/*.wav"),
 )

@@ -78,7 +78,6 @@ OUTSIDE = {
     "emodb": "lablaut/03a01Fa.lablaut erkennung.txt",
     "ravdess": "Actor_24/03-02-03-02-02-02-24.wav",
     "savee": "AudioData/Info.txt",
-    "cremad": "AudioMP3/1001_DFA_ANG_XX.mp3",
     "iemocap": "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F001.wav "
     "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F002.wav Session1/dialog/wav/Ses01F_impro01.wav",
     "folder": "anna/angry/notes.txt",
