@@ -81,7 +81,8 @@ def prepare_data(
         raise UserError(f"{problem}: let data.root name the corpus of that run.")
     features = load_features(corpus, config.features, config.data.cache_dir, progress)
     if split is None:
-        split = draw_split(features.utterances, config.data, config.train.seed, corpus.name)
+        drawn_from = features.utterances, config.data, config.train.seed, corpus.name, corpus.utterances
+        split = draw_split(*drawn_from)
     else:
         split = _as_named(split, {utterance.name for utterance in corpus.utterances})
         if config.features.normalise == "speaker":  # a speaker's mean is over all of the recordings

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.corpora.utterance import UNKNOWN, Utterance
+from dataloader.partition import Partition, read_partition
 from utils.config import DataConfig
 from utils.errors import UserError, some
 from utils.files import without_checksum, write_json
+from utils.progress import warn
 
 SUBSETS = ("train", "validation", "test")
 Utterances = Iterable[Utterance]
 # Protocols that leave something out whole → an attribute of Utterance; no value of it is in two subsets.
 LEFT_OUT = {"leave_one_speaker_out": "speaker", "leave_one_sentence_out": "sentence"}
+LEFT_OUT |= {"speaker_kfold": "speaker"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Split:
     fold: int | None = None  # the one that tests, counted from 0; None for holdout, which has no folds
     folds: int | None = None
     validate_on: str = "unheard"  # speakers (sentences), or utterances of the "heard", who also train
+    partition: str = ""  # the name of its file, for the protocol partition
+    partition_sha256: str = ""  # of the file's content
+    left_out: str = ""  # "speaker" where that file holds speakers apart
 
     def __post_init__(self) -> None:
         counts = Counter(self.train + self.validation + self.test)
@@ -50,7 +56,9 @@ class Split:
             raise UserError(f"the split has no utterances for {' and '.join(empty)}. Draw it anew.")
 
 
-def draw_split(utterances: Utterances, data: DataConfig, seed: int, corpus: str = "") -> Split:
+def draw_split(
+    utterances: Utterances, data: DataConfig, seed: int, corpus: str = "", listed: Utterances = ()
+) -> Split:
     """The split that a configuration asks for, the same on every machine and with every library.
 
     Names are ordered by the SHA-256 of seed and name; the order of `utterances` does not matter. Over the
@@ -58,8 +66,10 @@ def draw_split(utterances: Utterances, data: DataConfig, seed: int, corpus: str 
 
     Args:
         utterances: those that have features.
-        data: `protocol`, `fold`, `folds`, `validate_on` and the two fractions are used.
+        data: `protocol`, `fold`, `folds`, `partition`, `validate_on` and the two fractions are used.
         corpus: the corpus's name, to be recorded.
+        listed: all utterances of the corpus, where some have no features: groups of speakers are drawn from
+            these, so that they are the same whatever the features.
 
     Raises:
         UserError: when the protocol has no such fold, or there are too few utterances for it.
@@ -67,6 +77,12 @@ def draw_split(utterances: Utterances, data: DataConfig, seed: int, corpus: str 
     fraction = data.validation_fraction
     if data.protocol == "kfold":
         return kfold(utterances, seed, data.fold, data.folds, fraction, corpus)
+    if data.protocol == "speaker_kfold":
+        folds = data.fold, data.folds
+        return speaker_kfold(utterances, seed, *folds, fraction, corpus, data.validate_on, listed)
+    if data.partition is not None:
+        chosen = read_partition(data.partition), data.fold
+        return by_partition(utterances, seed, *chosen, fraction, corpus, data.validate_on, listed)
     if data.protocol != "holdout":
         return leave_one_out(utterances, data.protocol, seed, data.fold, fraction, corpus, data.validate_on)
     if data.fold:
@@ -157,10 +173,7 @@ def leave_one_out(
     attribute, utterances = LEFT_OUT[protocol], list(utterances)
     by_value = _names_by(attribute, utterances)
     values = list(by_value)
-    unknown = [value for value in values if value.rpartition("/")[2] == UNKNOWN]  # or CORPUS/unknown
-    if unknown:
-        problem = f"{protocol}: the corpus does not name the {attribute} of {some(by_value[unknown[0]])}"
-        raise UserError(f"{problem}. Choose data.protocol=kfold.")
+    _check_known(by_value, protocol, attribute)
     num_validation = _share(len(values), validation_fraction)
     if len(values) < num_validation + 2:
         few = f"{len(values)} {attribute}s are too few to test on 1, validate on {num_validation}"
@@ -170,14 +183,9 @@ def leave_one_out(
     circle = _drawn(values, f"{seed}/{protocol}")
     place = circle.index(values[fold])
     tested, *others = circle[place:] + circle[:place]
-    train, validation = [], []
     if validate_on == "heard":
         rest = [utterance for utterance in utterances if getattr(utterance, attribute) != tested]
-        for names in _names_by("emotion", rest).values():
-            names = _drawn(names, f"{seed}/{protocol}/{fold}")
-            num_validation = _share(len(names), validation_fraction)
-            validation += names[:num_validation]
-            train += names[num_validation:]
+        train, validation = _heard(rest, f"{seed}/{protocol}/{fold}", validation_fraction)
     else:
         validation = [name for value in others[:num_validation] for name in by_value[value]]
         train = [name for value in others[num_validation:] for name in by_value[value]]
@@ -185,12 +193,132 @@ def leave_one_out(
     return _sorted_split(train, validation, by_value[tested], *how)
 
 
+def speaker_kfold(
+    utterances: Utterances,
+    seed: int,
+    fold: int,
+    folds: int,
+    validation_fraction: float,
+    corpus: str = "",
+    validate_on: str = "unheard",
+    listed: Utterances = (),
+) -> Split:
+    """One fold of a cross-validation over groups of whole speakers (see speaker_groups).
+
+    One group tests and the next validates; with `validate_on` "heard", `validation_fraction` of each
+    emotion's utterances of all other groups does. Arguments and errors as in draw_split.
+    """
+    utterances, protocol = list(utterances), "speaker_kfold"
+    by_speaker = _names_by("speaker", listed or utterances)
+    _check_known(by_speaker, protocol, "speaker")
+    _check_fold(fold, folds, protocol, f"data.folds is {folds}")
+    least = 3 if validate_on == "unheard" else 2
+    if not least <= folds <= len(by_speaker):
+        limits = f"must be at least {least} (with data.validate_on={validate_on}) and at most the number of"
+        raise UserError(f"{protocol}: data.folds = {folds}: {limits} speakers, {len(by_speaker)}.")
+    group = speaker_groups(listed or utterances, folds, seed)
+    parts = [[u for u in utterances if group[u.speaker] == number] for number in range(folds)]
+    test = [utterance.name for utterance in parts.pop(fold)]
+    if validate_on == "heard":
+        rest = [utterance for part in parts for utterance in part]
+        train, validation = _heard(rest, f"{seed}/{protocol}/{fold}", validation_fraction)
+    else:
+        validation = [utterance.name for utterance in parts.pop(fold % len(parts))]
+        train = [utterance.name for part in parts for utterance in part]
+    how = seed, corpus, validation_fraction, 1 / folds, protocol, fold, folds, validate_on
+    return _sorted_split(train, validation, test, *how)
+
+
+def speaker_groups(utterances: Utterances, folds: int, seed: int) -> dict[str, int]:
+    """Speaker → one of `folds` groups, as equal as whole speakers allow, in each corpus and emotion.
+
+    Speakers with much of a corpus come first, in the seed's order where they are level, each into the group
+    that keeps the sum over groups of the squared shares of all utterances, of each corpus and of each emotion
+    in a corpus lowest. So no group is empty.
+    """
+    counts: dict[str, Counter] = {}
+    for one in utterances:
+        cells = "", one.corpus, f"{one.corpus}/{one.emotion}"
+        counts.setdefault(one.speaker, Counter()).update(enumerate(cells))
+    total = sum(counts.values(), Counter())
+    shares = {
+        speaker: {cell: count / total[cell] for cell, count in sorted(cells.items())}
+        for speaker, cells in counts.items()
+    }
+    held: list[Counter] = [Counter() for _ in range(folds)]
+    group = {}
+    order = _drawn(shares, f"{seed}/speaker_kfold")
+    for speaker in sorted(order, key=lambda one: -sum(share**2 for share in shares[one].values())):
+        # (held + share)² - held² grows with held · share
+        costs = [sum(share * one[cell] for cell, share in shares[speaker].items()) for one in held]
+        group[speaker] = costs.index(min(costs))
+        held[group[speaker]].update(shares[speaker])
+    return group
+
+
+def by_partition(
+    utterances: Utterances,
+    seed: int,
+    partition: Partition,
+    fold: int,
+    validation_fraction: float,
+    corpus: str = "",
+    validate_on: str = "unheard",
+    listed: Utterances = (),
+) -> Split:
+    """A fold of a published partition tests, and what is in no fold or in another trains and validates.
+
+    Where the partition holds speakers apart (no speaker is in two folds), `validation_fraction` of the
+    speakers (rounded, at least one) validates, drawn from those of other folds, or as `validate_on` says; and
+    utterances in no fold are left out, with a warning, whose speaker is tested on. Elsewhere that fraction of
+    each emotion's other utterances validates. Arguments and errors as in draw_split.
+    """
+    utterances, everyone = list(utterances), list(listed or utterances)
+    fold_of = partition.of(utterance.name for utterance in everyone)
+    if fold not in (choices := sorted(set(fold_of.values()))):
+        there = some([str(choice) for choice in choices], 20)
+        raise UserError(f"data.fold = {fold}: {partition.name} has for this corpus the folds {there}.")
+    folds_of_speaker: dict[str, set[int]] = {}
+    for one in everyone:
+        if one.name in fold_of:
+            folds_of_speaker.setdefault(one.speaker, set()).add(fold_of[one.name])
+    apart = len(choices) > 1 and all(len(folds) == 1 for folds in folds_of_speaker.values())
+    apart = apart and not any(map(_is_unknown, folds_of_speaker))
+    test = [utterance.name for utterance in utterances if fold_of.get(utterance.name) == fold]
+    rest = [utterance for utterance in utterances if fold_of.get(utterance.name) != fold]
+    salt = f"{seed}/partition/{fold}"
+    if apart:
+        strays = [one.name for one in rest if fold in folds_of_speaker.get(one.speaker, ())]
+        if strays:
+            where = f"are in no fold of {partition.name}, and of speakers whom fold {fold} tests"
+            warn(f"{len(strays)} utterances {where}; they are left out: {some(strays)}")
+        rest = [utterance for utterance in rest if utterance.name not in strays]
+    if not rest:
+        raise UserError(f"fold {fold} of {partition.name} has all utterances: none is left to train on.")
+    if apart and validate_on == "unheard":
+        by_speaker = _names_by("speaker", rest)
+        num_validation = _share(len(by_speaker), validation_fraction)
+        if len(by_speaker) <= num_validation:
+            few = f"{len(by_speaker)} speakers of other folds are too few to validate on {num_validation}"
+            remedy = "Lower data.validation_fraction, or set data.validate_on=heard."
+            raise UserError(f"partition: {few} and train on the rest. {remedy}")
+        order = _drawn(by_speaker, salt)
+        validation = [name for speaker in order[:num_validation] for name in by_speaker[speaker]]
+        train = [name for speaker in order[num_validation:] for name in by_speaker[speaker]]
+    else:
+        validate_on = "heard"
+        train, validation = _heard(rest, salt, validation_fraction)
+    how = seed, corpus, validation_fraction, 1 / len(choices), "partition", fold, len(choices), validate_on
+    origin = partition.name, partition.sha256, "speaker" if apart else ""
+    return _sorted_split(train, validation, test, *how, *origin)
+
+
 def check_left_out(split: Split, utterances: Utterances) -> None:
     """Raise a UserError where a split that leaves speakers (sentences) out has one of them in two subsets.
 
     Names that `utterances`, the corpus, lacks are passed over.
     """
-    attribute = LEFT_OUT.get(split.protocol)
+    attribute = LEFT_OUT.get(split.protocol) or split.left_out
     value_of = {one.name: getattr(one, attribute) for one in utterances} if attribute else {}
     home: dict[str, str] = {}
     for subset in SUBSETS:
@@ -242,8 +370,9 @@ def load_split(path: str | Path) -> Split:
         values |= {key: str(content[key]) for key in ("corpus", "protocol")}
         values |= {key: float(content[key]) for key in ("validation_fraction", "test_fraction")}
         values |= {key: int(content[key]) for key in ("fold", "folds") if content.get(key) is not None}
-        validate_on = str(content.get("validate_on", "unheard"))
-        return Split(**values, seed=int(content["seed"]), validate_on=validate_on)
+        later = ("validate_on", "partition", "partition_sha256", "left_out")  # earlier splits lack these
+        values |= {key: str(content[key]) for key in later if key in content}
+        return Split(**values, seed=int(content["seed"]))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -263,6 +392,28 @@ def _names_by(attribute: str, utterances: Utterances) -> dict[str, list[str]]:
     for utterance in utterances:
         found.setdefault(getattr(utterance, attribute), []).append(utterance.name)
     return dict(sorted(found.items()))
+
+
+def _heard(utterances: Utterances, salt: str, fraction: float) -> tuple[list[str], list[str]]:
+    """Names to train and to validate on: a share of each emotion's utterances validates."""
+    train, validation = [], []
+    for names in _names_by("emotion", utterances).values():
+        names = _drawn(names, salt)
+        num_validation = _share(len(names), fraction)
+        validation += names[:num_validation]
+        train += names[num_validation:]
+    return train, validation
+
+
+def _is_unknown(value: str) -> bool:
+    return value.rpartition("/")[2] == UNKNOWN  # or CORPUS/unknown
+
+
+def _check_known(by_value: dict[str, list[str]], protocol: str, attribute: str) -> None:
+    """Raise a UserError where a corpus does not name the speaker (sentence) of some utterances."""
+    if unknown := list(filter(_is_unknown, by_value)):
+        problem = f"{protocol}: the corpus does not name the {attribute} of {some(by_value[unknown[0]])}"
+        raise UserError(f"{problem}. Choose data.protocol=kfold.")
 
 
 def _drawn(names: Iterable[str], salt: int | str) -> list[str]:

@@ -162,7 +162,9 @@ def plan(trial: Trial) -> list[Planned]:
                 corpora[place] = find_corpus(config.data)
                 for warning in corpora[place].warnings:
                     warn(warning)
-            corpus, which = corpora[place].name, (config.data.protocol, config.data.fold, config.train.seed)
+            data = config.data
+            partition = (data.partition.name,) if data.partition else ()
+            corpus, which = corpora[place].name, (data.protocol, *partition, data.fold, config.train.seed)
             settings = json.dumps([corpus, *which, with_effect(flat(config))], sort_keys=True)
             digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
             name = f"{run_name(config, corpus)}_{digest}"

@@ -42,6 +42,9 @@ _AsText = PlainSerializer(Path.as_posix, when_used="json")
 PathText = Annotated[Path, Field(strict=False), _IsText, _AsText]
 # Those that dataloader/corpora/readers.py reads; `folder` is the user's own.
 CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
+Protocol = Literal[
+    "holdout", "kfold", "speaker_kfold", "leave_one_speaker_out", "leave_one_sentence_out", "partition"
+]
 Count = Annotated[int, Field(ge=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -74,23 +77,34 @@ class DataConfig(Section):
     EMOVO_ROOT (EMODB_ROOT, …) in the environment, then in dataset; without EMOVO the demo corpus is made."""
     cache_dir: PathText = key(Path("dataset/cache"), "Folder for extracted features; delete it any time.")
     demo_dir: PathText = key(Path("dataset/demo"), "Folder for the demo corpus, synthetic speech.")
-    protocol: Literal["holdout", "kfold", "leave_one_speaker_out", "leave_one_sentence_out"] = "holdout"
-    """How the test set is drawn: at random (holdout), as one of `folds` random parts, as all of one speaker
-    (which measures unknown voices) or of one sentence. All but holdout need a run for each fold."""
-    fold: int = key(0, "The part, speaker or sentence to test on, from 0, in alphabetical order.", ge=0)
-    folds: int = key(10, "Parts of the protocol kfold.", ge=2)
+    protocol: Protocol = "holdout"
+    """How the test set is drawn: at random (holdout), as one of `folds` random parts (kfold) or groups of
+    speakers (speaker_kfold), as all of one speaker or of one sentence, or as a published partition says.
+    Speakers who are left out measure unknown voices. All but holdout need a run for each fold."""
+    fold: int = key(0, "The part, speaker or sentence to test on, from 0; a partition's own number.", ge=0)
+    folds: int = key(10, "Parts of kfold, groups of speakers of speaker_kfold.", ge=2)
+    partition: PathText | None = None
+    """For protocol: partition, a CSV file with the columns name and fold (or test_fold), such as EmoBox has.
+    Utterances in no fold are never tested on."""
     validation_fraction: Fraction = 0.1
-    """Share of each emotion's utterances for validation; of speakers (sentences) where some are left out."""
+    """Share of each emotion's utterances for validation; of speakers (sentences) where some are left out.
+    With speaker_kfold a whole group validates, unless validate_on is heard."""
     validate_on: Literal["unheard", "heard"] = "unheard"
     """Where speakers (sentences) are left out, validate on others that are left out too, as a judge of
     settings must (unheard), or on utterances of the training speakers, to train on one more (heard)."""
     test_fraction: Fraction = key(0.2, "Share of each emotion's utterances for testing, with holdout.")
 
     @model_validator(mode="after")
-    def _something_is_left_to_train_on(self) -> "DataConfig":
+    def _settings_fit_together(self) -> "DataConfig":
         if (total := self.validation_fraction + self.test_fraction) >= 1:
             keys = "data.validation_fraction", "data.test_fraction"
             problem = f"{' + '.join(keys)} = {total:g}: must be less than 1, for the rest is the training set"
+            raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
+        if (self.protocol == "partition") != (self.partition is not None):
+            keys = "data.protocol", "data.partition"
+            problem = (
+                f"data.protocol = {self.protocol}: partition, and no other, needs data.partition, a file"
+            )
             raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
         return self
 

@@ -40,7 +40,9 @@ COLUMNS = (
 )
 # Settings that change no result beyond rounding; seed, fold and protocol, which have columns of their own.
 WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "model.conv_algorithm"}
-WITHOUT_EFFECT |= {f"data.{key}" for key in ("fold", "protocol", "root", "cache_dir", "demo_dir")}
+WITHOUT_EFFECT |= {
+    f"data.{key}" for key in ("fold", "protocol", "partition", "root", "cache_dir", "demo_dir")
+}
 IN_LABEL = {"model.ck", "model.generator_type", "model.n_temporal_aware_block"}  # `CkTIM with 6 TABs`
 MOST_IN_LABEL = 3  # settings
 

@@ -41,7 +41,7 @@ PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
 # The user must say these of a run whose configuration is lost, where its name does not.
 FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")
 IN_NAMES = {  # of run directories, between underscores
-    "data.protocol": r"(kfold|leave_one_(?:speaker|sentence)_out)",
+    "data.protocol": r"((?:speaker_)?kfold|leave_one_(?:speaker|sentence)_out)",
     "model.n_temporal_aware_block": r"TAB(\d+)",
     "model.omega_0": r"omega_0_(\d+)",
     "data.fold": r"fold(\d+)",
@@ -91,7 +91,7 @@ class Run:
     training: History | None  # metrics of each epoch
     validation: History | None
     test: Mapping[str, list] | None  # metrics of the test set, each a list; None before testing.evaluate ran
-    protocol: str | None = None  # how the test set was drawn, such as "holdout"; None: not recorded
+    protocol: str | None = None  # how the test set was drawn: "holdout", "partition FILE"; None: not recorded
     fold: int | None = None  # which of the folds the test set is, counted from 0; None: it has none
     folds: int | None = None  # how many there are
 
@@ -131,6 +131,7 @@ def read_run(run_dir: str | Path) -> Run:
         content = read_json(path)
         try:
             split = {key: str(content[key]) for key in ("corpus", "protocol")}
+            split["protocol"] += f" {content['partition']}" if content.get("partition") else ""
             split |= {key: content.get(key) for key in ("fold", "folds")}
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error

@@ -108,7 +108,9 @@ def combine(corpora: Sequence[Corpus]) -> Corpus:
     if len(corpora) == 1:
         return corpora[0]
     utterances = [
-        Utterance(u.path, u.emotion, f"{c.name}/{u.speaker}", f"{c.name}/{u.sentence}", f"{c.name}/{u.name}")
+        Utterance(
+            u.path, u.emotion, f"{c.name}/{u.speaker}", f"{c.name}/{u.sentence}", f"{c.name}/{u.name}", c.name
+        )
         for c in corpora
         for u in c.utterances
     ]

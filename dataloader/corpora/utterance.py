@@ -18,6 +18,7 @@ class Utterance:
     speaker: str
     sentence: str
     own_name: str = ""  # the corpus's own name for it
+    corpus: str = ""  # the name of its corpus, where several are combined
 
     @property
     def name(self) -> str:

@@ -1,13 +1,17 @@
 """From a configuration to batches, and nothing of the test set on the way to the training."""
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import dataloader.loaders
+import dataloader.splits
 from dataloader.loaders import BatchLoader, feature_statistics, make_loader, prepare_data
 from dataloader.splits import SUBSETS, load_split, save_split
 from utils.config import Config, DataConfig
@@ -67,6 +71,36 @@ def test_emovo_at_the_default_settings(emovo_root, tmp_path):
 
 
 # --- leakage ---
+
+
+@pytest.mark.parametrize("protocol", ["speaker_kfold", "leave_one_speaker_out", "partition"])
+def test_a_test_speaker_is_noticed_in_training_where_the_code_that_draws_is_broken(
+    build, monkeypatch, tmp_path, protocol
+):
+    """Once each: a draw that puts one utterance of a test speaker into training or validation."""
+    root = tmp_path / "voices"
+    for speaker, emotion, number in itertools.product("abcde", ("anger", "joy"), range(3)):
+        path = root / speaker / emotion / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * np.sin(np.arange(4_000) * (0.1 + 0.01 * number)), 16_000)
+    names = [path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.wav")]
+    (tmp_path / "some.csv").write_text("name,fold\n" + "".join(f"{n},{ord(n[0]) - 97}\n" for n in names))
+    settings = {"corpus": "folder", "root": root, "protocol": protocol, "folds": 5, "fold": 2}
+    settings |= {"partition": tmp_path / "some.csv"} if protocol == "partition" else {}
+    split = prepare_data(build(data=settings), progress=False).split
+    speakers = [{name[0] for name in getattr(split, subset)} for subset in SUBSETS]
+    assert list(map(len, speakers)) == [3, 1, 1] and set.union(*speakers) == set("abcde")
+
+    drawn = dataloader.splits._sorted_split
+    for leaking in ("train", "validation"):
+
+        def broken(train, validation, test, *how, leaking=leaking):
+            (train if leaking == "train" else validation).append(test.pop())
+            return drawn(train, validation, test, *how)
+
+        monkeypatch.setattr(dataloader.splits, "_sorted_split", broken)
+        with pytest.raises(UserError, match=rf"has the speaker \w in {leaking} and in test"):
+            prepare_data(build(data=settings), progress=False)
 
 
 def test_nothing_but_its_own_subset_reaches_a_loader(data):

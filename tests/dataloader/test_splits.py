@@ -1,5 +1,6 @@
 """Splits: disjoint, stratified, determined by seed and names alone; and their JSON."""
 
+import hashlib
 import itertools
 import json
 from collections import Counter
@@ -10,16 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataloader.corpora.find import read_corpus
 from dataloader.corpora.utterance import Utterance
 from dataloader.splits import (
     SUBSETS,
     Split,
+    _drawn,
     check_left_out,
     check_sources,
     draw_split,
     holdout,
     load_split,
     save_split,
+    speaker_groups,
 )
 from utils.config import DataConfig
 from utils.emotions import EMOTIONS
@@ -194,6 +198,9 @@ NO_SPLIT = [  # utterances, protocol and settings of `data`, and the complaint
     (utterances(["dis"], 1, 9), "kfold", {}, "9 usable utterances of the emotion 'dis' are too few for 10 f"),
     (utterances(["dis"], 1, 10), "kfold", MUCH, r"10 usable utterances .* with 0\.9 of them to validate"),
     (utterances(speakers=2), "leave_one_speaker_out", {}, "2 speakers are too few"),
+    (NO_SPEAKER, "speaker_kfold", {"folds": 3}, "not name the speaker of dis-unknown-b0, .* and 93 more"),
+    (utterances(), "speaker_kfold", {"fold": 5, "folds": 5}, "must be 0 to 4 with speaker_kfold"),
+    (utterances(), "speaker_kfold", {"folds": 7}, "must be at least 3 .* at most the number of speakers, 6"),
     (NO_SPEAKER, "leave_one_speaker_out", {}, "not name the speaker of dis-unknown-b0, .* and 93 more"),
     (utterances(), "leave_one_speaker_out", MUCH, "6 speakers are too few to test on 1, validate on 5"),
 ]
@@ -203,6 +210,229 @@ NO_SPLIT = [  # utterances, protocol and settings of `data`, and the complaint
 def test_a_split_that_cannot_be_drawn_is_an_error_that_says_why(corpus, protocol, data, message):
     with pytest.raises(UserError, match=message):
         drawn(corpus, protocol, **data)
+
+
+# --- groups of whole speakers ---
+
+
+def of_speakers(sizes: list[dict[str, int]], corpus: str = "") -> list[Utterance]:
+    """A corpus with so many utterances of each emotion for each speaker."""
+    return [
+        Utterance(
+            Path("x.wav"),
+            emotion,
+            f"{corpus}/s{speaker}",
+            f"b{one}",
+            f"{corpus}{speaker}{emotion}{one}",
+            corpus,
+        )
+        for speaker, counts in enumerate(sizes)
+        for emotion, count in counts.items()
+        for one in range(count)
+    ]
+
+
+SIZES = st.lists(
+    st.dictionaries(st.sampled_from(EMOTIONS), st.integers(1, 9), min_size=1), min_size=3, max_size=12
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    corpora=st.lists(SIZES, min_size=1, max_size=3),
+    folds=st.integers(2, 6),
+    seed=st.integers(0, 2**32 - 1),
+    validate_on=st.sampled_from(["unheard", "heard"]),
+    shuffler=st.randoms(use_true_random=False),
+)
+def test_groups_of_speakers_are_whole_and_every_utterance_is_tested_on_once(
+    corpora, folds, seed, validate_on, shuffler
+):
+    corpus = [one for number, sizes in enumerate(corpora) for one in of_speakers(sizes, f"c{number}")]
+    speaker_of = {one.name: one.speaker for one in corpus}
+    speakers = len(set(speaker_of.values()))
+    how = {"seed": seed, "folds": folds, "validate_on": validate_on}
+    if speakers < folds or (folds == 2 and validate_on == "unheard"):
+        with pytest.raises(UserError, match=f"data.folds = {folds}: must be at least"):
+            drawn(corpus, "speaker_kfold", **how)
+        return
+    splits = [drawn(corpus, "speaker_kfold", fold, **how) for fold in range(folds)]
+    for split in splits:
+        assert names_of(split) == sorted(speaker_of)
+        train, validation, test = ({speaker_of[n] for n in getattr(split, subset)} for subset in SUBSETS)
+        assert test and not test & (train | validation)
+        assert validate_on == "heard" or not train & validation
+        check_left_out(split, corpus)
+    assert sorted(name for split in splits for name in split.test) == sorted(speaker_of)
+    assert validate_on == "heard" or sorted(n for s in splits for n in s.validation) == sorted(speaker_of)
+    shuffler.shuffle(corpus)
+    assert drawn(corpus, "speaker_kfold", 1, **how) == splits[1]
+
+
+@given(
+    speakers=st.lists(st.integers(3, 30), min_size=1, max_size=3),
+    folds=st.integers(3, 6),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=30)
+def test_groups_of_equal_speakers_differ_by_one_at_most_in_each_corpus(speakers, folds, seed):
+    alike = dict.fromkeys(EMOTIONS, 2)
+    parts = [of_speakers([alike] * count, f"c{number}") for number, count in enumerate(speakers)]
+    group = speaker_groups([one for part in parts for one in part], folds, seed)
+    for part in parts:
+        sizes = Counter(group[speaker] for speaker in {one.speaker for one in part})
+        counts = [sizes[number] for number in range(folds)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_groups_of_unequal_speakers_have_about_as_much_of_each_emotion():
+    """Beside groups that are dealt out by chance, whatever the seed."""
+    corpus = of_speakers([{"dis": 1 + speaker % 7, "tri": 1 + speaker % 5} for speaker in range(40)])
+
+    def spread(group: dict[str, int]) -> int:
+        counts = Counter((one.emotion, group[one.speaker]) for one in corpus)
+        each = ([counts[emotion, number] for number in range(5)] for emotion in ("dis", "tri"))
+        return max(max(counts) - min(counts) for counts in each)
+
+    speakers = sorted({one.speaker for one in corpus})
+    by_chance = [
+        spread({s: place % 5 for place, s in enumerate(_drawn(speakers, seed))}) for seed in range(50)
+    ]
+    ours = [spread(speaker_groups(corpus, 5, seed)) for seed in range(50)]
+    assert max(ours) <= 3 < min(by_chance)
+
+
+def test_groups_depend_on_the_seed_but_not_on_recordings_without_features():
+    corpus = utterances(speakers=12)
+    groups = {tuple(sorted(speaker_groups(corpus, 4, seed).items())) for seed in range(10)}
+    assert len(groups) == 10
+    usable = [one for one in corpus if one.speaker != "f3" or one.emotion == "dis"]
+    data = DataConfig(protocol="speaker_kfold", folds=4, fold=2)
+    whole, part = draw_split(corpus, data, 0), draw_split(usable, data, 0, listed=corpus)
+    left = {one.name for one in usable}
+    for subset in SUBSETS:
+        assert getattr(part, subset) == tuple(name for name in getattr(whole, subset) if name in left)
+
+
+# --- published partitions ---
+
+
+def by_file(tmp_path: Path, corpus, text: str, fold: int = 0, **more) -> Split:
+    path = tmp_path / "some.csv"
+    path.write_text(text)
+    return drawn(corpus, "partition", fold, partition=path, **more)
+
+
+@given(
+    folds=st.lists(st.integers(0, 3), min_size=6, max_size=6),
+    whole=st.booleans(),
+    mark=st.sampled_from(",;\t"),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_partition_s_folds_are_the_test_sets(tmp_path_factory, folds, whole, mark):
+    """Whole speakers in a fold, or sentences, whose speakers are in several."""
+    corpus = utterances(["dis", "tri"], 6, 6)
+    fold_of = {one.name: folds[int((one.speaker if whole else one.sentence)[1])] for one in corpus}
+    text = "\n".join([f"name{mark}test_fold", *(f"{name}{mark}{fold}" for name, fold in fold_of.items())])
+    folder = tmp_path_factory.mktemp("partition")
+    for fold in set(folds):
+        few = folds.count(fold) == 6 or (whole and folds.count(fold) == 5)
+        if few:
+            with pytest.raises(
+                UserError, match=r"none is left to train on|1 speakers of other folds are too few"
+            ):
+                by_file(folder, corpus, text, fold)
+            continue
+        split = by_file(folder, corpus, text, fold)
+        assert set(split.test) == {name for name, of in fold_of.items() if of == fold}
+        assert names_of(split) == sorted(fold_of)
+        assert (split.fold, split.folds) == (fold, len(set(folds)))
+        assert (split.left_out, split.validate_on) == (("speaker", "unheard") if whole else ("", "heard"))
+        parts = [{name.split("-")[1] for name in getattr(split, subset)} for subset in SUBSETS]
+        assert not whole or not (parts[0] & parts[1] or (parts[0] | parts[1]) & parts[2])
+        check_left_out(split, corpus)
+
+
+def test_a_partition_is_recorded_and_its_speakers_are_held_apart_from_then_on(tmp_path):
+    corpus = utterances(["dis", "tri"], 4, 5)
+    text = "name,fold\n" + "".join(f"{one.name},{one.speaker[1]}\n" for one in corpus)
+    split = by_file(tmp_path, corpus, text, 2)
+    assert split.partition == "some.csv"
+    assert split.partition_sha256 == hashlib.sha256((tmp_path / "some.csv").read_bytes()).hexdigest()
+    save_split(split, tmp_path / "split.json")
+    assert load_split(tmp_path / "split.json") == split
+    leaking = replace(split, train=(*split.train, split.test[0]), test=split.test[1:])
+    with pytest.raises(UserError, match=r"the speaker f2 in train and in test \("):
+        check_left_out(leaking, corpus)
+    heard = by_file(tmp_path, corpus, text, 2, validate_on="heard")
+    assert heard.test == split.test and {n.split("-")[1] for n in heard.validation} == {"f0", "f1", "f3"}
+
+
+def test_names_in_a_partition_need_neither_suffix_nor_case_nor_folder(tmp_path, capsys):
+    corpus = [replace(one, own_name=f"RAVDESS/{one.name}") for one in utterances(["dis"], 2, 6)]
+    text = "Name;Test_Fold\nDIS-F0-B0.WAV;0\nAudio\\dis-f0-b1.flac;0\nRAVDESS/dis-f0-b2;1\ndis-f9-b9;1\n"
+    split = by_file(tmp_path, corpus, text)
+    assert split.test == ("RAVDESS/dis-f0-b0", "RAVDESS/dis-f0-b1")
+    warnings = capsys.readouterr().err
+    assert "1 of the 4 utterances that some.csv lists are not in the corpus: dis-f9-b9" in warnings
+    assert "9 of the 12 utterances are in no fold of some.csv" in warnings
+
+
+def test_what_is_in_no_fold_is_not_trained_on_where_its_speaker_is_tested(tmp_path, capsys):
+    corpus = utterances(["dis"], 4, 6)
+    listed = [one for one in corpus if one.name != "dis-f1-b5"]
+    text = "name,fold\n" + "".join(f"{one.name},{one.speaker[1]}\n" for one in listed)
+    assert "dis-f1-b5" not in names_of(by_file(tmp_path, corpus, text, 1))
+    assert (
+        "1 utterances are in no fold of some.csv, and of speakers whom fold 1 tests"
+        in capsys.readouterr().err
+    )
+    assert "dis-f1-b5" in names_of(by_file(tmp_path, corpus, text, 2))
+
+
+TWINS = [
+    Utterance(Path("x"), "dis", "f", "b", name) for name in ("anna/angry/one", "bert/angry/one", "a/one")
+]
+BAD_PARTITIONS = [  # the file's text, and the complaint
+    (None, "cannot read the partition .*some.csv: No such file"),
+    ("", "begins with ''; data.partition needs a CSV file with the columns name and fold"),
+    ("anna,0\n", "begins with 'anna,0'"),
+    ("name,fold\n", "lists no utterance"),
+    ("name,fold\nanna/angry/one,first\n", "line 2: must be a name and a whole number"),
+    ("name,fold\nanna/angry/one\n", "line 2: must be"),
+    ("name,fold\nanna/angry/one,0\nanna/angry/one,1\n", "has anna/angry/one in the folds 0 and 1"),
+    ("name,fold\nanna/angry/one,0\nAnna/angry/one.wav,1\n", "has anna/angry/one in the folds 0 and 1"),
+    ("name,fold\none,0\n", "one may be any of a/one, anna/angry/one, bert/angry/one"),
+    ("name,fold\ntwo,0\n", "some.csv is of another corpus: it lists two; the corpus has anna/angry/one, "),
+    ("name,fold\nanna/angry/one,3\n", "data.fold = 0: some.csv has for this corpus the folds 3"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_PARTITIONS)
+def test_a_partition_that_cannot_be_used_is_an_error_that_says_why(tmp_path, text, message):
+    if text is None:
+        with pytest.raises(UserError, match=message):
+            drawn(TWINS, "partition", partition=tmp_path / "some.csv")
+        return
+    with pytest.raises(UserError, match=message):
+        by_file(tmp_path, TWINS, text)
+
+
+EMOBOX = {"emovo": ("EMOVO", 6), "ravdess": ("RAVDESS", 6), "cremad": ("CREMA-D", 1)}
+SHARED = Path(__file__).parents[2].parent / "shared"
+
+
+@pytest.mark.parametrize("name", EMOBOX)
+def test_emobox_s_partitions_are_applied_as_they_are(name):
+    path, (folder, folds) = SHARED / f"partitions/emobox_{name}.csv", EMOBOX[name]
+    if not path.exists() or not (SHARED / "data" / folder).exists():
+        pytest.skip("the corpora and partitions are not on this machine")
+    corpus = read_corpus(name, SHARED / "data" / folder).utterances
+    listed = [line.split(",") for line in path.read_text().split()[1:]]
+    for fold in range(folds):
+        split = drawn(corpus, "partition", fold, partition=path)
+        assert set(split.test) == {utterance for utterance, of in listed if of == str(fold)}
+        assert split.left_out == ("speaker" if folds > 1 else "")
 
 
 # --- leak guards ---

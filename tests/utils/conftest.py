@@ -21,6 +21,7 @@ def make_run(tmp_path):
         protocol="holdout",
         fold=None,
         folds=None,
+        partition="",
         epochs=4,
         tested=True,
         accuracy=0.5,
@@ -31,6 +32,7 @@ def make_run(tmp_path):
         config = Config(**sections)
         save_config(config, run_dir / "parameters.txt")
         split = {"corpus": corpus, "protocol": protocol, "fold": fold, "folds": folds}
+        split["partition"] = partition
         (run_dir / "split.json").write_text(json.dumps(split))
         for part, offset in (("training", 0), ("validation", 0.1)):
             history = History(config.model.name)

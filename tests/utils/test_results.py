@@ -76,7 +76,10 @@ def test_of_one_seed_the_later_run_counts_and_rather_an_evaluated_one(make_run):
     assert len(frame_of(path)) == 3
 
 
-@pytest.mark.parametrize("other", [{"corpus": "demo"}, {"protocol": "leave_one_speaker_out"}])
+OTHERS = [{"corpus": "demo"}, {"protocol": "leave_one_speaker_out"}, {"partition": "emobox.csv"}]
+
+
+@pytest.mark.parametrize("other", OTHERS)
 def test_corpora_and_protocols_never_mix(make_run, other):
     make_run("CkTIM_a", train={"seed": 0})
     frame = frame_of(make_run("CkTIM_b", train={"seed": 1}, **other))

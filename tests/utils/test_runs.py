@@ -31,6 +31,7 @@ NOW = datetime(2026, 1, 31, 14, 5, 59)
         ({"n_temporal_aware_block": 6}, "holdout", "EMOVO", "CkTIM_TAB6_seed3"),
         ({"ck": False}, "holdout", "demo", "TIM_demo_TAB1_seed3"),
         ({"generator_type": "convKan"}, "kfold", "a_fold3", "CkkTIM_a-fold3_TAB1_kfold_fold4_seed3"),
+        ({"ck": False}, "speaker_kfold", "EMOVO", "TIM_TAB1_speaker_kfold_fold4_seed3"),
         ({"aug": True}, "leave_one_speaker_out", "EMOVO", "CkTIM_aug_TAB1_leave_one_speaker_out_fold4_seed3"),
     ],
 )
