@@ -67,11 +67,17 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         float32 (samples,): the mean of the channels, resampled as librosa.resample(res_type="soxr_hq") does.
         A file that is missing, not audio, cut short, corrupt, too short or silent is an AudioError.
     """
+    samples, rate = read_mono(path)
+    return soxr.resample(samples, rate, sample_rate, quality="HQ")
+
+
+def read_mono(path: str | Path) -> tuple[np.ndarray, int]:
+    """The mean of a sound file's channels, float32 (samples,), and its own rate in Hz; as read_audio."""
     with _opened(path, io.BytesIO(_read_bytes(Path(path)))) as file:
         channels = np.concatenate([np.zeros((0, file.channels), np.float32), *_blocks(file, path)])
         rate = file.samplerate
     _check_length(len(channels), rate, path)
-    return to_waveform(channels, rate, sample_rate, path)
+    return _mono(channels, rate, path), rate
 
 
 def to_waveform(
@@ -84,13 +90,7 @@ def to_waveform(
         rate, sample_rate: of the sound and of the result, in Hz.
         name: for errors.
     """
-    channels = _as_channels(sound, name)
-    _check_length(len(channels), rate, name)
-    _check_values(channels, name)
-    waveform = channels.mean(axis=1)
-    if np.ptp(waveform) < SILENCE:
-        raise SilenceError(f"{name} is silent")
-    return soxr.resample(waveform, rate, sample_rate, quality="HQ")
+    return soxr.resample(_mono(sound, rate, name), rate, sample_rate, quality="HQ")
 
 
 def audio_seconds(path: str | Path) -> float:
@@ -225,6 +225,17 @@ def _check_values(channels: np.ndarray, name: str | Path) -> None:
         raise AudioError(f"{name} holds samples that are not finite numbers")
     if peak > LOUDEST:
         raise AudioError(f"{name} is corrupt: it holds samples of {peak:.3g}, where 1 is full scale")
+
+
+def _mono(sound: np.ndarray, rate: int, name: str | Path) -> np.ndarray:
+    """The mean of the channels (samples,); an AudioError where it is no speech."""
+    channels = _as_channels(sound, name)
+    _check_length(len(channels), rate, name)
+    _check_values(channels, name)
+    samples = channels.mean(axis=1)
+    if np.ptp(samples) < SILENCE:
+        raise SilenceError(f"{name} is silent")
+    return samples
 
 
 def _as_channels(sound: np.ndarray, name: str | Path) -> np.ndarray:
