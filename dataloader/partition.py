@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataloader.corpora.readers import SUFFIXES
+from dataloader.decode import SOUND_SUFFIXES
 from utils.errors import UserError, some
 from utils.files import expanded
 from utils.progress import warn
@@ -92,5 +92,5 @@ def read_partition(path: str | Path) -> Partition:
 def _keys(name: str) -> list[str]:
     """A name without suffix and in small letters, then its last part alone."""
     name = name.replace("\\", "/").casefold()
-    name = next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+    name = next((name.removesuffix(suffix) for suffix in SOUND_SUFFIXES if name.endswith(suffix)), name)
     return [name, name.rpartition("/")[2]]

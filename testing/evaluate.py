@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
-from dataloader.corpora.find import find_corpus
+from dataloader.corpora.find import HEARD, find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import load_features
@@ -150,18 +150,20 @@ def evaluate_across(
     """Test a run on another corpus than that of its training, over the emotions that both have.
 
     All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root` is
-    the place of the other corpus. The results lie in the run's folder `cross-corpus_NAME`: metrics (also
-    `protocol`, `corpus`, `trained_on`), predictions, confusion matrix. A UserError where the run was trained
-    on that corpus, or both share fewer than two emotions.
+    the place of the other corpus, and `data.labels` says whose emotions it has. The results lie in the run's
+    folder `cross-corpus_NAME`: metrics (also `protocol`, `corpus`, `trained_on`), predictions, confusion
+    matrix. A UserError where the run was trained on that corpus, or both share fewer than two emotions.
     """
-    places = [override for override in overrides if override.partition("=")[0].strip() == "data.root"]
+    about_it = "data.root", "data.labels"
+    places = [override for override in overrides if override.partition("=")[0].strip() in about_it]
     run = load_run(run_dir, [override for override in overrides if override not in places])
     place = load_config(runs.DEFAULT_CONFIG, [f"data.corpus={name}", *places]).data
-    data = run.config.data.model_copy(update={"corpus": place.corpus, "root": place.root})
+    other = {key: getattr(place, key) for key in ("corpus", "root", "labels", "emotions")}
+    data = run.config.data.model_copy(update=other)
     trained_on, corpus = runs.read_run(run.path).corpus, find_corpus(data)
     for warning in corpus.warnings:
         warn(warning)
-    if corpus.name in trained_on.split("+"):
+    if corpus.name.removesuffix(HEARD) in (one.removesuffix(HEARD) for one in trained_on.split("+")):
         raise UserError(f"{run.path} was trained on {trained_on}: a test across corpora needs another one.")
     shared = tuple(emotion for emotion in run.emotions if emotion in corpus.emotions)
     if len(shared) < 2:

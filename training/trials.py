@@ -157,7 +157,7 @@ def plan(trial: Trial) -> list[Planned]:
         for varied in ParameterGrid({**everywhere, **grid}):
             varied |= varied.pop("variants", {})
             config = load_config(trial.config, _overrides({**trial.settings, **varied}))
-            place = config.data.model_dump_json(include={"corpus", "root", "demo_dir"})
+            place = config.data.model_dump_json(include={"corpus", "root", "demo_dir", "emotions", "labels"})
             if place not in corpora:
                 corpora[place] = find_corpus(config.data)
                 for warning in corpora[place].warnings:

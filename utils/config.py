@@ -41,7 +41,9 @@ _IsText = Predicate(lambda path: b"\0" not in str(path).encode("utf-8", "surroga
 _AsText = PlainSerializer(Path.as_posix, when_used="json")
 PathText = Annotated[Path, Field(strict=False), _IsText, _AsText]
 # Those that dataloader/corpora/readers.py reads; `folder` is the user's own.
-CorpusName = Literal["emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "iemocap", "folder"]
+CorpusName = Literal[
+    "emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "nemo", "iemocap", "folder"
+]
 Protocol = Literal[
     "holdout", "kfold", "speaker_kfold", "leave_one_speaker_out", "leave_one_sentence_out", "partition"
 ]
@@ -75,6 +77,11 @@ class DataConfig(Section):
     root: PathText | dict[CorpusName, PathText] | None = None
     """Its folder or zip (~ is your home); of several corpora {emovo: PATH, emodb: PATH}. null looks at
     EMOVO_ROOT (EMODB_ROOT, …) in the environment, then in dataset; without EMOVO the demo corpus is made."""
+    emotions: Annotated[list[str], Field(min_length=2)] | None = None
+    """The emotions to keep, such as [anger, joy, sadness]; utterances of others are left out."""
+    labels: Literal["intended", "heard"] = "intended"
+    """What an utterance is labelled with: the emotion that its speaker meant, or the one that most listeners
+    heard in the sound, for corpora with votes (cremad); recordings at a tie are left out. Two tasks."""
     cache_dir: PathText = key(Path("dataset/cache"), "Folder for extracted features; delete it any time.")
     demo_dir: PathText = key(Path("dataset/demo"), "Folder for the demo corpus, synthetic speech.")
     protocol: Protocol = "holdout"

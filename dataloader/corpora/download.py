@@ -130,7 +130,7 @@ def _get(reader: Reader, url: str, folder: Path, archive: Path, progress: bool) 
     finally:
         archive.unlink(missing_ok=True)  # not the .part, with which the next call goes on
     if not reader.kaggle:
-        raise DownloadError(f"{reader.title} is given to those who ask for it.")
+        raise DownloadError(f"{reader.title} has no address from which anybody may fetch it.")
     try:
         import kagglehub
 

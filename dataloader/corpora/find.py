@@ -3,7 +3,8 @@
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from dataloader.corpora.demo import make_demo_corpus
 from dataloader.corpora.readers import READERS, SUFFIXES, Reader
 from dataloader.corpora.utterance import DEMO_MARKER, Corpus, CorpusError, Utterance, how_to_get
 from utils.config import DataConfig, FeaturesConfig
-from utils.emotions import in_order
+from utils.emotions import ENGLISH, common_code, in_order
 from utils.errors import some
 from utils.files import expanded
+
+HEARD = "-heard"  # ends the name of a corpus with the emotions that listeners heard
 
 
 def find_corpus(data: DataConfig) -> Corpus:
@@ -32,30 +35,37 @@ def find_corpus(data: DataConfig) -> Corpus:
         example = ", ".join(f"{name}: …" for name in names)
         problem = f"data.root = {data.root} is one place for the corpora {', '.join(names)}"
         raise CorpusError(f"{problem}. Name one for each, as data.root={{{example}}}, or none.")
+    if data.labels == "heard" and not any(READERS[name].heard for name in names):
+        voted = ", ".join(name for name, reader in READERS.items() if reader.heard)
+        problem = f"data.labels = heard: no votes of listeners are known for {', '.join(names)}"
+        raise CorpusError(f"{problem}, but for {voted}. Leave it at intended.")
     roots = data.root if isinstance(data.root, dict) else {names[0]: data.root}
     places = {name: _place(name, roots.get(name)) for name in names}
     if places == {"emovo": None}:
         corpus = read_corpus("emovo", make_demo_corpus(data.demo_dir))
         notice = "no EMOVO on disk: this is the demo corpus, synthetic speech and no basis for results. "
-        return replace(corpus, warnings=(notice + how_to_get("emovo"), *corpus.warnings))
+        corpus = replace(corpus, warnings=(notice + how_to_get("emovo"), *corpus.warnings))
+        return keep_emotions(corpus, data.emotions)
     corpora = []
     for name, place in places.items():
         if place is None:
             raise CorpusError(f"no place is known where {READERS[name].title} lies. {how_to_get(name)}")
-        corpora.append(read_corpus(name, place))
-    return combine(corpora)
+        corpora.append(read_corpus(name, place, data.labels))
+    return keep_emotions(combine(corpora), data.emotions)
 
 
-def read_corpus(name: str, root: str | Path) -> Corpus:
+def read_corpus(name: str, root: str | Path, labels: str = "intended") -> Corpus:
     """List the utterances of a corpus in the layout in which it is distributed; no sound is read.
 
     Args:
         name: a key of dataloader.corpora.readers.READERS, such as "emodb".
         root: a folder or a zip with the corpus at any depth; a CorpusError where it holds no recording.
+        labels: `data.labels`; for a corpus without votes "heard" is as "intended", with a warning.
 
     Returns:
         A Corpus with the reader's title as its name; "demo" where make_demo_corpus made it, "folder-NAME" for
-        a user's own. Its warnings list missing and double recordings, and names that are not the corpus's.
+        a user's own, and "-heard" behind it where the emotions are those that listeners heard. Its warnings
+        list missing and double recordings, and names that are not the corpus's.
     """
     reader, root = READERS[name], expanded(root)
     files = _list_files(root, name)
@@ -66,6 +76,7 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
     is_demo = name == "emovo" and ((root.parent / DEMO_MARKER).is_file() or not real)
     try:
         parse = reader.parser(root, files)
+        heard = reader.heard(root, files) if reader.heard and labels == "heard" else None
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise CorpusError(f"{root}: its labels cannot be read ({error}). {how_to_get(name)}") from error
     found: dict[str, Utterance] = {}
@@ -89,13 +100,20 @@ def read_corpus(name: str, root: str | Path) -> Corpus:
         hints = ". ".join([f"{root} holds no recording of {reader.title} ({reader.layout})", *warnings])
         raise CorpusError(f"{hints}. {how_to_get(name)}")
     utterances = sorted(found.values(), key=lambda utterance: utterance.name)
+    missing = _missing(reader, utterances)
     title = f"folder-{root.resolve().stem}" if name == "folder" else reader.title
+    if heard is not None:
+        title += HEARD
+        utterances, more = _as_heard(utterances, heard)
+        warnings += more
+    elif labels == "heard":
+        warnings.append(f"{reader.title} has no votes of listeners: its labels are the intended emotions")
     return Corpus(
         name="demo" if is_demo else title,
         root=root,
         utterances=tuple(utterances),
         emotions=reader.emotions or in_order(utterance.emotion for utterance in utterances),
-        warnings=(*_missing(reader, utterances), *warnings),
+        warnings=(*missing, *warnings),
         signal_length=reader.signal_length,
     )
 
@@ -122,6 +140,44 @@ def combine(corpora: Sequence[Corpus]) -> Corpus:
         warnings=tuple(warning for corpus in corpora for warning in corpus.warnings),
         signal_length=max(corpus.signal_length for corpus in corpora),
     )
+
+
+def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:
+    """The corpus with these emotions alone (`data.emotions`), and a warning that counts what is left out."""
+    if words is None:
+        return corpus
+    wanted = {common_code(word) or word.lower(): word for word in words}
+    if strange := [word for emotion, word in wanted.items() if emotion not in corpus.emotions]:
+        there = ", ".join(ENGLISH[emotion] for emotion in corpus.emotions)
+        raise CorpusError(f"data.emotions: {corpus.name} has no {', '.join(strange)}; it has {there}.")
+    kept = tuple(utterance for utterance in corpus.utterances if utterance.emotion in wanted)
+    counts = Counter(one.emotion for one in corpus.utterances if one.emotion not in wanted)
+    others = [f"{ENGLISH[emotion]} ({counts[emotion]})" for emotion in in_order(counts)]
+    number = f"{len(corpus.utterances) - len(kept)} of {corpus.name}'s utterances are left out"
+    return replace(
+        corpus,
+        utterances=kept,
+        emotions=tuple(emotion for emotion in corpus.emotions if emotion in wanted),
+        warnings=(*corpus.warnings, *([f"{number} by data.emotions: {', '.join(others)}"] if others else [])),
+    )
+
+
+def _as_heard(
+    utterances: Sequence[Utterance], heard: Mapping[str, str | None]
+) -> tuple[list[Utterance], list[str]]:
+    """Utterances with the emotions that listeners heard, without those at a tie or not voted on; warnings."""
+    votes = {name.casefold(): emotion for name, emotion in heard.items()}
+    kept: list[Utterance] = []
+    ties: list[str] = []
+    unheard: list[str] = []
+    for utterance in utterances:
+        name = utterance.name.casefold()
+        if emotion := votes.get(name):
+            kept.append(replace(utterance, emotion=emotion))
+        else:
+            (ties if name in votes else unheard).append(utterance.name)
+    reasons = ("whose listeners are at a tie", ties), ("without votes of listeners", unheard)
+    return kept, [f"{len(one)} utterances {why} are left out: {some(one)}" for why, one in reasons if one]
 
 
 def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:

@@ -4,6 +4,7 @@ To add a corpus, put one entry into READERS; where a pattern for the names of it
 function beside it that turns a path into an Utterance.
 """
 
+import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Reader:
     kaggle: str = ""  # a copy on Kaggle that anybody may fetch
     by_hand: str = ""  # how to get it otherwise
     names: tuple[str, ...] = ()  # of all utterances, where they are known
+    heard: Callable[[Path, Sequence[Path]], dict[str, str | None]] | None = None  # where listeners have voted
 
 
 def _emotion(word: str) -> str:
@@ -100,6 +102,19 @@ def _tess(path: Path) -> Utterance | None:
         return None
     speaker, word, emotion = "YAF" if match[1] == "yaf" else "OAF", match[2], match[3]
     return Utterance(path, _emotion(emotion), speaker, word, f"{speaker}_{word}_{emotion}")
+
+
+def _cremad_heard(root: Path, files: Sequence[Path]) -> dict[str, str | None]:
+    """Name → the emotion that most listeners heard in the sound alone; None at a tie, `A:N`.
+
+    The votes are in the column VoiceVote of processedResults/summaryTable.csv.
+    """
+    tables = [file for file in files if file.name == "summaryTable.csv"]
+    if not tables:
+        raise KeyError("processedResults/summaryTable.csv is missing")
+    codes = {"A": "rab", "D": "dis", "F": "pau", "H": "gio", "N": "neu", "S": "tri"}
+    rows = csv.DictReader(read_texts(root, tables[:1])[0].splitlines())
+    return {row["FileName"]: codes.get(row["VoiceVote"]) for row in rows}
 
 
 def _iemocap(root: Path, files: Sequence[Path]) -> Parse:
@@ -209,7 +224,19 @@ READERS = _Readers(
         home="https://github.com/CheyneyComputerScience/CREMA-D", licence="Open Database License",
         citation="H. Cao et al., CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset, IEEE "
         "Transactions on Affective Computing 5(4), 2014", size="600 MB (AudioWAV)", kaggle="ejlok1/cremad",
-        by_hand="Clone its repository with Git LFS (git lfs install), and take the folder AudioWAV."),
+        by_hand="Clone its repository with Git LFS (git lfs install), and take the folder AudioWAV; for "
+        "data.labels=heard also processedResults.", heard=_cremad_heard),
+    nemo=Reader(
+        "nEMO", _by_name(  # speaker, emotion, sentence; data.tsv beside them says the same of each
+            r"(?P<speaker>[A-Z]{2}\d)_(?P<emotion>anger|fear|happiness|neutral|sadness|surprised)_"
+            r"(?P<sentence>[1-9]|[1-8]\d|90)"
+        ), "such as samples/WR0_surprised_64.wav",
+        emotions=("gio", "neu", "pau", "rab", "sor", "tri"), speakers=9, count=4481, signal_length=96_000,
+        home="https://huggingface.co/datasets/amu-cai/nEMO", licence="CC BY-NC-SA 4.0", size="500 MB",
+        citation="I. Christop, nEMO: Dataset of Emotional Speech in Polish, LREC-COLING 2024",
+        url="https://github.com/amu-cai/nEMO/archive/HEAD.zip",
+        by_hand="Its authors' repository, https://github.com/amu-cai/nEMO, has the folder samples; the copy "
+        "on Hugging Face has the same recordings in Parquet files."),
     iemocap=Reader(
         "IEMOCAP", _iemocap, "such as Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, with "
         "its label in Session1/dialog/EmoEvaluation/Ses01F_impro01.txt",

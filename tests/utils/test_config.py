@@ -202,7 +202,7 @@ def test_every_bound_is_enforced_and_named(complaint, key):
             assert str(KEYS[key][name]) in message.rpartition("must be")[2]
 
 
-CORPUS = "one of emovo, emodb, ravdess, savee, casia, tess, cremad, iemocap, folder or a list of these"
+CORPUS = "one of emovo, emodb, ravdess, savee, casia, tess, cremad, nemo, iemocap, folder or a list of these"
 ROOT = "text or a mapping of corpora to such text or null"
 FRACTIONS = "data.validation_fraction + data.test_fraction"
 REST = "the training set"

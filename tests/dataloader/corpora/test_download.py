@@ -19,6 +19,7 @@ from dataloader.corpora.download import NAMES, DownloadError, describe, download
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.readers import EMOVO_NAMES, READERS
 from dataloader.corpora.utterance import CorpusError
+from utils.config import DataConfig
 
 
 def a_zip(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -109,7 +110,7 @@ def test_a_corpus_is_downloaded_unpacked_and_found(get, server, tmp_path, capsys
     assert "EMOVO: 588 utterances" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EMOVO_ROOT", raising=False)
-    assert find_corpus(SimpleNamespace(corpus="emovo", root=None)).root == Path("dataset/EMOVO")
+    assert find_corpus(DataConfig()).root == Path("dataset/EMOVO")
 
     assert get().utterances == corpus.utterances  # not again
     assert len(server.requests) == 1 and "already" in capsys.readouterr().out

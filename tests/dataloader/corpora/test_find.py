@@ -3,7 +3,6 @@
 import io
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import soundfile
 from dataloader.corpora.find import find_corpus, read_corpus
 from dataloader.corpora.readers import EMOVO_NAMES
 from dataloader.corpora.utterance import DEMO_MARKER, CorpusError, Utterance
+from utils.config import DataConfig
 from utils.emotions import EMOTIONS
 
 WAV = io.BytesIO()
@@ -95,7 +95,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EMOVO_ROOT", raising=False)
     monkeypatch.setattr("dataloader.corpora.find.make_demo_corpus", None)
-    return SimpleNamespace(corpus="emovo", root=None, demo_dir=tmp_path / "dataset/demo")
+    return DataConfig(demo_dir=tmp_path / "dataset/demo")
 
 
 def test_the_demo_corpus_does_not_stand_in_for_a_place_that_was_named(data, monkeypatch):

@@ -47,6 +47,9 @@ ROWS = {
     "AudioWAV/1001_IEO_ANG_LO.wav rab 1001 IEO; AudioWAV/1002_TIE_DIS_XX.wav dis 1002 TIE; "
     "AudioWAV/1002_TIE_FEA_XX.wav pau 1002 TIE; AudioWAV/1002_TIE_HAP_XX.wav gio 1002 TIE; "
     "AudioWAV/1091_WSI_NEU_XX.wav neu 1091 WSI; AudioWAV/1040_ITH_SAD_X.wav tri 1040 ITH",
+    "nemo": "samples/EB0_anger_1.wav rab EB0 1; samples/EB0_neutral_13.wav neu EB0 13; "
+    "samples/IC0_fear_90.flac pau IC0 90; samples/KS0_happiness_10.wav gio KS0 10; "
+    "samples/WR0_sadness_64.wav tri WR0 64; samples/WR0_surprised_64.wav sor WR0 64",
     "iemocap": "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav neu Ses01F impro01; "
     "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M001.wav gio Ses01M impro01; "
     "Session1/sentences/wav/Ses01M_impro01/Ses01M_impro01_F000.wav gio Ses01F impro01; "
@@ -69,6 +72,8 @@ STRANGERS = {
     "tess": "YAF_sad/YAF_sad.wav YAF_sad/MAF_youth_sad.wav YAF_sad/YAF_youth_glum.wav",
     "cremad": "AudioWAV/1092_WSI_NEU_XX.wav AudioWAV/1091_ABC_NEU_XX.wav AudioWAV/1091_WSI_SUR_XX.wav "
     "AudioWAV/1091_WSI_NEU.wav",
+    "nemo": "samples/EB0_disgust_1.wav samples/EB0_anger_91.wav samples/EB0_anger_0.wav "
+    "samples/EB_anger_1.wav",
     "iemocap": "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F099.wav "
     "Session1/sentences/wav/Ses01F_impro01/F000.wav",
     "folder": "top.wav a/b/angry/one.wav",
@@ -78,6 +83,7 @@ OUTSIDE = {
     "emodb": "lablaut/03a01Fa.lablaut erkennung.txt",
     "ravdess": "Actor_24/03-02-03-02-02-02-24.wav",
     "savee": "AudioData/Info.txt",
+    "nemo": "data.tsv README.md",
     "iemocap": "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F001.wav "
     "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F002.wav Session1/dialog/wav/Ses01F_impro01.wav",
     "folder": "anna/angry/notes.txt",
@@ -210,11 +216,84 @@ def test_words_for_emotions():
     assert in_order(["zeal", "tri", "cal", "dis", "awe", "tri"]) == ("dis", "tri", "cal", "awe", "zeal")
 
 
+# --- which emotions, and whose ---
+
+VOTES = """"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote","MultiModalLevel"
+"1","1001_DFA_ANG_XX","N","69.1","A","92.22","A","64.78"
+"2","1001_IEO_ANG_HI","A:N","69.1","A","92.22","A","64.78"
+"3","1001_IEO_ANG_LO","A","69.1","A","92.22","A","64.78"
+"4","1002_TIE_DIS_XX","D","69.1","D","92.22","D","64.78"
+"5","1002_TIE_FEA_XX","F","69.1","F","92.22","F","64.78"
+"6","1002_TIE_HAP_XX","S","69.1","H","92.22","H","64.78"
+"7","1040_ITH_SAD_X","H","69.1","H","92.22","H","64.78"
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_emotions_may_be_those_that_listeners_heard(tmp_path, kind):
+    root = make(tmp_path / "it", "cremad")
+    with pytest.raises(CorpusError, match=r"labels cannot be read .*summaryTable.csv is missing"):
+        read_corpus("cremad", root, "heard")
+    (root / "processedResults").mkdir()
+    (root / "processedResults/summaryTable.csv").write_text(VOTES)
+    if kind == "zip":
+        root = Path(shutil.make_archive(str(root), "zip", root))
+    intended, heard = (read_corpus("cremad", root, labels) for labels in ("intended", "heard"))
+    assert intended == read_corpus("cremad", root)
+    assert (heard.name, heard.emotions) == ("CREMA-D-heard", intended.emotions)
+    found = {one.name: one.emotion for one in heard.utterances}
+    assert found == {
+        **{"1001_DFA_ANG_XX": "neu", "1001_IEO_ANG_LO": "rab", "1002_TIE_DIS_XX": "dis"},
+        **{"1002_TIE_FEA_XX": "pau", "1002_TIE_HAP_XX": "tri", "1040_ITH_SAD_X": "gio"},
+    }
+    ties, unheard = heard.warnings[-2:]
+    assert ties == "1 utterances whose listeners are at a tie are left out: 1001_IEO_ANG_HI"
+    assert unheard == "1 utterances without votes of listeners are left out: 1091_WSI_NEU_XX"
+    named = SimpleNamespace(corpus="cremad", root=root, demo_dir="nowhere", labels="heard", emotions=None)
+    assert find_corpus(named) == heard
+
+
+def test_votes_are_asked_for_where_there_are_some(tmp_path):
+    roots = {name: make(tmp_path / name, name) for name in ("cremad", "ravdess")}
+    (roots["cremad"] / "summaryTable.csv").write_text(VOTES)
+    several = data(["cremad", "ravdess"], roots)
+    several.labels = "heard"
+    corpus = find_corpus(several)
+    assert corpus.name == "CREMA-D-heard+RAVDESS"
+    assert "RAVDESS has no votes of listeners: its labels are the intended emotions" in corpus.warnings
+    alone = data("ravdess", roots["ravdess"])
+    alone.labels = "heard"
+    with pytest.raises(CorpusError, match="no votes of listeners are known for ravdess, but for cremad"):
+        find_corpus(alone)
+
+
+def test_emotions_that_are_not_asked_for_are_left_out_and_counted(tmp_path):
+    roots = {name: make(tmp_path / name, name) for name in ("emodb", "ravdess", "folder")}
+    some = data(list(roots), roots)
+    whole = find_corpus(some)
+    some.emotions = ["Angry", "gio", "Frustrated"]
+    corpus = find_corpus(some)
+    assert corpus.emotions == ("gio", "rab", "frustrated")
+    assert corpus.utterances == tuple(u for u in whole.utterances if u.emotion in corpus.emotions)
+    *others, warning = corpus.warnings
+    assert tuple(others) == whole.warnings
+    assert warning.startswith(
+        f"{len(whole.utterances) - len(corpus.utterances)} of {whole.name}'s utterances"
+    )
+    calm = sum(one.emotion == "cal" for one in whole.utterances)
+    assert f"calm ({calm})" in warning and "boredom (" in warning and "anger" not in warning
+    some.emotions = list(whole.emotions)
+    assert find_corpus(some) == whole
+    some.emotions = ["anger", "rage"]
+    with pytest.raises(CorpusError, match=r"data.emotions: .* has no rage; it has disgust, joy, neutral"):
+        find_corpus(some)
+
+
 # --- several corpora, and where they lie ---
 
 
 def data(corpus, root=None):
-    return SimpleNamespace(corpus=corpus, root=root, demo_dir="nowhere")
+    return SimpleNamespace(corpus=corpus, root=root, demo_dir="nowhere", labels="intended", emotions=None)
 
 
 def test_corpora_together(tmp_path):
