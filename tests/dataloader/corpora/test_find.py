@@ -100,9 +100,9 @@ def data(tmp_path, monkeypatch):
 
 def test_the_demo_corpus_does_not_stand_in_for_a_place_that_was_named(data, monkeypatch):
     monkeypatch.setenv("EMOVO_ROOT", "gone")
-    for data.root, place in ((None, "gone"), ("missing", "missing")):
+    for root, place in ((None, "gone"), (Path("missing"), "missing")):
         with pytest.raises(CorpusError, match=place):
-            find_corpus(data)
+            find_corpus(data.model_copy(update={"root": root}))
 
 
 def test_the_real_corpus_is_whole(emovo_root):
