@@ -1,5 +1,6 @@
-"""From a configuration to batches: corpus → features → split → (frames, functionals, target)."""
+"""From a configuration to batches: corpus → features → split → (frames, functionals, target, allowed)."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from dataloader.augment.features import Draws, FeatureAugmentation
 from dataloader.augment.waveforms import TrainingPool, drawn_each, training_pool, variants_each
 from dataloader.corpora.find import find_corpus, length_advice
-from dataloader.corpora.utterance import Corpus
+from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
 from utils.config import AugmentConfig, Config, FeaturesConfig
@@ -29,6 +30,9 @@ class Batch(NamedTuple):
     frames: torch.Tensor  # float32 (batch, num_features, frames), not standardised
     functionals: torch.Tensor | None  # float32 (batch, num_functionals)
     target: torch.Tensor  # int64 (batch,), classes; with mixup float32 (batch, classes), the share of each
+    # float32 (batch, classes), 0 for an emotion that the utterance's corpus lacks (with mixup: the corpora of
+    # both); None where all corpora have all emotions
+    allowed: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,30 @@ class Data:
         """All utterances of a subset, in the order of the split's names."""
         rows, functionals = self.rows(subset), self.features.functionals
         functionals = None if functionals is None else functionals[rows]
-        return Batch(self.features.frames[rows], functionals, self.targets(subset))
+        return Batch(self.features.frames[rows], functionals, self.targets(subset), self.allowed(subset))
 
     def targets(self, subset: str) -> torch.Tensor:
         """The class indices of a subset."""
         emotions = [self.features.utterances[row].emotion for row in self.rows(subset)]
         return torch.tensor([self.corpus.emotions.index(emotion) for emotion in emotions])
+
+    def allowed(self, subset: str) -> torch.Tensor | None:
+        """The mask of a subset, as in a Batch."""
+        return allowed_emotions(self.corpus, [self.features.utterances[row] for row in self.rows(subset)])
+
+
+def allowed_emotions(corpus: Corpus, utterances: Sequence[Utterance]) -> torch.Tensor | None:
+    """float32 (utterances, classes): 1 for the emotions that are in an utterance's own corpus, else 0.
+
+    None where one corpus is alone, or each has every emotion: then nothing is to be masked.
+    """
+    found: dict[str, set[str]] = {}
+    for utterance in corpus.utterances:
+        found.setdefault(utterance.corpus, set()).add(utterance.emotion)
+    if all(name == "" or emotions.issuperset(corpus.emotions) for name, emotions in found.items()):
+        return None
+    rows = {name: [float(one in emotions) for one in corpus.emotions] for name, emotions in found.items()}
+    return torch.tensor([rows[utterance.corpus] for utterance in utterances])
 
 
 def prepare_data(
@@ -130,6 +152,9 @@ class BatchLoader:
         frames, functionals: of all rows, see Batch; frames that are mapped from disk are read batch by batch.
         target: (items,), on the device of the batches.
         rows: of the items; None where every row is an item.
+        allowed: (items, classes) on that device, see Batch.
+        weights: (items,) for `shuffle`: how often each item comes in an epoch on average, in proportion;
+            an epoch has as many items as without.
     """
 
     def __init__(
@@ -141,7 +166,10 @@ class BatchLoader:
         shuffle: bool,
         seed: int,
         rows: Sequence[int] | None = None,
+        allowed: torch.Tensor | None = None,
+        weights: np.ndarray | None = None,
     ):
+        self.allowed, self.weights = allowed, weights
         self.target, self.rows = target, None if rows is None else torch.tensor(rows)
         if functionals is not None:
             functionals = (functionals if self.rows is None else functionals[self.rows]).to(target.device)
@@ -163,7 +191,9 @@ class BatchLoader:
         """The batches of one epoch."""
         order, epoch = np.arange(len(self.target)), self.epoch
         if self.shuffle:
-            np.random.default_rng([self.seed, epoch]).shuffle(order)
+            random = np.random.default_rng([self.seed, epoch])
+            order = order if self.weights is None else systematic_sample(self.weights, random)
+            random.shuffle(order)
         self.epoch += 1
         for batch in range(len(self)):
             items = order[batch * self.batch_size : (batch + 1) * self.batch_size]
@@ -171,7 +201,8 @@ class BatchLoader:
 
     def batch(self, items: np.ndarray, epoch: int) -> Batch:
         """The batch of these items."""
-        return Batch(*self.take(items), self.target[self._index(items)])
+        index = self._index(items)
+        return Batch(*self.take(items), self.target[index], self._allowed(index))
 
     def take(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Frames and functionals of some rows, copied."""
@@ -180,8 +211,26 @@ class BatchLoader:
         frames = self.frames[place.to(self.frames.device)].to(self.target.device)
         return frames, None if self.functionals is None else self.functionals[index]
 
+    def _allowed(self, index: torch.Tensor) -> torch.Tensor | None:
+        return None if self.allowed is None else self.allowed[index]
+
     def _index(self, rows: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(rows).to(self.target.device)
+
+
+def systematic_sample(weights: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """As many items as there are weights: item i weights[i] / mean times on average, rounded up or down.
+
+    Madow's systematic sampling: the items lie in a random order on a line, each as long as its weight, and
+    marks at equal distances choose them. Independent draws would leave out a third of all items even with
+    equal weights, with which this has each exactly once.
+    """
+    order = random.permutation(len(weights))
+    ends = np.cumsum(weights[order])
+    ends = len(weights) / ends[-1] * ends
+    ends[-1] = len(weights)  # whatever the rounding
+    marks = np.floor(ends + random.random()).astype(np.int64)
+    return np.repeat(order, np.diff(marks, prepend=0))
 
 
 class AugmentedLoader(BatchLoader):
@@ -201,14 +250,18 @@ class AugmentedLoader(BatchLoader):
         batch_size: int,
         seed: int,
         rows: Sequence[int] | None = None,
+        allowed: torch.Tensor | None = None,
+        weights: np.ndarray | None = None,
     ):
         self.online = augmentation.settings.mode == "online"
         self.each, self.classes, self.augmentation = pool.each, classes, augmentation
         self.names = list(pool.sources[:: pool.each])
         if not self.online:
             self.names = [f"{name}#{row % pool.each}" for row, name in enumerate(pool.sources)]
-            target = target.repeat_interleave(pool.each)
-        super().__init__(pool.frames, pool.functionals, target, batch_size, True, seed, rows)
+            target, allowed, weights = repeated(pool.each, target, allowed, weights)
+        super().__init__(
+            pool.frames, pool.functionals, target, batch_size, True, seed, rows, allowed, weights
+        )
 
     def batch(self, items: np.ndarray, epoch: int) -> Batch:
         """The batch of these items; with mixup the target is (batch, classes)."""
@@ -230,18 +283,37 @@ class AugmentedLoader(BatchLoader):
         if not self.online:
             draws = draws.without(items % self.each == 0)
         frames, functionals = self.take(rows)
-        target = self.target[self._index(items)]
+        index = self._index(items)
+        target = self.target[index]
         if self.augmentation.settings.mixup:
             target = F.one_hot(target, self.classes).to(frames.dtype)
-        return Batch(self.augmentation.apply(frames, draws), functionals, target), draws
+        frames = self.augmentation.apply(frames, draws)
+        return Batch(frames, functionals, target, self._allowed(index)), draws
+
+
+def repeated(
+    each: int, target: torch.Tensor, allowed: torch.Tensor | None, weights: np.ndarray | None
+) -> tuple[torch.Tensor, torch.Tensor | None, np.ndarray | None]:
+    """What a BatchLoader takes of utterances, for `each` rows of each utterance behind one another."""
+    target = target.repeat_interleave(each)
+    allowed = None if allowed is None else allowed.repeat_interleave(each, 0)
+    return target, allowed, None if weights is None else weights.repeat(each)
 
 
 def make_loader(
-    data: Data, subset: str, batch_size: int, shuffle: bool, seed: int, device: torch.device | str = "cpu"
+    data: Data,
+    subset: str,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    device: torch.device | str = "cpu",
+    weights: np.ndarray | None = None,
 ) -> BatchLoader:
     """Batches of one subset: "train", "validation" or "test", as they are."""
     features, target, rows = data.features, data.targets(subset).to(device), data.rows(subset)
-    return BatchLoader(features.frames, features.functionals, target, batch_size, shuffle, seed, rows)
+    allowed = None if (allowed := data.allowed(subset)) is None else allowed.to(device)
+    about = features.frames, features.functionals, target
+    return BatchLoader(*about, batch_size, shuffle, seed, rows, allowed, weights)
 
 
 def make_training_loader(
@@ -252,18 +324,21 @@ def make_training_loader(
     mean: torch.Tensor,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    balance: str = "none",
 ) -> BatchLoader:
     """Batches of the training set, varied where `augment` is given; the seed draws variants, too.
 
+    `balance` is that of TrainConfig: how often each utterance comes.
     `mean` (num_features,) is the training set's; SpecAugment fills its masks with it. A UserError follows
     where variants cannot be made, or anything but the training set is about to be trained on.
     """
-    features, names = data.features, data.split.train
+    features, names, weights = data.features, data.split.train, balancing_weights(data, balance)
     if augment is None:
         check_sources(names, data.split)
-        return make_loader(data, "train", batch_size, True, seed, device)
+        return make_loader(data, "train", batch_size, True, seed, device, weights)
     _check_variable(data.settings, augment)
     target, rows = data.targets("train").to(device), data.rows("train")
+    allowed = None if (allowed := data.allowed("train")) is None else allowed.to(device)
     pool = TrainingPool(features.frames, features.functionals, names, 1)
     if variants_each(augment):
         utterances = [features.utterances[row] for row in rows]
@@ -272,10 +347,27 @@ def make_training_loader(
         pool = training_pool(utterances, own, data.settings, augment, seed, data.cache_dir, progress)
     check_sources(pool.sources, data.split)
     if augment.mode == "published":
-        target = target.repeat_interleave(pool.each)
-        return BatchLoader(pool.frames, pool.functionals, target, batch_size, True, seed)
+        target, allowed, weights = repeated(pool.each, target, allowed, weights)
+        about = pool.frames, pool.functionals, target
+        return BatchLoader(*about, batch_size, True, seed, None, allowed, weights)
     augmentation = FeatureAugmentation(augment, seed, mean, data.settings.frames, data.settings.n_mels)
-    return AugmentedLoader(pool, target, len(data.corpus.emotions), augmentation, batch_size, seed, rows)
+    classes = len(data.corpus.emotions)
+    how = augmentation, batch_size, seed, rows
+    return AugmentedLoader(pool, target, classes, *how, allowed, weights)
+
+
+def balancing_weights(data: Data, balance: str) -> np.ndarray | None:
+    """(utterances of the training set,) for BatchLoader, as `train.balance` says; None for "none".
+
+    An utterance has the weight 1 / sqrt(n), where n utterances of the training set have its emotion
+    ("class"), or its emotion and its corpus ("corpus_and_class").
+    """
+    if balance == "none":
+        return None
+    utterances = [data.features.utterances[row] for row in data.rows("train")]
+    cells = [(u.emotion, u.corpus if balance == "corpus_and_class" else "") for u in utterances]
+    counts = Counter(cells)
+    return np.array([counts[cell] ** -0.5 for cell in cells])
 
 
 def _check_variable(features: FeaturesConfig, augment: AugmentConfig) -> None:

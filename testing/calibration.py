@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from models.losses import among
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from testing.out_of_distribution import Novelty, fit_novelty
 from utils import runs
@@ -79,8 +80,9 @@ def calibrate(
     fitted = fit_novelty(data.features.frames, data.rows("train"), data.rows("validation"))
     logits, targets, novelty = {}, {}, {}
     for subset in SUBSETS:
-        frames, functionals, target = data.arrays(subset)
-        logits[subset] = predict(run.model, frames, functionals, run.config.train.batch_size).numpy()
+        frames, functionals, target, allowed = data.arrays(subset)
+        found = predict(run.model, frames, functionals, run.config.train.batch_size)
+        logits[subset] = among(found, allowed).numpy()
         targets[subset], novelty[subset] = target.numpy(), fitted(frames)
     validation = logits["validation"], targets["validation"]
     temperature = fit_temperature(*validation)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from dataloader.corpora.find import HEARD, find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import load_features
-from dataloader.loaders import Batch
+from dataloader.loaders import Batch, allowed_emotions
 from models.cktim import count_parameters
-from models.losses import cross_entropy
+from models.losses import among, cross_entropy
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
@@ -118,12 +119,14 @@ def evaluate(
 def _answer(
     run: LoadedRun, corpus: Corpus, utterances: tuple[Utterance, ...], batch: Batch, is_test: bool = True
 ) -> Evaluation:
-    """The answers among the emotions of `corpus`, and their scores."""
+    """The answers among the emotions of `corpus` (of several: of each utterance's own), and their scores."""
     with run.model.frozen_kernels():
         logits = predict(run.model, batch.frames, batch.functionals, run.config.train.batch_size)
         logits = logits[:, [run.emotions.index(emotion) for emotion in corpus.emotions]]
+        logits = among(logits, batch.allowed)
         metrics = measure(run.config, run.model, batch, logits, corpus.emotions)
     targets, probabilities = batch.target.numpy(), logits.softmax(1).numpy()
+    metrics |= scores_per_corpus(utterances, targets, probabilities)
     return Evaluation(run, corpus, is_test, utterances, targets, probabilities, metrics)
 
 
@@ -131,7 +134,8 @@ def _everything(run: LoadedRun, corpus: Corpus, progress: bool) -> tuple[tuple[U
     """All usable utterances of a corpus, with their features and classes."""
     features = load_features(corpus, run.config.features, run.config.data.cache_dir, progress)
     target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
-    return features.utterances, Batch(features.frames, features.functionals, target)
+    allowed = allowed_emotions(corpus, features.utterances)
+    return features.utterances, Batch(features.frames, features.functionals, target, allowed)
 
 
 def _with_classes_of(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> Corpus:
@@ -208,7 +212,7 @@ def measure(
     return {
         "model": [config.model.name],
         "epoch": [],
-        "loss": [cross_entropy(logits, batch.target, config.train.label_smoothing).item()],
+        "loss": [cross_entropy(logits, batch.target, config.train.label_smoothing, batch.allowed).item()],
         **{score: [value] for score, value in scores(targets, predictions, num_classes).items()},
         "expected_calibration_error": [reliability(logits.softmax(1).numpy(), targets).error],
         "inference_time_one_sample": [one],
@@ -221,6 +225,31 @@ def measure(
         **{f"{score}_per_emotion": values.tolist() for score, values in per_emotion.items()},
         "confusion_matrix": matrix.tolist(),
     }
+
+
+def scores_per_corpus(
+    utterances: Sequence[Utterance], targets: np.ndarray, probabilities: np.ndarray
+) -> dict[str, list]:
+    """More keys of the file of test metrics, for several corpora; nothing for one alone.
+
+    `corpora` and, in their order, `utterances_per_corpus`, `accuracy_per_corpus` and `uar_per_corpus` with
+    `…_interval_per_corpus` ([low, high], 95 %).
+    """
+    of = np.array([utterance.corpus for utterance in utterances])
+    corpora = sorted(set(of.tolist()))
+    if corpora == [""]:
+        return {}
+    found: dict[str, list] = {"corpora": corpora}
+    for corpus in corpora:
+        right, predicted = targets[of == corpus], probabilities[of == corpus].argmax(1)
+        row: dict[str, Any] = {"utterances": len(right)}
+        bounds = intervals(confusion_matrix(right, predicted, probabilities.shape[1]))
+        for score in ("accuracy", "uar"):
+            row[score] = scores(right, predicted, probabilities.shape[1])[score]
+            row[f"{score}_interval"] = list(bounds[score])
+        for key, value in row.items():
+            found.setdefault(f"{key}_per_corpus", []).append(value)
+    return found
 
 
 @torch.inference_mode()
@@ -314,6 +343,26 @@ def emotions_table(evaluation: Evaluation) -> Table:
     return Table(rows, "Each emotion")
 
 
+def corpora_table(evaluation: Evaluation) -> Table:
+    """Utterances, accuracy and UAR of each of several corpora."""
+    columns = "corpora", "utterances", "accuracy", "accuracy_interval", "uar", "uar_interval"
+    keys = (column if column == "corpora" else f"{column}_per_corpus" for column in columns)
+    rows = [
+        {
+            "corpus": corpus,
+            "utterances": str(count),
+            "accuracy": percent(accuracy),
+            "accuracy: 95 % interval": percent_range(*bounds),
+            "UAR": percent(uar),
+            "UAR: 95 % interval": percent_range(*uar_bounds),
+        }
+        for corpus, count, accuracy, bounds, uar, uar_bounds in zip(
+            *(evaluation.metrics[key] for key in keys), strict=True
+        )
+    ]
+    return Table(rows, "Each corpus", ["An answer is one of the emotions that the corpus has."])
+
+
 def misjudged_table(evaluation: Evaluation, most: int) -> Table:
     """The misjudged utterances of which the network was surest, `most` of them at most."""
     emotions, rows = evaluation.corpus.emotions, evaluation.misjudged()
@@ -352,6 +401,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         evaluation = evaluate(options.run_dir, options.overrides, everything=options.everything)
     print(scores_table(evaluation), emotions_table(evaluation), sep="\n\n")
+    if "corpora" in evaluation.metrics:
+        print(f"\n{corpora_table(evaluation)}")
     if evaluation.is_test:
         print(f"\nWritten into {evaluation.folder}: metrics, predictions and plots.")
 

@@ -22,7 +22,7 @@ from dataloader.loaders import (
 )
 from dataloader.splits import save_split
 from models.cktim import CkTIMNet, build_model, count_parameters
-from models.losses import cross_entropy
+from models.losses import among, cross_entropy
 from training import distributed
 from training.resume import (
     Progress,
@@ -90,7 +90,8 @@ def train(
         mean, std = feature_statistics(data.features.frames, data.rows("train"))
         batch, seed = settings.batch_size, settings.seed
         augment = config.augment if config.model.aug else None
-        training = make_training_loader(data, augment, batch, seed, mean, device, progress)
+        how = batch, seed, mean, device, progress, settings.balance
+        training = make_training_loader(data, augment, *how)
     corpus = data.corpus.name
     run_dir = Path(distributed.from_first(lambda: run_dir or runs.create_run_dir(config, corpus)))
     model = build_for(config, data)
@@ -145,7 +146,7 @@ def fit(
     place. After each epoch resume.pt holds all that the next one depends on.
 
     Args:
-        model, train_loader, validation_loader: on one device; batches of (frames, functionals, target).
+        model, train_loader, validation_loader: on one device; batches as dataloader.loaders.Batch.
         settings: the section `train` of the configuration.
         run_dir: where files are written; it exists.
         resume: go on from the run directory's resume.pt.
@@ -224,15 +225,16 @@ def run_epoch(
 
     Returns:
         loss (mean over utterances) and the scores of utils.metrics.scores (with mixup, of the class with the
-        largest share); in training they are those of the weights as they were at each batch. A loss that is
+        largest share), among the emotions of each utterance's corpus; in training they are those of the
+        weights as they were at each batch. A loss that is
         not finite is a LossError at the end of the pass, for a GPU would wait for earlier checks.
     """
     model.train(optimizer is not None)
     losses, logits, targets, rates = [], [], [], []
     with torch.set_grad_enabled(optimizer is not None):
-        for frames, functionals, y in loader:
+        for frames, functionals, y, allowed in loader:
             output = model(frames, functionals)
-            loss = cross_entropy(output, y, label_smoothing)
+            loss = cross_entropy(output, y, label_smoothing, allowed)
             if optimizer is not None:
                 rates.append(optimizer.param_groups[0]["lr"])
                 optimizer.zero_grad()
@@ -243,7 +245,7 @@ def run_epoch(
                 if scheduler is not None:
                     scheduler.step()
             losses.append(loss.detach() * len(y))
-            logits.append(output.detach())
+            logits.append(among(output.detach(), allowed))
             targets.append(y if y.ndim == 1 else y.argmax(1))
     batches = len(losses)
     all_losses, target, predicted = distributed.gather(

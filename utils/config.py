@@ -247,6 +247,9 @@ class TrainConfig(Section):
     keep: Literal["best", "last"] = "last"
     """The epoch whose weights are kept: best (lowest validation loss, noisy) or last, for one_cycle."""
     label_smoothing: Dropout = key(0.1, "Share of each target that is spread evenly over all emotions.")
+    balance: Literal["none", "class", "corpus_and_class"] = "none"
+    """How often an utterance comes in an epoch: once, or in proportion to 1 / sqrt(n), n being the number of
+    training utterances of its emotion, or of its emotion in its corpus. Epochs are as long as with none."""
     early_stopping: bool = key(False, "End after early_stopping_patience epochs; not for one_cycle.")
     early_stopping_patience: Count = key(30, "Epochs without a lower validation loss that end the training.")
     gradient_clipping: float = key(1.0, "Largest norm of the gradient; 0 is off.", ge=0)

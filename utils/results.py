@@ -136,6 +136,17 @@ def _row(run: Run) -> dict[str, Any]:
         "validation": scored,
         "test": {score: test[score][0] for score in SCORES if score in test},
         "trainable_parameters": test["trainable_parameters"][0] if test else None,
+        **({"corpora": _per_corpus(test)} if "corpora" in test else {}),
+    }
+
+
+def _per_corpus(test: Mapping[str, list]) -> dict[str, dict[str, Any]]:
+    """Corpus → its utterances, accuracy and UAR, of a run that was tested on several."""
+    keys = "utterances", "accuracy", "uar"
+    columns = (test[f"{key}_per_corpus"] for key in keys)
+    values = zip(*columns, strict=True)
+    return {
+        name: dict(zip(keys, row, strict=True)) for name, row in zip(test["corpora"], values, strict=True)
     }
 
 

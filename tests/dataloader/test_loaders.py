@@ -33,7 +33,7 @@ def test_every_utterance_is_in_one_subset_with_its_features_and_label(data):
     names = [name for subset in SUBSETS for name in getattr(data.split, subset)]
     assert sorted(names) == sorted(rows)
     for subset, count in zip(SUBSETS, (49, 7, 14), strict=True):
-        x, functionals, y = data.arrays(subset)
+        x, functionals, y, _ = data.arrays(subset)
         assert x.shape == (count, 13, 16) and functionals is None
         assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
         for name, features, label in zip(getattr(data.split, subset), x, y, strict=True):
@@ -65,7 +65,7 @@ def test_the_protocol_and_fold_of_the_configuration_are_used_and_recorded(build,
 def test_emovo_at_the_default_settings(emovo_root, tmp_path):
     data = prepare_data(Config(data=DataConfig(root=emovo_root, cache_dir=tmp_path)), progress=False)
     for subset, count in zip(SUBSETS, (58, 10, 16), strict=True):
-        x, _, y = data.arrays(subset)
+        x, _, y, _ = data.arrays(subset)
         assert x.shape == (7 * count, 39, 188) and x.isfinite().all()
         assert y.bincount().tolist() == [count] * 7
 
@@ -110,7 +110,7 @@ def test_nothing_but_its_own_subset_reaches_a_loader(data):
     seen = {}
     for subset in SUBSETS:
         loader = make_loader(marked, subset, batch_size=8, shuffle=subset == "train", seed=0)
-        seen[subset] = {int(value) for _ in range(3) for x, _, _ in loader for value in x.unique()}
+        seen[subset] = {int(value) for _ in range(3) for x, *_ in loader for value in x.unique()}
         names = {data.features.utterances[row].name for row in seen[subset]}
         assert names <= set(getattr(data.split, subset))
     assert seen["train"].isdisjoint(seen["test"] | seen["validation"])
@@ -198,7 +198,7 @@ def loader(utterances: int, batch_size: int, shuffle: bool, seed: int = 0) -> Ba
 
 
 def epoch(batches: BatchLoader) -> list[int]:
-    return [int(number) for _, _, y in batches for number in y]
+    return [int(number) for _, _, y, _ in batches for number in y]
 
 
 def test_the_order_of_training_is_another_in_each_epoch_and_determined_by_seed_and_epoch():
@@ -222,7 +222,7 @@ def test_frames_functionals_and_target_stay_together(on_disk, mapped):
     frames, functionals = numbers.float()[:, None, None].clone(), numbers.float()[:, None]
     batches = BatchLoader(frames, functionals, numbers[rows], 4, True, 0, rows)
     assert len(batches.frames) == (30 if mapped else 22)
-    for x, beside, y in batches:
+    for x, beside, y, _ in batches:
         assert torch.equal(x[:, 0, 0], y.float()) and torch.equal(beside[:, 0], y.float())
         x.zero_()  # a copy
     assert sorted(epoch(batches)) == sorted(rows) and torch.equal(frames[:, 0, 0], numbers.float())

@@ -104,7 +104,7 @@ def test_batches_do_not_depend_on_their_size_threads_order_or_the_global_seed(
         for _ in range(2):
             items, found = np.random.permutation(len(batches.target)), {}
             for part in np.array_split(items, -(-len(items) // batch_size)):
-                frames, _, target = batches.batch(part, 1)
+                frames, _, target, _ = batches.batch(part, 1)
                 found.update(zip(part, zip(frames, target, strict=True), strict=True))
             seen.append(found)
     for found in seen[1:]:
@@ -126,7 +126,7 @@ def test_mixup_averages_frames_functionals_and_target_alike(build, data, offline
     settings = build(augment=mixed | nothing | {"variants": each - 1}).augment
     varied = FeatureAugmentation(settings, 0, torch.zeros(13), 16, 128)
     shares = []
-    for x, beside, y in AugmentedLoader(pool, target, 7, varied, 16, 0):
+    for x, beside, y, _ in AugmentedLoader(pool, target, 7, varied, 16, 0):
         torch.testing.assert_close(y.sum(1), torch.ones(len(y)))
         for values in (x.mean((1, 2)), beside.mean(1)):
             torch.testing.assert_close((y * torch.arange(7)).sum(1), values)

@@ -33,7 +33,7 @@ def calibrated(trained, tmp_path_factory):
 
 def test_the_temperature_is_fitted_on_the_validation_set(calibrated, trained):
     run = load_run(trained)
-    frames, _, target = recorded_test_set(run, progress=False).arrays("validation")
+    frames, _, target, _ = recorded_test_set(run, progress=False).arrays("validation")
     logits, targets = predict(run.model, frames).numpy(), target.numpy()
     temperature, fit = calibrated.calibration.temperature, calibrated.calibration.validation
     losses = [negative_log_likelihood(logits, targets, temperature * factor) for factor in (0.9, 1, 1.1)]

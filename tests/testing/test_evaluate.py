@@ -69,7 +69,7 @@ def read_predictions(run_dir: Path) -> list[dict]:
 
 def test_the_loaded_network_gives_the_losses_that_the_training_recorded(trained):
     run = load_run(trained)
-    frames, _, target = recorded_test_set(run, False, ["validation"]).arrays("validation")
+    frames, _, target, _ = recorded_test_set(run, False, ["validation"]).arrays("validation")
     logits = predict(run.model, frames, batch_size=16)
     recorded = History.load(trained / "validation_metrics.json")
     loss = F.cross_entropy(logits, target, label_smoothing=0.1).item()
@@ -210,7 +210,7 @@ def test_functionals_and_speakers_means_are_those_of_the_training(tiny_emovo, tr
     features = {"prosody": True, "normalise": "speaker", "functionals": True}
     run_dir = train_tiny({"root": tiny_emovo}, features=features)
     run, evaluation = load_run(run_dir), evaluate(run_dir, progress=False)
-    frames, functionals, _ = recorded_test_set(run, progress=False).arrays("test")
+    frames, functionals, *_ = recorded_test_set(run, progress=False).arrays("test")
     assert functionals.shape == (len(frames), run.config.features.num_functionals)
     expected = predict(run.model, frames, functionals).softmax(1).numpy()
     np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)

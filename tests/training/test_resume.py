@@ -33,6 +33,7 @@ KINDS = {
         "train": {"learning_rate": 1.0, "early_stopping": True, "early_stopping_patience": 2, "num_epochs": 9}
     },
     "online augmentation": {"model": {"aug": True}, "augment": {"mixup": 0.5}},
+    "balanced classes": {"train": {"balance": "class"}},
 }
 
 
