@@ -66,13 +66,16 @@ def intervals(matrix: np.ndarray, resamples: int = 10_000, seed: int = 0) -> dic
     """95 % percentile intervals (low, high) of the scores, over samples of utterances drawn with replacement.
 
     Scores depend on an utterance only through its cell in the confusion `matrix` (classes, classes), so that
-    drawing utterances is drawing cells, with the counts as their chances: one multinomial draw a sample.
+    drawing utterances is drawing cells, with the counts as their chances: one multinomial draw a sample. A
+    class that a sample happens to lack is left out of its recall, so that this stays `uar` times the share of
+    the classes that occur.
     """
     counts = np.asarray(matrix)
     total = counts.sum()
     drawn = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, size=resamples)
     bounds = (1 - LEVEL) / 2, (1 + LEVEL) / 2
     found = _scores(drawn.reshape(resamples, *counts.shape))
+    found["recall"] = found["uar"] * (counts.sum(1) > 0).mean()
     return {score: tuple(np.quantile(values, bounds).tolist()) for score, values in found.items()}
 
 

@@ -20,7 +20,7 @@ from utils.files import expanded
 from utils.metrics import kept_epoch, read_json
 from utils.progress import warn
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, Run, flat, list_runs
-from utils.significance import Comparison, Summary, compare, holm, in_words, summarise
+from utils.significance import Comparison, Summary, compare, holm, in_words, p_figure, summarise
 from utils.tables import NOTHING, Table
 
 PUBLISHED_RESULTS = DEFAULT_CONFIG.with_name("published_results.yaml")
@@ -343,8 +343,7 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
                 **{"first": first, "second": second, "pairs": str(one.n)},
                 "difference": f"{100 * one.difference:+.1f}",
                 "95 % interval": _interval(one, "{:+.1f} to {:+.1f}"),
-                "p": ("< 0.001" if one.p < 0.001 else f"{one.p:.3f}")
-                + (f" (of {one.family})" if one.family > 1 else ""),
+                "p": p_figure(one.p, 3, "f") + (f" (of {one.family})" if one.family > 1 else ""),
                 "effect": f"{one.effect:+.2f}",
             }
             for first, second, one in compared

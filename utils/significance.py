@@ -5,6 +5,7 @@ intervals and p-values are rather too narrow and too small (C. Nadeau, Y. Bengio
 Generalization Error", Machine Learning 52, 2003). Take them as the least that is uncertain.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -33,11 +34,12 @@ class Comparison:
     """Two settings over the same seeds and folds."""
 
     n: int  # pairs
+    unequal: int  # those of them that differ
     difference: float  # the mean of first - second
     low: float  # its 95 % t-interval; NaN for one pair
     high: float
     p: float  # of the two-sided Wilcoxon signed-rank test, corrected where it is one of several (`holm`)
-    least_p: float  # the smallest p that so many pairs can give, times the size of the family
+    least_p: float  # the smallest p that the pairs which differ can give, corrected likewise
     effect: float  # matched-pairs rank-biserial correlation, -1 (the second always ahead) to 1 (the first)
     family: int = 1  # how many comparisons p is corrected for; 1 where it is not
 
@@ -69,42 +71,66 @@ def compare(first: ArrayLike, second: ArrayLike) -> Comparison:
         p, least_p = float(stats.wilcoxon(unequal).pvalue), 2.0 ** (1 - len(unequal))
         ranks = stats.rankdata(abs(unequal))
         effect = float((ranks * np.sign(unequal)).sum() / ranks.sum())
-    return Comparison(summary.n, summary.mean, summary.low, summary.high, p, least_p, effect)
+    interval = summary.low, summary.high
+    return Comparison(summary.n, len(unequal), summary.mean, *interval, p, least_p, effect)
 
 
 def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Correct the p-values of a family of comparisons (S. Holm, Scandinavian Journal of Statistics 6, 1979).
 
-    However many true differences there are, a false one is then found in at most 5 % of such families.
+    However many true differences there are, a false one is then found in at most 5 % of such families. The
+    least p of a comparison is the one that it would have with the others as they are.
     """
-    size, corrected, highest = len(comparisons), list(comparisons), 0.0
-    for rank, index in enumerate(np.argsort([one.p for one in comparisons], kind="stable")):
-        one = comparisons[index]
-        highest = max(highest, min((size - rank) * one.p, 1.0))
-        corrected[index] = replace(one, p=highest, least_p=min(size * one.least_p, 1.0), family=size)
+    plain = np.array([one.p for one in comparisons])
+    corrected = []
+    for place, (one, p) in enumerate(zip(comparisons, _holm(plain), strict=True)):
+        least = _holm(np.where(np.arange(len(plain)) == place, one.least_p, plain))[place]
+        corrected.append(replace(one, p=float(p), least_p=float(least), family=len(plain)))
+    return corrected
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    """Corrected p-values (family,)."""
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(np.minimum(np.arange(len(p), 0, -1) * p[order], 1))
     return corrected
 
 
 def in_words(comparison: Comparison, first: str, second: str) -> str:
     """A comparison of shares (0 to 1) in words that say no more than it allows, in points of a hundred."""
-    points = 100 * comparison.difference
-    said = f"{first} is {abs(points):.1f} points {'ahead of' if points > 0 else 'behind'} {second}"
-    if f"{abs(points):.1f}" == "0.0":
+    points, digits = 100 * comparison.difference, 1
+    if points and comparison.p < SIGNIFICANT:  # then they are not level, however small the lead
+        digits = max(math.ceil(-math.log10(abs(points))), 1)
+    lead = f"{abs(points):.{digits}f}"
+    said = f"{first} is {lead} points {'ahead of' if points > 0 else 'behind'} {second}"
+    if lead == "0.0":
         said = f"{first} and {second} are level"
     if comparison.n == 1:
         return f"{said} in a single pair of runs: that says nothing of others."
     # As said, the interval is of the first's lead, or of the second's where that is ahead.
     low, high = sorted((-1 if points < 0 else 1) * 100 * bound for bound in (comparison.low, comparison.high))
     several = f" corrected for {comparison.family} comparisons" if comparison.family > 1 else ""
-    figures = f"95 % interval {low:.1f} to {high:.1f}, {comparison.n} pairs, p {p_in_words(comparison.p)}"
+    figures = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {comparison.n} pairs, p {p_in_words(comparison.p)}"
     figures += f"{several}, effect {comparison.effect:+.2f}"
-    verdict = "no difference that can be told from chance, which is no proof that there is none"
-    if comparison.p < SIGNIFICANT:
-        verdict = "a difference beyond what chance explains"
-    elif comparison.least_p >= SIGNIFICANT:
-        verdict = f"too few pairs to tell, for the smallest p they can reach is {comparison.least_p:.2g}; "
-        verdict += f"{needed_pairs(comparison.family)} that all differ would be needed"
-    return f"{said} ({figures}): {verdict}."
+    return f"{said} ({figures}): {_verdict(comparison, first, second)}."
+
+
+def _verdict(comparison: Comparison, first: str, second: str) -> str:
+    """Of several pairs: a difference, none, or too few pairs to tell."""
+    one = comparison
+    if one.p < SIGNIFICANT and one.effect * one.difference > 0:
+        return "a difference beyond what chance explains"
+    if one.p < SIGNIFICANT:
+        favoured = f"the ranks of the differences favour {first if one.effect > 0 else second}"
+        return f"{favoured} beyond what chance explains, and their mean does not"
+    if one.least_p < SIGNIFICANT:
+        return "no difference that can be told from chance, which is no proof that there is none"
+    few = "too few pairs to tell"
+    if one.unequal < one.n:
+        few = f"too few pairs that differ to tell ({one.unequal} of {one.n})"
+    enough = f"{needed_pairs(one.family)} that all differ would be enough"
+    return f"{few}, for the smallest p they can reach is {p_figure(one.least_p)}; {enough}"
 
 
 def needed_pairs(family: int = 1) -> int:
@@ -122,4 +148,11 @@ def _finite(values: ArrayLike) -> np.ndarray:
 
 def p_in_words(p: float) -> str:
     """`= 0.0059`, `< 0.001`."""
-    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
+    figure = p_figure(p)
+    return figure if figure.startswith("<") else f"= {figure}"
+
+
+def p_figure(p: float, digits: int = 2, form: str = "g") -> str:
+    """`0.0059`, `< 0.001`; with more digits where rounding would hide on which side of 0.05 it is."""
+    figure = "< 0.001" if p < 0.001 else f"{p:.{digits}{form}}"
+    return p_figure(p, digits + 1, form) if figure.rstrip("0") == "0.05" and p != SIGNIFICANT else figure

@@ -83,6 +83,14 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.90 < covered / 300 < 0.98
 
 
+def test_uar_and_macro_recall_have_one_interval_where_they_are_the_same_quantity():
+    """With classes so small that many samples lack one, and with a class that no utterance is of."""
+    found = intervals(np.array([[1, 1, 0], [0, 2, 0], [1, 0, 20]]))
+    assert found["recall"] == found["uar"] and found["uar"][1] <= 1
+    found = intervals(np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]]))
+    assert found["recall"] == pytest.approx([2 / 3 * bound for bound in found["uar"]])
+
+
 def test_intervals_are_the_same_for_the_same_seed():
     matrix = np.array([[8, 2], [3, 7]])
     assert intervals(matrix) == intervals(matrix)

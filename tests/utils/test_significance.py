@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from utils.significance import Comparison, compare, holm, in_words, needed_pairs, summarise
+from utils.significance import Comparison, compare, holm, in_words, needed_pairs, p_figure, summarise
 
 shares = st.lists(st.integers(0, 112).map(lambda right: right / 112), min_size=2, max_size=9)
 
 
 def comparison_with(p: float) -> Comparison:
-    return Comparison(n=10, difference=0.0, low=-1.0, high=1.0, p=p, least_p=0.002, effect=0.5)
+    return Comparison(n=10, unequal=10, difference=0.0, low=-1.0, high=1.0, p=p, least_p=0.002, effect=0.5)
 
 
 def test_an_interval_worked_out_by_hand():
@@ -101,6 +101,54 @@ def test_words_say_what_the_figures_allow():
     assert "A is 0.5 points behind B" in open_question and "no proof that there is none" in open_question
     assert "single pair" in in_words(compare([0.8], [0.7]), "A", "B")
     assert in_words(compare([0.8, 0.8], [0.8, 0.8]), "A", "B").startswith("A and B are level")
+
+
+def test_a_found_difference_is_never_called_level():
+    tiny = in_words(compare(0.7 + np.arange(1, 11) / 1e5, np.full(10, 0.7)), "A", "B")
+    assert tiny.startswith("A is 0.006 points ahead of B (95 % interval 0.003 to 0.008, 10 pairs, p = 0.002,")
+    assert tiny.endswith("a difference beyond what chance explains.")
+    even = in_words(compare(0.7 + np.array([*[0.01] * 7, -0.07]), np.full(8, 0.7)), "A", "B")
+    assert even.startswith("A and B are level (") and "no difference" in even  # and p is 0.16
+
+
+def test_a_mean_against_the_ranks_is_named():
+    """One large difference turns the mean, and not the ranks: p counts those."""
+    lead = np.array([*np.arange(1, 15), -200.0]) / 1000
+    sentence = in_words(compare(0.7 + lead, np.full(15, 0.7)), "A", "B")
+    assert sentence.startswith("A is 0.6 points behind B (")
+    assert sentence.endswith(
+        "the ranks of the differences favour A beyond what chance explains, and their mean does not."
+    )
+
+
+def test_pairs_without_a_difference_are_those_that_lack():
+    lead = compare(0.7 + np.array([*np.arange(1, 7), 0, 0, 0, 0]) / 100, np.full(10, 0.7))
+    assert (lead.n, lead.unequal, lead.least_p) == (10, 6, pytest.approx(2 / 64))
+    sentence = in_words(holm([lead] * 3)[0], "A", "B")
+    assert (
+        "too few pairs that differ to tell (6 of 10)" in sentence and "; 7 that all differ would" in sentence
+    )
+
+
+def test_the_least_p_of_one_comparison_is_that_with_the_others_as_they_are():
+    """Beside two clear ones, the third comes last, and its p is multiplied by one."""
+    clear = compare(0.7 + np.arange(1, 13) / 100, np.full(12, 0.7))
+    open_one = compare(0.7 + np.array([-1, 2, 3, 4, 5, 6]) / 100, np.full(6, 0.7))
+    third = holm([clear, open_one, clear])[1]
+    assert (third.p, third.least_p) == (pytest.approx(4 / 64), pytest.approx(2 / 64))
+    assert "no difference that can be told from chance" in in_words(third, "A", "B")
+
+
+@pytest.mark.parametrize(
+    ("p", "words", "figure"),
+    [
+        *((0.0498, "0.0498", "0.0498"), (0.0502, "0.0502", "0.0502"), (0.05, "0.05", "0.050")),
+        *((0.04999, "0.04999", "0.04999"), (0.0504, "0.0504", "0.0504"), (0.0495, "0.0495", "0.0495")),
+        *((0.051, "0.051", "0.051"), (0.0059, "0.0059", "0.006"), (0.00099, "< 0.001", "< 0.001")),
+    ],
+)
+def test_no_p_is_rounded_to_the_bound(p, words, figure):
+    assert (p_figure(p), p_figure(p, 3, "f")) == (words, figure)
 
 
 @pytest.mark.parametrize("values", [[], [float("nan"), 1.0], [[1.0], [2.0]]])
