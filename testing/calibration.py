@@ -19,7 +19,7 @@ from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from testing.out_of_distribution import Novelty, fit_novelty
 from utils import runs
 from utils.errors import UserError, exit_on_user_error, run_parser
-from utils.files import write_json
+from utils.files import try_output, write_json
 from utils.metrics import read_json, reliability
 from utils.tables import Table, percent
 
@@ -76,6 +76,7 @@ def calibrate(
 ) -> Calibrated:
     """Fit a run's temperature and novelty, and write calibration.json into it; arguments as in load_run."""
     run = load_run(run_dir, overrides, fallback)
+    try_output(run.path / runs.CALIBRATION_FILE)
     data = recorded_test_set(run, progress, ("train", *SUBSETS))
     fitted = fit_novelty(data.features.frames, data.rows("train"), data.rows("validation"))
     logits, targets, novelty = {}, {}, {}

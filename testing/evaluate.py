@@ -1,7 +1,5 @@
 """Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -26,13 +24,13 @@ from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError, exit_on_user_error, run_parser
-from utils.files import write_atomically, write_json
+from utils.files import problems_of, try_output, write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
 from utils.progress import measure_in_turns, warn
-from utils.tables import Table, markdown_text, percent, percent_range
+from utils.tables import Table, csv_text, markdown_text, percent, percent_range, unique
 
 TIMING_PASSES = 3
 
@@ -85,6 +83,14 @@ class Evaluation:
         return f"**{markdown_text(utterance.name)}**: {answer}"
 
 
+class UnsavedError(UserError):
+    """Results of which a file could not be written; `evaluation` holds them."""
+
+    def __init__(self, message: str, evaluation: Evaluation):
+        super().__init__(message)
+        self.evaluation = evaluation
+
+
 def evaluate(
     run_dir: str | Path,
     overrides: Sequence[str] = (),
@@ -108,6 +114,7 @@ def evaluate(
         History.load(path) if (path := run.path / file).exists() else None
         for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
     )
+    try_output(run.path / runs.PREDICTIONS_FILE)
     data = recorded_test_set(run, progress)
     utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
     corpus = _with_classes_of(run, data.corpus, utterances)
@@ -161,6 +168,7 @@ def evaluate_across(
     about_it = "data.root", "data.labels"
     places = [override for override in overrides if override.partition("=")[0].strip() in about_it]
     run = load_run(run_dir, [override for override in overrides if override not in places])
+    try_output(run.path / runs.PREDICTIONS_FILE)
     place = load_config(runs.DEFAULT_CONFIG, [f"data.corpus={name}", *places]).data
     other = {key: getattr(place, key) for key in ("corpus", "root", "labels", "emotions")}
     data = run.config.data.model_copy(update=other)
@@ -272,32 +280,35 @@ def describe_device(model: nn.Module) -> str:
 
 
 def save(evaluation: Evaluation, training: History | None, validation: History | None) -> None:
-    """Write metrics, predictions and the two plots into evaluation.folder."""
+    """Write metrics, predictions and the two plots into evaluation.folder, each also where another fails."""
     run_dir, metrics = evaluation.folder, evaluation.metrics
     try:
         run_dir.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {run_dir}: {error.strerror or error}.") from error
-    write_json(run_dir / f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}", metrics, indent=4)
-    write_atomically(run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation))
-    save_figure(confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE)
+    metrics_file = run_dir / f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
+    writings = [
+        partial(write_json, metrics_file, metrics, indent=4),
+        partial(write_atomically, run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation)),
+        partial(save_figure, confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE),
+    ]
     if training is not None and validation is not None:
         title = f"{run_dir.name} · {evaluation.corpus.name} corpus"
         figure = plot_history(training, validation, title, evaluation.run.config.train.keep)
-        save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
+        writings.append(partial(save_figure, figure, run_dir / runs.HISTORY_PLOT_FILE))
+    if problems := problems_of(writings):
+        raise UnsavedError("\n".join(problems), evaluation)
 
 
 def predictions_csv(evaluation: Evaluation) -> str:
     """One line an utterance: its codes, the true and the predicted emotion, each emotion's probability."""
     emotions = evaluation.corpus.emotions
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["utterance", "speaker", "sentence", "true", "predicted", *emotions])
+    rows = [unique(["utterance", "speaker", "sentence", "true", "predicted", *emotions])]
     answers = zip(evaluation.utterances, evaluation.predictions, evaluation.probabilities, strict=True)
     for utterance, predicted, probabilities in answers:
         codes = utterance.name, utterance.speaker, utterance.sentence, utterance.emotion, emotions[predicted]
-        writer.writerow([*codes, *(f"{probability:.6f}" for probability in probabilities)])
-    return text.getvalue()
+        rows.append([*codes, *(f"{probability:.6f}" for probability in probabilities)])
+    return csv_text(rows)
 
 
 def confusion_figure(evaluation: Evaluation) -> Figure:
@@ -396,13 +407,19 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     if options.corpus and options.everything:
         parser.error("--corpus takes the whole of another corpus; --all is about the run's own")
-    if options.corpus:
-        evaluation = evaluate_across(options.run_dir, options.corpus, options.overrides)
-    else:
-        evaluation = evaluate(options.run_dir, options.overrides, everything=options.everything)
+    unsaved = None
+    try:
+        if options.corpus:
+            evaluation = evaluate_across(options.run_dir, options.corpus, options.overrides)
+        else:
+            evaluation = evaluate(options.run_dir, options.overrides, everything=options.everything)
+    except UnsavedError as error:
+        evaluation, unsaved = error.evaluation, error
     print(scores_table(evaluation), emotions_table(evaluation), sep="\n\n")
     if "corpora" in evaluation.metrics:
         print(f"\n{corpora_table(evaluation)}")
+    if unsaved:
+        raise unsaved
     if evaluation.is_test:
         print(f"\nWritten into {evaluation.folder}: metrics, predictions and plots.")
 

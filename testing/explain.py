@@ -4,6 +4,7 @@ Every temporal-aware block (TAB) multiplies its input by an attention over time,
 shown forwards and backwards, beside the network's input and its answer.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from testing.kernels import LAYER, kernel_figure
 from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
 from utils.emotions import ENGLISH, common_code
 from utils.errors import UserError, exit_on_user_error, run_parser
+from utils.files import check_outputs, problems_of, try_output
 from utils.plots.explain import Explanation, plot_explanation
 from utils.plots.style import save_figure
 from utils.progress import warn
+from utils.runs import files_of
 from utils.tables import Table, percent
 
 
@@ -154,16 +157,25 @@ def main(arguments: list[str] | None = None) -> None:
     out = options.out or Path(f"{options.file.stem}_explained.png")
     if out.suffix.lower() != ".png":
         parser.error(f"--out {out}: figures are PNG, so let it end on .png")
+    for_kernels = out.with_name(f"{out.stem}_kernels.png")
+    outputs = [out, for_kernels] if options.kernels else [out]
+    check_outputs(outputs, [options.file, *files_of(options.run_dir)])
+    for path in outputs:
+        try_output(path)
     run = load_run(options.run_dir)
     figures = {}
     if options.kernels:
-        figures[out.with_name(f"{out.stem}_kernels.png")] = kernels_figure(run, options.kernels)
+        figures[for_kernels] = kernels_figure(run, options.kernels)
     explanation = explain(run, options.file, truth=options.truth)
     figures[out] = plot_explanation(explanation)
     print(probabilities_table(explanation), end="\n\n")
-    for path, figure in figures.items():
+
+    def write(path: Path, figure: Figure) -> None:
         save_figure(figure, path)
         print(f"Written: {path}")
+
+    if problems := problems_of(partial(write, *item) for item in figures.items()):
+        raise UserError("\n".join(problems))
 
 
 if __name__ == "__main__":

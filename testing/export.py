@@ -39,8 +39,9 @@ from testing.load_run import LoadedRun, corpus_settings, load_run, predict
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
 from utils.errors import UserError, exit_on_user_error, run_parser
-from utils.files import write_atomically
+from utils.files import check_outputs, try_output, write_atomically
 from utils.progress import measure_in_turns, milliseconds
+from utils.runs import files_of
 from utils.tables import Table
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
@@ -269,8 +270,10 @@ def export(
     `recordings` (sound files) the comparison is on these instead of utterances of the corpus.
     """
     run = load_run(run_dir, [*overrides, "train.device=cpu"])
-    made = checked(run, kind, traced(run), real_utterances(run, recordings))
     path = Path(out) if out else run.path / FILES[kind]
+    check_outputs([path], [*recordings, *files_of(run.path)])
+    try_output(path)
+    made = checked(run, kind, traced(run), real_utterances(run, recordings))
     write_atomically(path, made.content)
     return replace(made, path=path)
 

@@ -13,7 +13,10 @@ recognised window by window as well; one longer than any utterance, that way onl
 import argparse
 import math
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -28,13 +31,16 @@ from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_atomically
+from utils.files import check_outputs, problems_of, try_output, write_atomically
 from utils.progress import progress_bar, warn
-from utils.runs import SHIPPED_RUN, is_run_dir
+from utils.runs import SHIPPED_RUN, files_of, is_run_dir
+from utils.tables import unique
 
 LONGEST_UTTERANCE = 3.5  # windows; EMOVO's longest, 14 s, is 3.2. What is longer holds several utterances
 OVERLAP = 2  # windows that cover each moment
 NEAR_SILENCE = 1e-3  # level of the loudest frame, 60 dB below full scale; EMOVO's faintest recording: 47
+LONGEST_NAME = 200  # bytes of a figure's name; file systems allow 255
+STDOUT = ("-", "/dev/stdout")
 SURE = 0.5  # the least probability of an answer
 BATCH = 32  # windows
 SUFFIXES = (  # that are looked for in folders; any file may be named
@@ -57,6 +63,8 @@ class Recognizer:
         self.run = load_run(run_dir, overrides)
         self.calibration = load_calibration(self.run.path)
         self.emotions, self.sure = self.run.emotions, sure
+        if not 0 <= sure <= 1:
+            raise UserError(f"sure = {sure}: a probability is between 0 and 1.")
         self.features = self.run.config.features
         self.window, self.hop = self.features.signal_length, max(self.features.signal_length // OVERLAP, 1)
         if self.features.normalise == "speaker":
@@ -185,8 +193,12 @@ def recognise_files(
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m testing.predict")
     parser.description = "Recognise the emotion in recordings."
-    parser.epilog = "Exit status: 0 when every file got an answer (silence is one), 1 when some did not, "
-    parser.epilog += "2 when none was tried, for the run or an argument is wrong."
+    parser.epilog = (
+        "Exit status: 0 when every file got an answer (silence is one), 1 when some did not or an "
+    )
+    parser.epilog += (
+        "output could not be written, 2 when none was tried, for the run or an argument is wrong."
+    )
     add = parser.add_argument
     recordings = "recordings, or folders of them; before them, for a network of yours, its run directory"
     add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)
@@ -203,25 +215,46 @@ def main(arguments: list[str] | None = None) -> None:
     run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
     if not paths:
         parser.error("name a file or a folder")
+    texts = {kind: path for kind in ("csv", "json") if (path := vars(options)[kind]) is not None}
+    printed = [kind for kind, path in texts.items() if path in STDOUT]
+    files = [path for kind, path in texts.items() if kind not in printed]
+    sounds = [file for file in find_files(paths) if isinstance(file, Path)]
+    check_outputs(files, [*sounds, *files_of(run_dir)])
+    try_outputs(
+        [*files, *([] if options.plots is None else [plots_folder(options.plots) / "a.png"])], printed
+    )
     recognizer = Recognizer(run_dir, overrides, options.sure)
     outcomes = recognise_files(recognizer, paths)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     for failure in failures:
         warn(failure.reason)
-    if "-" not in (options.csv, options.json):
+    if not printed:
         show(outcomes)
-    for path, text in (
-        (options.csv, predictions.to_csv(outcomes, recognizer.emotions)),
-        (options.json, predictions.to_json(outcomes)),
-    ):
-        if path == "-":
+    writings: list[Callable[[], None]] = []
+    for kind, path in texts.items():
+        text = predictions.to_csv(outcomes, recognizer.emotions)
+        if kind == "json":
+            text = predictions.to_json(outcomes)
+        if kind in printed:
             print(text, end="")
-        elif path:
-            write_atomically(path, text)
-    if options.plots:
-        save_plots(outcomes, recognizer.emotions, Path(options.plots))
-    if failures:
+        else:
+            writings.append(partial(write_atomically, path, text))
+    if options.plots is not None:
+        writings += figures(outcomes, recognizer.emotions, plots_folder(options.plots))
+    problems = problems_of(writings)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if failures or problems:
         raise SystemExit(1)
+
+
+def try_outputs(paths: Sequence[str | Path], printed: Sequence[str]) -> None:
+    """Warn of outputs that cannot be written; a UserError where none of several, or the only one, can be."""
+    problems = problems_of(partial(try_output, path) for path in paths)
+    if problems and len(problems) == len(paths) and not printed:
+        raise UserError("\n".join(problems))
+    for problem in problems:
+        warn(problem)
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
@@ -234,19 +267,30 @@ def show(outcomes: Sequence[Outcome]) -> None:
             print("", predictions.timeline_table(outcomes[0]), sep="\n")
 
 
-def save_plots(outcomes: Sequence[Outcome], emotions: Sequence[str], folder: Path) -> None:
-    """Write the figure of each recording's timeline as folder/NAME.png, the path's separators as _."""
+def plots_folder(path: str) -> Path:
+    """The folder, made where it is missing and can be; writing into it says more."""
+    with suppress(OSError):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
+
+
+def figures(
+    outcomes: Sequence[Outcome], emotions: Sequence[str], folder: Path
+) -> Iterator[Callable[[], None]]:
+    """Calls that write the figure of a recording's timeline as folder/NAME.png, separators of paths as _."""
     from utils.plots.style import save_figure
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror or error}.") from error
-    for outcome in outcomes:
-        if isinstance(outcome, Recognition):
-            path = Path(outcome.name)
-            name = "_".join(part for part in path.relative_to(path.anchor).parts if part != "..")
-            save_figure(predictions.timeline_figure(outcome, emotions), folder / f"{name}.png")
+    def write(outcome: Recognition, name: str) -> None:
+        save_figure(predictions.timeline_figure(outcome, emotions), folder / f"{name}.png")
+
+    shown = [outcome for outcome in outcomes if isinstance(outcome, Recognition)]
+    names = (Path(outcome.name) for outcome in shown)
+    parts = ([part for part in name.relative_to(name.anchor).parts if part != ".."] for name in names)
+    short = (
+        "_".join(some).encode(errors="replace")[-LONGEST_NAME:].decode(errors="ignore") for some in parts
+    )
+    for outcome, name in zip(shown, unique(short), strict=True):
+        yield partial(write, outcome, name)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """The answers of testing.predict, and how they are shown and written down."""
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from utils.emotions import ENGLISH
-from utils.tables import NOTHING, Table, percent
+from utils.tables import NOTHING, Table, csv_text, percent, unique
 
 UNSURE = "unsure"
 SILENCE = "silence"
@@ -103,20 +101,23 @@ def to_json(outcomes: Sequence[Outcome]) -> str:
 
 
 def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
-    """A line for each file (part: whole), followed by a line for each part of its timeline (1, 2, …)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "part", "start", "end", "label", "novelty", *emotions, "error"])
+    """A line for each file (part: whole), followed by a line for each part of its timeline (1, 2, …).
+
+    An emotion that is called as another column has a number behind its name there, such as `label_2`.
+    """
+    *columns, error = "file", "part", "start", "end", "label", "novelty", "error"
+    names = unique([*columns, error, *emotions])[len(columns) + 1 :]
+    rows: list[list[object]] = [[*columns, *names, error]]
     for outcome in outcomes:
         if isinstance(outcome, Failure):
-            writer.writerow([outcome.name, *[""] * (5 + len(emotions)), outcome.reason])
+            rows.append([outcome.name, *[""] * (5 + len(emotions)), outcome.reason])
             continue
         for part, answer in enumerate((outcome.answer, *outcome.timeline)):
             novelty = "" if answer.novelty is None else f"{answer.novelty:.3f}"
             start, end = f"{answer.start:.3f}", f"{answer.end:.3f}"
             shares = [f"{answer.probabilities[e]:.6f}" if answer.probabilities else "" for e in emotions]
-            writer.writerow([outcome.name, part or "whole", start, end, answer.label, novelty, *shares, ""])
-    return text.getvalue()
+            rows.append([outcome.name, part or "whole", start, end, answer.label, novelty, *shares, ""])
+    return csv_text(rows)
 
 
 def timeline_table(recognition: Recognition) -> Table:

@@ -1,19 +1,23 @@
 """Files that are written whole or not at all, JSON with a checksum, strict YAML, tensors, and paths."""
 
+import errno
 import glob
 import json
 import os
 import pickle
 import re
 import secrets
+import shutil
+import stat
+import sys
 import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import torch
 import yaml
@@ -38,36 +42,141 @@ def expanded(path: str | Path) -> Path:
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
-    """Write bytes, or text as UTF-8, so that a reader sees the old file or the new one, never a part."""
+    """Write bytes, or text as UTF-8, so that a reader sees the old file or the new one, never a part.
+
+    Characters that are none, as in the name of a file that is not UTF-8, are written as `\\udce9`.
+    """
     with open_atomically(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
 
 
 @contextmanager
 def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write to that becomes `path` once the `with` block is done; until then nobody sees it.
 
+    It takes the place of an existing file, with that one's permissions; a further hard link keeps the old
+    content. A link stays one: its target is written. Devices, pipes and standard output are written to.
+
     The temporary file of a process that is killed meanwhile is removed by a later writing of `path`. A
-    UserError says that the folder cannot be written, or the disk is full.
+    UserError says that the folder or file cannot be written, or the disk is full.
     """
-    path = Path(path)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    temporary = None
     try:
+        path, existing, through = _destination(path)
+        if through:
+            with _open_through(path, existing) as file:
+                yield file
+            return
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if existing:
+            shutil.copymode(path, temporary)
+            with suppress(OSError, AttributeError):  # only root may; Windows has no owners
+                os.chown(temporary, existing.st_uid, existing.st_gid)
         os.replace(temporary, path)
         for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             with suppress(OSError):  # another process may be faster
                 if time.time() - other.stat().st_mtime > ABANDONED:
                     other.unlink()
     except OSError as error:
-        problem = f"cannot write {path}: {error.strerror or error}"
-        raise UserError(f"{problem}. Free some space or choose a folder you may write to.") from error
+        raise _not_written(path, error) from error
     finally:
-        with suppress(OSError):
+        if temporary:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def try_output(path: str | Path) -> None:
+    """Raise the UserError that writing the file would end in, as far as that can be known; write nothing."""
+    try:
+        path, _, through = _destination(path)
+        if not through:
+            temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+            temporary.touch(exist_ok=False)
             temporary.unlink()
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Raise a UserError where an output is an input, or two outputs are one file, in whatever spelling."""
+    read = {_identity(file): path for path in inputs for file in (path, *_archives(path))}
+    written: dict[object, str | Path] = {}
+    for path in outputs:
+        if (existing := _status(path)) and not stat.S_ISREG(existing.st_mode):
+            continue
+        if (file := _identity(path)) in read:
+            raise UserError(f"{path} is read ({read[file]}), and would be overwritten: name another output.")
+        if file in written:
+            raise UserError(f"{path} and {written[file]} are one file: name another output.")
+        written[file] = path
+
+
+def problems_of(calls: Iterable[Callable[[], object]]) -> list[str]:
+    """Call each, also after one that fails; returns the messages of their UserErrors."""
+    problems = []
+    for call in calls:
+        try:
+            call()
+        except UserError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _destination(path: str | Path) -> tuple[Path, os.stat_result | None, bool]:
+    """Where to write, links followed; what is there, and whether that is written to rather than replaced."""
+    path, existing = Path(path), None
+    with suppress(FileNotFoundError):
+        existing = path.stat()
+    if existing and stat.S_ISDIR(existing.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if existing and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if existing and (not stat.S_ISREG(existing.st_mode) or _stream(existing)):
+        return path, existing, True
+    return Path(os.path.realpath(path)) if path.is_symlink() else path, existing, False
+
+
+def _stream(existing: os.stat_result) -> TextIO | None:
+    """Standard output or error, where it goes to that file: another file in its place would cut it off."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            if os.path.samestat(existing, os.fstat(stream.fileno())):
+                return stream
+    return None
+
+
+def _open_through(path: Path, existing: os.stat_result | None) -> BinaryIO:
+    """A device, a pipe or a stream of this process."""
+    if (stream := existing and _stream(existing)) is None:
+        return path.open("wb")
+    stream.flush()
+    return os.fdopen(os.dup(stream.fileno()), "wb")
+
+
+def _status(path: str | Path) -> os.stat_result | None:
+    with suppress(OSError, ValueError):
+        return os.stat(path)
+    return None
+
+
+def _archives(path: str | Path) -> list[Path]:
+    """The zip in which a recording lies, if it does."""
+    return [parent for parent in Path(path).parents if parent.is_file()]
+
+
+def _identity(path: str | Path) -> object:
+    """Equal for all names of a file; of one that is not there yet, its path."""
+    existing = _status(path)
+    return (existing.st_dev, existing.st_ino) if existing else os.path.normcase(os.path.realpath(path))
+
+
+def _not_written(path: str | Path, error: OSError) -> UserError:
+    problem = f"cannot write {path}: {error.strerror or error}"
+    return UserError(f"{problem}. Free some space or choose a folder you may write to.")
 
 
 def write_json(path: str | Path, content: dict[str, Any], indent: int | None = None) -> None:

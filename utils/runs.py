@@ -29,6 +29,9 @@ TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
 PREDICTIONS_FILE = "predictions.csv"
 RESUME_FILE = "resume.pt"  # what an unfinished training needs to go on
 CALIBRATION_FILE = "calibration.json"  # by testing.calibration
+# What a run is; no output of a command may take its place.
+OF_A_RUN = (MODEL_FILE, PARAMETERS_FILE, SPLIT_FILE, EMOTIONS_FILE, STANDARDISATION_FILE, RESUME_FILE)
+OF_A_RUN += (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE, CALIBRATION_FILE)
 HISTORY_PLOT_FILE = "loss_acc.png"
 CONFUSION_PLOT_FILE = "confusion_matrix.png"
 
@@ -178,6 +181,11 @@ def newest_run(results_dir: str | Path) -> Path:
             "notebook_train.ipynb or `python -m training.train`."
         )
     return max(weights, key=lambda path: (path.with_name(SPLIT_FILE).exists(), path.stat().st_mtime)).parent
+
+
+def files_of(run_dir: str | Path) -> list[Path]:
+    """The files that make a run."""
+    return [expanded(run_dir) / name for name in OF_A_RUN]
 
 
 def read_test_metrics(path: str | Path) -> dict[str, list]:

@@ -111,8 +111,8 @@ def in_words(comparison: Comparison, first: str, second: str) -> str:
     # As said, the interval is of the first's lead, or of the second's where that is ahead.
     low, high = sorted((-1 if points < 0 else 1) * 100 * bound for bound in (comparison.low, comparison.high))
     several = f" corrected for {comparison.family} comparisons" if comparison.family > 1 else ""
-    figures = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {comparison.n} pairs, p {p_in_words(comparison.p)}"
-    figures += f"{several}, effect {comparison.effect:+.2f}"
+    figures = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {comparison.n} pairs, "
+    figures += f"p {p_in_words(comparison.p)}{several}, effect {comparison.effect:+.2f}"
     return f"{said} ({figures}): {_verdict(comparison, first, second)}."
 
 

@@ -1,11 +1,16 @@
-"""Tables that read well in a terminal and in a notebook, and figures in words."""
+"""Tables that read well in a terminal, in a notebook and in a spreadsheet, and figures in words."""
 
+import csv
 import html
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 NOTHING = "–"  # where there is no figure
+FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # a cell that a spreadsheet may run
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,32 @@ class Table:
         notes = "".join(f"<p><em>{html.escape(note)}</em></p>" for note in self.notes)
         caption = f"<p><strong>{html.escape(self.caption)}</strong></p>" if self.caption else ""
         return f"{caption}{table}{notes}"
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV. Text that a spreadsheet would run as a formula has an apostrophe in front; numbers not."""
+    lines: list[str] = []
+    writer = csv.writer(
+        SimpleNamespace(write=lines.append), lineterminator="\r\n"
+    )  # so that \r is quoted too
+    writer.writerows([_disarmed(str(cell)) for cell in row] for row in rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
+
+
+def _disarmed(cell: str) -> str:
+    return f"'{cell}" if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Names of columns or files, made different in any case of letters: a second `label` is `label_2`."""
+    found: dict[str, str] = {}
+    for name in names:
+        choice, number = name, 1
+        while (key := unicodedata.normalize("NFC", choice).casefold()) in found:
+            number += 1
+            choice = f"{name}_{number}"
+        found[key] = choice
+    return list(found.values())
 
 
 def markdown_text(text: str) -> str:

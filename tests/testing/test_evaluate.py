@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -226,6 +227,20 @@ def test_damaged_test_metrics_are_written_anew(run_dir):
     evaluate(run_dir, progress=False)
     assert json.loads(file.read_text()).keys() == json.loads(whole).keys()
     assert read_run(run_dir).test["accuracy"] == json.loads(whole)["accuracy"]
+
+
+def test_a_file_that_cannot_be_written_costs_no_other_and_no_result(run_dir, capsys):
+    (run_dir / "confusion_matrix.png").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        main([str(run_dir)])
+    printed = capsys.readouterr()
+    assert "accuracy (WAR)" in printed.out and "Written" not in printed.out
+    assert re.search(r"error: cannot write .*confusion_matrix\.png", printed.err)
+    assert read_run(run_dir).test and len(read_predictions(run_dir)) and (run_dir / "loss_acc.png").is_file()
+    (run_dir / "predictions.csv").unlink()
+    (run_dir / "predictions.csv").mkdir()  # is known before the work begins
+    with pytest.raises(UserError, match=r"cannot write .*predictions"):
+        evaluate(run_dir, ["data.root=nowhere"], progress=False)
 
 
 # --- on another corpus ---

@@ -20,8 +20,8 @@ from models.cktim import build_model
 from testing.calibration import at_temperature, calibrate
 from testing.evaluate import evaluate
 from testing.load_run import predict
-from testing.predict import SURE, Recognizer, find_files, main, recognise_files
-from testing.predictions import SILENCE, UNSURE, Failure, Recognition
+from testing.predict import SURE, Recognizer, figures, find_files, main, recognise_files
+from testing.predictions import SILENCE, UNSURE, Answer, Failure, Recognition
 from training.train import save_model
 from utils.config import Config, save_config
 from utils.emotions import EMOTIONS
@@ -309,3 +309,41 @@ def test_when_nothing_can_be_tried_the_status_is_another(plain_run, folder, tmp_
     (tmp_path / "file").write_text("")
     assert status(plain_run, folder / "good.wav", "--plots", tmp_path / "file") == 2
     assert capsys.readouterr().err.count("error: ") == 5
+
+
+def test_a_recording_is_no_output_however_it_is_named(plain_run, folder, tmp_path, capsys):
+    sound = folder / "good.wav"
+    before, link = sound.read_bytes(), tmp_path / "link.csv"
+    link.symlink_to(sound)
+    for output in (sound, folder / "deep/../good.wav", link, plain_run / "model.pt"):
+        for recording in (sound, folder):
+            assert status(plain_run, recording, "--csv", output) == 2
+            assert "would be overwritten" in capsys.readouterr().err
+    assert status(plain_run, sound, "--csv", tmp_path / "x", "--json", tmp_path / "x") == 2
+    assert sound.read_bytes() == before and not (tmp_path / "x").exists()
+
+
+def test_an_output_that_fails_costs_no_other(plain_run, folder, tmp_path, capsys):
+    outputs = ["--csv", tmp_path / "none/a.csv", "--json", tmp_path / "a.json", "--plots", tmp_path / "plots"]
+    assert status(plain_run, folder / "good.wav", *outputs) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{folder / 'good.wav'}: ")
+    for beginning in ("warning", "error"):  # before the work, and after it
+        assert f"{beginning}: cannot write {tmp_path / 'none/a.csv'}" in printed.err
+    assert (
+        len(json.loads((tmp_path / "a.json").read_text())) == 1
+        and len(list((tmp_path / "plots").iterdir())) == 1
+    )
+    assert status(plain_run, folder / "good.wav", "--csv", "") == 2
+    assert status(plain_run, folder / "good.wav", "--sure", "nan") == 2
+
+
+def test_no_two_figures_share_a_name(tmp_path):
+    answer = Answer(0.0, 1.0, "gio", dict.fromkeys(EMOTIONS, 1 / 7), None)
+    paths = ("a/b.wav", "a_b.wav", "A/b.wav", "../a/b.wav", f"{'long' * 60}.wav", f"{'long' * 61}.wav")
+    for write in figures([Recognition(path, answer) for path in paths], EMOTIONS, tmp_path):
+        write()
+    found = sorted(path.name.casefold() for path in tmp_path.iterdir())
+    assert len(set(found)) == len(paths) and found[:4] == [
+        *("a_b.wav.png", "a_b.wav_2.png", "a_b.wav_3.png", "a_b.wav_4.png")
+    ]

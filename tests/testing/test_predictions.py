@@ -83,6 +83,16 @@ def test_csv_has_a_line_a_file_and_one_a_part():
     assert rows[-1]["error"] == "bad.wav is not audio" and rows[-1]["file"] == "bad.wav"
 
 
+def test_columns_of_emotions_are_not_those_of_others():
+    emotions = ("file", "Label", "error", "=joy")
+    answer = Answer(0, 2, "=joy", dict(zip(emotions, (0.1, 0.2, 0.3, 0.4), strict=True)), None)
+    text = to_csv([Recognition("-x.wav", answer), Failure("=b.wav", "@gone")], emotions)
+    found, failed = csv.DictReader(io.StringIO(text))
+    assert (found["file"], found["label"], found["error"]) == ("'-x.wav", "'=joy", "")
+    assert [float(found[name]) for name in ("file_2", "Label_2", "error_2", "'=joy")] == [0.1, 0.2, 0.3, 0.4]
+    assert (failed["file"], failed["error"], failed["file_2"]) == ("'=b.wav", "'@gone", "")
+
+
 def test_the_figure_of_one_answer_and_of_many():
     assert len(timeline_figure(LONG, EMOTIONS).axes) == 3
     for outcome in (SHORT, QUIET):

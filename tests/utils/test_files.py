@@ -4,12 +4,15 @@ import json
 import os
 import re
 import stat
+import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from utils.errors import UserError
-from utils.files import CHECKSUM, without_checksum, write_atomically, write_json
+from utils.files import CHECKSUM, check_outputs, try_output, without_checksum, write_atomically, write_json
 
 
 def names(folder) -> list[str]:
@@ -72,6 +75,100 @@ def test_the_umask_decides_who_may_read(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+needs_pipes = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+
+
+@needs_pipes
+def test_devices_and_pipes_are_written_to(tmp_path):
+    for _ in range(2):
+        write_atomically("/dev/null", "gone")
+        assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        try_output(tmp_path / name)
+        with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+            write_atomically(tmp_path / name, "through")
+            assert reader.communicate()[0] == b"through"
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and names(tmp_path) == ["link", "pipe"]
+
+
+@needs_pipes
+@pytest.mark.parametrize("output", ["/dev/stdout", "/proc/self/fd/1", "out"])
+def test_standard_output_keeps_what_comes_before_and_after(tmp_path, repository, output):
+    if not Path("/proc/self/fd").exists() and output.startswith("/proc"):
+        pytest.skip("this system has no /proc")
+    script = "import sys; from utils.files import write_atomically\n"
+    script += f"print('before'); write_atomically({output!r}, 'written\\n'); print('after')"
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", script], stdout=out, cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "out").read_text() == "before\nwritten\nafter\n"
+
+
+@needs_pipes
+def test_links_stay_links_and_permissions_stay(tmp_path):
+    (tmp_path / "real").mkdir()
+    target, link, dangling = tmp_path / "real/a", tmp_path / "link", tmp_path / "dangling"
+    target.write_text("old")
+    target.chmod(0o640)
+    (tmp_path / "hard").hardlink_to(target)
+    (tmp_path / "second").symlink_to("real/a")
+    link.symlink_to("second")
+    dangling.symlink_to("real/new")
+    for path in (link, dangling):
+        write_atomically(path, "content")
+        assert path.is_symlink() and path.read_text() == "content"
+    assert target.read_text() == "content" and stat.S_IMODE(target.stat().st_mode) == 0o640
+    assert (tmp_path / "hard").read_text() == "old"  # as its description says
+    assert names(tmp_path / "real") == ["a", "new"]
+    (tmp_path / "circle").symlink_to("circle")
+    for call in (try_output, partial(write_atomically, data="")):
+        with pytest.raises(UserError, match=r"cannot write .*circle"):
+            call(tmp_path / "circle")
+
+
+def test_a_protected_file_stays(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everything
+    for call in (try_output, partial(write_atomically, data="new")):
+        with pytest.raises(UserError, match=r"cannot write .*file: Permission denied"):
+            call(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_outputs_are_tried_without_a_trace(tmp_path):
+    (tmp_path / "file").write_text("old")
+    for name in ("file", "new"):
+        try_output(tmp_path / name)
+    for place in ("no folder/a", "file/a", "", "long" * 100):
+        with pytest.raises(UserError, match="cannot write"):
+            try_output(tmp_path / place)
+    assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "old"
+
+
+def test_an_input_is_no_output_in_any_spelling(tmp_path, monkeypatch):
+    sound, archive = tmp_path / "a.wav", tmp_path / "corpus.zip"
+    for path in (sound, archive):
+        path.write_text("")
+    (tmp_path / "link").symlink_to(sound)
+    (tmp_path / "hard").hardlink_to(sound)
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for spelling in (sound, "a.wav", "folder/../a.wav", "link", "hard", archive):
+        with pytest.raises(UserError, match="would be overwritten"):
+            check_outputs([spelling], [sound, archive / "b.wav"])
+    for pair in (["new", "folder/../new"], [sound, "link"]):
+        with pytest.raises(UserError, match="are one file"):
+            check_outputs(pair, [])
+    check_outputs(["new", "/dev/null", "/dev/null"], [sound])
+
+
+def test_names_that_are_not_unicode_can_be_written_down(tmp_path):
+    write_atomically(tmp_path / "file", os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "file").read_text() == r"caf\udce9"
 
 
 CONTENT = {"model": ["CkTIM"], "loss": [0.1, 1e-30, 3], "è": None, "deep": [{"b": (1, 2), "a": "x"}]}

@@ -1,8 +1,12 @@
 """Tables as text and as HTML."""
 
+import csv
+import io
 import re
 
-from utils.tables import Table, percent, percent_range
+import pytest
+
+from utils.tables import Table, csv_text, percent, percent_range, unique
 
 TABLE = Table(
     [
@@ -44,6 +48,23 @@ def test_an_empty_table_says_so():
     table = Table([], "Nothing yet")
     assert str(table) == "Nothing yet\n(nothing to show)"
     assert "(nothing to show)" in table._repr_html_()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "＝"])
+def test_a_cell_that_a_spreadsheet_would_run_is_disarmed(start):
+    assert next(csv.reader(io.StringIO(csv_text([[f"{start}cmd|'/c calc'!A0"]]), newline=""))) == [
+        f"'{start}cmd|'/c calc'!A0"
+    ]
+
+
+def test_other_cells_stay_as_they_are():
+    cells = ["-5", "+1.5e-3", "-0.250000", "", "a=b", "e-mail@home", "–", "'quoted'", "7", "1:03.4"]
+    assert next(csv.reader(io.StringIO(csv_text([cells])))) == cells
+
+
+def test_names_are_made_unique_in_any_case():
+    assert unique(["file", "File", "a", "file_2", "file"]) == ["file", "File_2", "a", "file_2_2", "file_3"]
+    assert unique(["é", "e\u0301"]) == ["é", "e\u0301_2"]  # one file to macOS
 
 
 def test_percent():

@@ -70,4 +70,5 @@ def save_figure(figure: Figure, path: str | Path, pdf: bool = False) -> None:
     for kind in ("png", "pdf") if pdf else ("png",):
         content = io.BytesIO()
         figure.savefig(content, format=kind, dpi=150, bbox_inches="tight")
-        write_atomically(Path(path).with_suffix(f".{kind}"), content.getvalue())
+        same = Path(path).suffix.lower() == f".{kind}"
+        write_atomically(path if same else Path(path).with_suffix(f".{kind}"), content.getvalue())
