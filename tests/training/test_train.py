@@ -153,7 +153,7 @@ def test_the_loss_takes_shares_of_classes_and_the_scores_the_largest():
             return frames
 
     def row(target):
-        return run_epoch(Answers(), [(logits, None, target)], 0.1)
+        return run_epoch(Answers(), [(logits, None, target, None)], 0.1)
 
     targets = 0.9 * shares + 0.1 / 3
     expected = -(targets * logits.log_softmax(1)).sum(1).mean().item()
