@@ -1,7 +1,9 @@
 """From a configuration to batches: corpus → features → split → (frames, functionals, target, allowed)."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dataloader.audio import AudioError, audio_seconds
 from dataloader.augment.features import Draws, FeatureAugmentation
 from dataloader.augment.waveforms import TrainingPool, drawn_each, training_pool, variants_each
-from dataloader.corpora.find import find_corpus, length_advice
+from dataloader.corpora.find import find_corpus
+from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
@@ -22,6 +26,8 @@ from utils.errors import UserError, some
 from utils.progress import warn
 
 STATISTICS_BLOCK = 1024  # utterances
+MOST_LENGTHS = 1_000  # recordings that are asked for their lengths; a header takes 0.3 ms
+MUCH = 0.1  # share of a corpus's sound; EMOVO loses 5 % to its usual signal_length
 
 
 class Batch(NamedTuple):
@@ -112,6 +118,41 @@ def prepare_data(
         _check_recorded(split, subsets, corpus, features)
     check_left_out(split, corpus.utterances)
     return Data(corpus, features, split, config.features, config.data.cache_dir)
+
+
+def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
+    """A warning where utterances lose much to signal_length, or it is EMOVO's and another suits them.
+
+    Up to MOST_LENGTHS recordings, evenly over the corpus, are asked for their lengths.
+    """
+    lengths = _lengths(
+        corpus.utterances[:: math.ceil(len(corpus.utterances) / MOST_LENGTHS)], features.sample_rate
+    )
+    chosen = features.signal_length
+    lost = np.maximum(lengths - chosen, 0).sum() / max(lengths.sum(), 1)
+    if lost > MUCH:
+        holding = math.ceil(np.percentile(lengths, 95, method="higher") / 1_000) * 1_000
+        cut, seconds = np.mean(lengths > chosen), chosen / features.sample_rate
+        problem = (
+            f"features.signal_length={chosen} ({seconds:.1f} s) cuts {cut:.0%} of {corpus.name}'s recordings"
+        )
+        loss = f"{lost:.0%} of all sound is lost, at both ends of utterances"
+        return [f"{problem}: {loss}. features.signal_length={holding} holds 95 % of them whole."]
+    usual, advised = READERS["emovo"].signal_length, corpus.signal_length
+    advice = (
+        f"features.signal_length is {usual} samples, as for EMOVO; {advised} suit {corpus.name} "
+        f"(features.signal_length={advised})."
+    )
+    return [advice] if features.signal_length == usual and advised not in (0, usual) else []
+
+
+def _lengths(utterances: Sequence[Utterance], sample_rate: int) -> np.ndarray:
+    """Samples of each recording at a rate, as its header says; those that cannot be read are none."""
+    found = []
+    for utterance in utterances:
+        with suppress(AudioError):  # extraction names them
+            found.append(audio_seconds(utterance.path) * sample_rate)
+    return np.array(found)
 
 
 def _as_named(split: Split, names: set[str]) -> Split:

@@ -12,8 +12,10 @@ recognised window by window as well; one longer than any utterance, that way onl
 
 import argparse
 import math
+import os
 import statistics
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,10 +27,13 @@ import torch
 
 from dataloader import audio
 from dataloader.audio import AudioError, SilenceError
+from dataloader.corpora.listing import list_files
+from dataloader.decode import SOUND_SUFFIXES
 from dataloader.features.extract import Extractor
 from testing import predictions
 from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
+from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, problems_of, try_output, write_atomically
@@ -43,10 +48,6 @@ LONGEST_NAME = 200  # bytes of a figure's name; file systems allow 255
 STDOUT = ("-", "/dev/stdout")
 SURE = 0.5  # the least probability of an answer
 BATCH = 32  # windows
-SUFFIXES = (  # that are looked for in folders; any file may be named
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
-    *(".rf64", ".snd", ".voc", ".w64", ".wav"),
-)
 
 Sound = np.ndarray | Iterable[np.ndarray]  # a waveform, or blocks of a long one
 Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
@@ -88,10 +89,16 @@ class Recognizer:
         return self._recognise(name, seconds, lambda: audio.to_waveform(sound, sample_rate, rate, name))
 
     def recognise_file(self, path: str | Path, progress: bool = False) -> Recognition:
-        """Recognise a sound file (it may lie in a zip) of any format, sample rate and number of channels."""
-        seconds = audio.audio_seconds(path)
-        read = audio.stream_audio if self._is_long(seconds) else audio.read_audio
-        return self._recognise(str(path), seconds, lambda: read(path, self.features.sample_rate), progress)
+        """Recognise a sound file of any format, sample rate and number of channels.
+
+        It may lie in a zip (`x.zip/a.wav`). A pipe is read once, and so is standard input, whose name is `-`.
+        """
+        with once_read(path) as file:
+            seconds = audio.audio_seconds(file)
+            read = audio.stream_audio if self._is_long(seconds) else audio.read_audio
+            return self._recognise(
+                str(path), seconds, lambda: read(file, self.features.sample_rate), progress
+            )
 
     def _is_long(self, seconds: float) -> bool:
         return seconds * self.features.sample_rate > LONGEST_UTTERANCE * self.window
@@ -161,31 +168,53 @@ class Recognizer:
         return self._answer(0.0, seconds, (mean, statistics.median(known) if known else None))
 
 
-def find_files(paths: Sequence[str | Path]) -> Iterator[Path | Failure]:
-    """The files named, and those in folders named, at any depth, whose names end as sound files' do."""
-    for path in map(Path, paths):
-        if not path.is_dir():
+def find_files(paths: Iterable[str | Path | Failure]) -> Iterator[Path | Failure]:
+    """The files named, and those in folders and zips named, at any depth, that are sound (see list_files).
+
+    A Failure stands for what may be sound and cannot be read, and for a folder without any. What else is left
+    out is said in a warning.
+    """
+    for path in (one if isinstance(one, Failure) else Path(one) for one in paths):
+        if isinstance(path, Failure) or not (os.path.isdir(path) or _is_zip(path)):
             yield path
             continue
-        found = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and one.is_file()]
-        files = [one for one in found if not one.name.startswith(".")]
-        yield from files
-        if not files:
-            yield Failure(str(path), f"{path} holds no sound file ({', '.join(SUFFIXES)})")
+        try:
+            listing = list_files(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            yield Failure(str(path), f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
+            continue
+        for remark in listing.remarks():
+            warn(f"{path}: {remark}")
+        yield from listing.sounds
+        yield from (Failure(str(one), f"{one} {why}") for one, why in listing.problems.items())
+        if not listing.sounds and not listing.problems:
+            yield Failure(str(path), f"{path} holds no sound file ({', '.join(SOUND_SUFFIXES)})")
+
+
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" and os.path.isfile(path)
 
 
 def recognise_files(
-    recognizer: Recognizer, paths: Sequence[str | Path], progress: bool = True
+    recognizer: Recognizer, paths: Iterable[str | Path | Failure], progress: bool = True
 ) -> list[Outcome]:
     """A Recognition of each file, also in folders, or a Failure that says why there is none."""
-    files, outcomes = list(find_files(paths)), []
+    files = list(find_files(paths))
+    outcomes: list[Outcome] = []
     single = len(files) == 1
     for file in progress_bar(files, desc="recognising", unit="file", disable=not progress or single):
+        if isinstance(file, Failure):
+            outcomes.append(file)
+            continue
+        name = name_of(file)
         try:
-            failed = isinstance(file, Failure)
-            outcomes.append(file if failed else recognizer.recognise_file(file, progress and single))
+            outcomes.append(recognizer.recognise_file(file, progress and single))
         except AudioError as error:
-            outcomes.append(Failure(str(file), str(error)))
+            outcomes.append(Failure(name, str(error)))
+        except OSError as error:
+            outcomes.append(Failure(name, f"{name} cannot be read ({error.strerror or error})"))
+        except Exception as error:  # no fault of one file, known or not, costs the others their answers
+            outcomes.append(Failure(name, f"{name} cannot be recognised ({type(error).__name__}: {error})"))
     return outcomes
 
 
@@ -200,7 +229,8 @@ def main(arguments: list[str] | None = None) -> None:
         "output could not be written, 2 when none was tried, for the run or an argument is wrong."
     )
     add = parser.add_argument
-    recordings = "recordings, or folders of them; before them, for a network of yours, its run directory"
+    recordings = "recordings, folders or zips of them, or - (standard input); before them, for a network of "
+    recordings += "yours, its run directory"
     add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)
     add("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
     add("--csv", metavar="FILE", help="write all answers there; - is standard output")
@@ -209,22 +239,23 @@ def main(arguments: list[str] | None = None) -> None:
     sure_help = "least probability of an answer; below it the answer is `unsure` (default: %(default)s)"
     add("--sure", type=float, default=SURE, metavar="P", help=sure_help)
     options = parser.parse_args(arguments)
-    overrides = [text for text in options.paths if "=" in text and not Path(text).exists()]
+    overrides = [text for text in options.paths if "=" in text and not os.path.exists(text)]
     paths = [text for text in options.paths if text not in overrides]
-    mistyped = len(paths) > 1 and not Path(paths[0]).exists() and not Path(paths[0]).suffix
+    mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
+    mistyped = mistyped and paths[0] != STANDARD_INPUT
     run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
     if not paths:
         parser.error("name a file or a folder")
     texts = {kind: path for kind in ("csv", "json") if (path := vars(options)[kind]) is not None}
     printed = [kind for kind, path in texts.items() if path in STDOUT]
     files = [path for kind, path in texts.items() if kind not in printed]
-    sounds = [file for file in find_files(paths) if isinstance(file, Path)]
-    check_outputs(files, [*sounds, *files_of(run_dir)])
+    found = list(find_files(paths))
+    check_outputs(files, [*(one for one in found if isinstance(one, Path)), *files_of(run_dir)])
     try_outputs(
         [*files, *([] if options.plots is None else [plots_folder(options.plots) / "a.png"])], printed
     )
     recognizer = Recognizer(run_dir, overrides, options.sure)
-    outcomes = recognise_files(recognizer, paths)
+    outcomes = recognise_files(recognizer, found)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     for failure in failures:
         warn(failure.reason)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dataloader.corpora.listing import readable
 from utils.emotions import ENGLISH
 from utils.tables import NOTHING, Table, csv_text, percent, unique
 
@@ -97,7 +98,7 @@ Outcome = Recognition | Failure
 
 def to_json(outcomes: Sequence[Outcome]) -> str:
     """A list with an object for each file; see Recognition.to_dict."""
-    return json.dumps([outcome.to_dict() for outcome in outcomes], indent=2, ensure_ascii=False) + "\n"
+    return readable(json.dumps([one.to_dict() for one in outcomes], indent=2, ensure_ascii=False)) + "\n"
 
 
 def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
@@ -117,7 +118,7 @@ def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
             start, end = f"{answer.start:.3f}", f"{answer.end:.3f}"
             shares = [f"{answer.probabilities[e]:.6f}" if answer.probabilities else "" for e in emotions]
             rows.append([outcome.name, part or "whole", start, end, answer.label, novelty, *shares, ""])
-    return csv_text(rows)
+    return readable(csv_text(rows))
 
 
 def timeline_table(recognition: Recognition) -> Table:
@@ -164,7 +165,7 @@ def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
     edges = [*(part.start for part in parts), parts[-1].end]
     labels = [part.label for part in parts]
     known = None if np.isnan(novelty).all() else novelty.tolist()
-    return plot_timeline(edges, probabilities, labels, emotions, known, recognition.name)
+    return plot_timeline(edges, probabilities, labels, emotions, known, readable(recognition.name))
 
 
 def clock(seconds: float) -> str:

@@ -1,21 +1,37 @@
 """One code for each emotion in every corpus, always in this order: a class index is a position in it."""
 
+import unicodedata
 from collections.abc import Iterable
 
 EMOTIONS = ("dis", "gio", "neu", "pau", "rab", "sor", "tri")  # EMOVO's seven
 
-# Code → the names that people and corpora give it; first the English one that we show.
+# Code → the names that people and corpora give it, without accents; first the English one that we show. Then
+# Italian, German, Polish, French, Spanish, Portuguese, and Mandarin in pinyin and characters.
 NAMES = {
-    "dis": "disgust dis disgusted disgusto",
-    "gio": "joy gio joyful hap happy happiness gioia",
-    "neu": "neutral neu neutro",
-    "pau": "fear pau fea fearful afraid scared paura",
-    "rab": "anger rab ang angry rabbia",
-    "sor": "surprise sor sur surprised pleasant_surprise pleasant_surprised ps sorpresa",
-    "tri": "sadness tri sad tristezza",
-    "cal": "calm cal calma",
-    "noi": "boredom noi bored noia",
+    "dis": "disgust dis disgusted disgusting disgusto disgustato ekel abscheu wstret obrzydzenie odraza "
+    "degout asco repugnancia nojo repulsa yanwu exin 厌恶",
+    "gio": "joy gio joyful hap happy happiness gioia felice felicita allegria freude freudig frohlich "
+    "froehlich glucklich gluecklich radosc radosny szczescie joie joyeux heureux alegria alegre "
+    "feliz felicidad felicidade gaoxing kuaile xiyue 高兴 快乐 开心",
+    "neu": "neutral neu neutro neutrale neutralny neutralnosc neutre zhongxing 中性",
+    "pau": "fear pau fea fearful afraid scared paura spaventato angst angstlich aengstlich furcht strach "
+    "lek peur miedo medo haipa kongju 害怕 恐惧",
+    "rab": "anger rab ang angry rabbia arrabbiato collera wut wutend wuetend arger aerger zorn zornig "
+    "gniew zlosc colere ira rabia enojo enfado enojado raiva shengqi fennu 生气 愤怒",
+    "sor": "surprise sor sur surprised pleasant_surprise pleasant_surprised ps sorpresa sorpreso "
+    "uberraschung ueberraschung uberrascht ueberrascht zaskoczenie zdziwienie surpris surpresa "
+    "jingya jingqi 惊讶 惊奇",
+    "tri": "sadness tri sad tristezza triste trauer traurig traurigkeit smutek smutny tristesse tristeza "
+    "beishang nanguo shangxin 悲伤 伤心 难过",
+    "cal": "calm cal calma calmo ruhe ruhig gelassen spokoj spokojny calme tranquilo pingjing 平静",
+    "noi": "boredom noi bored noia annoiato langeweile gelangweilt nuda ennui aburrimiento tedio wuliao 无聊",
 }
+# Names of emotions that no code stands for.
+OTHERS = (
+    "contempt contemptuous excited excitement frustrated frustration amused amusement anxious anxiety "
+    "confused confusion embarrassed guilt shame proud pride relaxed relaxation stressed stress tired sleepy "
+    "sarcastic desire love hate interest interested sympathy tender tenderness serenity"
+)
 _CODES = {name: code for code, names in NAMES.items() for name in names.split()}
 
 
@@ -30,8 +46,24 @@ ENGLISH = _English({code: names.split()[0] for code, names in NAMES.items()})
 
 
 def common_code(word: str) -> str | None:
-    """The code of an emotion by any of its names, in any case: `Angry` → `rab`; None for another word."""
-    return _CODES.get(word.strip().lower().replace(" ", "_").replace("-", "_"))
+    """The code of an emotion by any of its names, however written: `Angry`, `Colère` → `rab`; else None."""
+    return _CODES.get(_plain(word))
+
+
+def is_emotion(word: str) -> bool:
+    """Whether a word is known for an emotion's name, with a code or without."""
+    return _plain(word) in {*_CODES, *OTHERS.split()}
+
+
+def _plain(word: str) -> str:
+    letters = unicodedata.normalize("NFKD", word.strip().casefold().replace("ł", "l"))
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return plain.replace(" ", "_").replace("-", "_")
+
+
+def emotion_code(word: str) -> str:
+    """The same, where another word is the user's own emotion, in small letters."""
+    return common_code(word) or word.lower()
 
 
 def in_order(emotions: Iterable[str]) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ def _status(path: str | Path) -> os.stat_result | None:
 
 def _archives(path: str | Path) -> list[Path]:
     """The zip in which a recording lies, if it does."""
-    return [parent for parent in Path(path).parents if parent.is_file()]
+    return [parent for parent in Path(path).parents if os.path.isfile(parent)]
 
 
 def _identity(path: str | Path) -> object:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -300,4 +301,4 @@ def check_agreement(run_dir: Path, sources: Mapping[str, Mapping[str, Any]]) -> 
 
 def is_run_dir(path: str | Path) -> bool:
     """Whether a directory looks like a run."""
-    return any((Path(path) / file).is_file() for file in (MODEL_FILE, TRAINING_METRICS_FILE))
+    return any(os.path.isfile(Path(path) / file) for file in (MODEL_FILE, TRAINING_METRICS_FILE))

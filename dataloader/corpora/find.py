@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dataloader.corpora.archives import members
 from dataloader.corpora.demo import make_demo_corpus
-from dataloader.corpora.readers import READERS, SUFFIXES, Reader
+from dataloader.corpora.listing import Listing, list_files, readable
+from dataloader.corpora.readers import READERS, Reader
 from dataloader.corpora.utterance import DEMO_MARKER, Corpus, CorpusError, Utterance, how_to_get
-from utils.config import DataConfig, FeaturesConfig
-from utils.emotions import ENGLISH, common_code, in_order
+from dataloader.decode import SOUND_SUFFIXES
+from utils.config import DataConfig
+from utils.emotions import ENGLISH, emotion_code, in_order
 from utils.errors import some
 from utils.files import expanded
 
@@ -68,21 +69,19 @@ def read_corpus(name: str, root: str | Path, labels: str = "intended") -> Corpus
         list missing and double recordings, and names that are not the corpus's.
     """
     reader, root = READERS[name], expanded(root)
-    files = _list_files(root, name)
-    recordings = [file for file in files if file.suffix.lower() in SUFFIXES]
-    recordings.sort(key=lambda file: SUFFIXES.index(file.suffix.lower()))  # of two copies, the lossless one
-    demos = {file.parent for file in files if file.name == DEMO_MARKER}
-    real = [file for file in recordings if demos.isdisjoint(file.parents)]
+    listing = _list(root, name)
+    demos = {file.parent for file in listing.others + listing.sounds if file.name == DEMO_MARKER}
+    real = [file for file in listing.sounds if demos.isdisjoint(file.parents)]
     is_demo = name == "emovo" and ((root.parent / DEMO_MARKER).is_file() or not real)
     try:
-        parse = reader.parser(root, files)
-        heard = reader.heard(root, files) if reader.heard and labels == "heard" else None
+        parse = reader.parser(listing)
+        heard = reader.heard(listing) if reader.heard and labels == "heard" else None
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise CorpusError(f"{root}: its labels cannot be read ({error}). {how_to_get(name)}") from error
     found: dict[str, Utterance] = {}
     strangers, doubles, garbled = [], [], []
-    for file in recordings if is_demo else real:
-        if str(file).encode(errors="ignore").decode() != str(file):  # on Linux a name may be any bytes
+    for file in sorted(listing.sounds if is_demo else real, key=_lossless_first):
+        if readable(file) != str(file):
             garbled.append(ascii(file.name))
         elif (utterance := parse(file)) is None:
             strangers.append(file.name)
@@ -90,12 +89,15 @@ def read_corpus(name: str, root: str | Path, labels: str = "intended") -> Corpus
             continue
         elif found.setdefault(utterance.name.casefold(), utterance) is not utterance:
             doubles.append(file.name)
+    otherwise = f"not laid out as {reader.layout}" if name == "folder" else f"not named as {reader.title}'s"
     unused = (
-        (f"not named as {reader.title}'s", strangers),
-        (f"of {reader.title} doubling others", doubles),
-        (f"whose names are not {sys.getfilesystemencoding()}", garbled),
+        (f"sound files {otherwise}", strangers),
+        (f"sound files of {reader.title} doubling others", doubles),
+        (f"sound files whose names are not {sys.getfilesystemencoding()}", garbled),
+        ("files or folders that cannot be read", listing.failures()),
     )
-    warnings = [f"{len(names)} sound files {why}, left out: {some(names)}" for why, names in unused if names]
+    warnings = [f"{len(names)} {what}, left out: {some(names)}" for what, names in unused if names]
+    warnings += listing.remarks()
     if not found:
         hints = ". ".join([f"{root} holds no recording of {reader.title} ({reader.layout})", *warnings])
         raise CorpusError(f"{hints}. {how_to_get(name)}")
@@ -146,7 +148,7 @@ def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:
     """The corpus with these emotions alone (`data.emotions`), and a warning that counts what is left out."""
     if words is None:
         return corpus
-    wanted = {common_code(word) or word.lower(): word for word in words}
+    wanted = {emotion_code(word): word for word in words}
     if strange := [word for emotion, word in wanted.items() if emotion not in corpus.emotions]:
         there = ", ".join(ENGLISH[emotion] for emotion in corpus.emotions)
         raise CorpusError(f"data.emotions: {corpus.name} has no {', '.join(strange)}; it has {there}.")
@@ -180,14 +182,9 @@ def _as_heard(
     return kept, [f"{len(one)} utterances {why} are left out: {some(one)}" for why, one in reasons if one]
 
 
-def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
-    """A warning where signal_length is EMOVO's and another one suits the corpus."""
-    usual, advised = READERS["emovo"].signal_length, corpus.signal_length
-    advice = (
-        f"features.signal_length is {usual} samples, as for EMOVO; {advised} suit {corpus.name} "
-        f"(features.signal_length={advised})."
-    )
-    return [advice] if features.signal_length == usual and advised not in (0, usual) else []
+def _lossless_first(file: Path) -> int:
+    """Of two copies of a recording, which one to take."""
+    return (*SOUND_SUFFIXES, suffix := file.suffix.lower()).index(suffix)
 
 
 def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
@@ -216,19 +213,13 @@ def _place(name: str, root: Path | str | None) -> Path | str | None:
     return os.environ.get(f"{name.upper()}_ROOT") or next((place for place in usual if place.exists()), None)
 
 
-def _list_files(root: Path, name: str) -> list[Path]:
-    """All files in a folder or a zip, sorted, without those that macOS adds (__MACOSX/, ._*)."""
+def _list(root: Path, name: str) -> Listing:
     place = "data.root" if name == "folder" else f"data.root or {name.upper()}_ROOT"
     try:
-        if root.is_dir():
-            files = [path for path in root.rglob("*") if path.is_file()]
-        else:
-            with zipfile.ZipFile(root) as archive:
-                files = [root / member.filename for member in members(archive) if not member.is_dir()]
+        return list_files(root)
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(
             f"{root} is neither a folder nor a zip that can be used ({reason}). Name the corpus's folder, or "
             f"an intact zip of it, in {place}. {how_to_get(name)}"
         ) from error
-    return sorted(f for f in files if not f.name.startswith("._") and "__MACOSX" not in f.parts)

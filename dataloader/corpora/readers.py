@@ -6,24 +6,25 @@ function beside it that turns a path into an Utterance.
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from dataloader.corpora.archives import read_texts
-from dataloader.corpora.utterance import UNKNOWN, CorpusError, Utterance
-from utils.emotions import EMOTIONS, common_code
+from dataloader.corpora.folders import FOLDER_LAYOUT, folder_parser
+from dataloader.corpora.listing import Listing
+from dataloader.corpora.utterance import CorpusError, Utterance
+from utils.emotions import EMOTIONS, emotion_code
 
 # EMOVO's; sentences are short (b), long, nonsense, and questions (d)
 SPEAKERS = ("f1", "f2", "f3", "m1", "m2", "m3")
 SENTENCES = ("b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2")
 EMOVO_NAMES = tuple(sorted("-".join(codes) for codes in product(EMOTIONS, SPEAKERS, SENTENCES)))
 
-SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3", ".aif", ".aiff")  # of recordings
 OUTSIDE = "outside"  # a recording of the corpus that is not asked for: a song, a fifth emotion
 Parse = Callable[[Path], Utterance | str | None]  # OUTSIDE, or None for a name that is not the corpus's
-Parser = Callable[[Path, Sequence[Path]], Parse]  # the corpus's folder or zip, and all files in it
+Parser = Callable[[Listing], Parse]  # of the corpus's folder or zip
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,7 @@ class Reader:
     kaggle: str = ""  # a copy on Kaggle that anybody may fetch
     by_hand: str = ""  # how to get it otherwise
     names: tuple[str, ...] = ()  # of all utterances, where they are known
-    heard: Callable[[Path, Sequence[Path]], dict[str, str | None]] | None = None  # where listeners have voted
-
-
-def _emotion(word: str) -> str:
-    return common_code(word) or word.lower()
+    heard: Callable[[Listing], dict[str, str | None]] | None = None  # where listeners have voted
 
 
 def _by_name(pattern: str, codes: dict[str, str] | None = None, outside: str = "") -> Parser:
@@ -62,10 +59,10 @@ def _by_name(pattern: str, codes: dict[str, str] | None = None, outside: str = "
     def parse(path: Path) -> Utterance | str | None:
         if not (match := re.fullmatch(pattern, path.stem)):
             return OUTSIDE if re.fullmatch(outside, path.stem) else None
-        emotion = codes[match["emotion"]] if codes else _emotion(match["emotion"])
+        emotion = codes[match["emotion"]] if codes else emotion_code(match["emotion"])
         return Utterance(path, emotion, match["speaker"], match["sentence"], path.stem)
 
-    return lambda root, files: parse
+    return lambda listing: parse
 
 
 def _emovo(path: Path) -> Utterance | None:
@@ -89,7 +86,7 @@ def _savee(path: Path) -> Utterance | None:
 
 def _casia(path: Path) -> Utterance | None:
     """liuchanhg/angry/201.wav: speaker, emotion, sentence."""
-    emotion = _emotion(path.parent.name)
+    emotion = emotion_code(path.parent.name)
     if emotion not in READERS["casia"].emotions or not re.fullmatch(r"\d{3}", path.stem):
         return None
     return Utterance(path, emotion, path.parent.parent.name.lower(), path.stem)
@@ -101,31 +98,33 @@ def _tess(path: Path) -> Utterance | None:
     if not (match := re.fullmatch(words, path.stem.lower())):
         return None
     speaker, word, emotion = "YAF" if match[1] == "yaf" else "OAF", match[2], match[3]
-    return Utterance(path, _emotion(emotion), speaker, word, f"{speaker}_{word}_{emotion}")
+    return Utterance(path, emotion_code(emotion), speaker, word, f"{speaker}_{word}_{emotion}")
 
 
-def _cremad_heard(root: Path, files: Sequence[Path]) -> dict[str, str | None]:
+def _cremad_heard(listing: Listing) -> dict[str, str | None]:
     """Name → the emotion that most listeners heard in the sound alone; None at a tie, `A:N`.
 
     The votes are in the column VoiceVote of processedResults/summaryTable.csv.
     """
-    tables = [file for file in files if file.name == "summaryTable.csv"]
+    tables = [file for file in listing.others if file.name == "summaryTable.csv"]
     if not tables:
         raise KeyError("processedResults/summaryTable.csv is missing")
     codes = {"A": "rab", "D": "dis", "F": "pau", "H": "gio", "N": "neu", "S": "tri"}
-    rows = csv.DictReader(read_texts(root, tables[:1])[0].splitlines())
+    rows = csv.DictReader(read_texts(listing.root, tables[:1])[0].splitlines())
     return {row["FileName"]: codes.get(row["VoiceVote"]) for row in rows}
 
 
-def _iemocap(root: Path, files: Sequence[Path]) -> Parse:
+def _iemocap(listing: Listing) -> Parse:
     """Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav: session, dialogue, whose turn.
 
     The dialogue stands for the sentence. The emotion is that of the line
     `[6.2901 - 8.2357]  Ses01F_impro01_F000  neu  …` in Session1/dialog/EmoEvaluation/Ses01F_impro01.txt.
     """
     codes = {"ang": "rab", "hap": "gio", "exc": "gio", "neu": "neu", "sad": "tri"}
-    tables = [file for file in files if file.parent.name == "EmoEvaluation" and file.suffix == ".txt"]
-    text = "\n".join(read_texts(root, tables))
+    tables = [
+        file for file in listing.others if file.parent.name == "EmoEvaluation" and file.suffix == ".txt"
+    ]
+    text = "\n".join(read_texts(listing.root, tables))
     labels = dict(re.findall(r"^\[.+?\]\s+(Ses\w+)\s+(\w+)", text, flags=re.MULTILINE))
 
     def parse(path: Path) -> Utterance | str | None:
@@ -136,21 +135,6 @@ def _iemocap(root: Path, files: Sequence[Path]) -> Parse:
             return None
         emotion = codes.get(labels[path.stem])
         return Utterance(path, emotion, match[1] + match[3], match[2], path.stem) if emotion else OUTSIDE
-
-    return parse
-
-
-def _folder(root: Path, files: Sequence[Path]) -> Parse:
-    """angry/*.wav or anna/angry/*.wav: emotion, or speaker and emotion. A zip may hold all in one folder."""
-    first = {file.relative_to(root).parts[0] for file in files}
-    top = root / first.pop() if root.is_file() and len(first) == 1 else root
-
-    def parse(path: Path) -> Utterance | None:
-        parts = (*path.relative_to(top).parts[:-1], path.stem)
-        if not 2 <= len(parts) <= 3:
-            return None
-        speaker = parts[0] if len(parts) == 3 else UNKNOWN
-        return Utterance(path, _emotion(parts[-2]), speaker, UNKNOWN, "/".join(parts))
 
     return parse
 
@@ -167,7 +151,7 @@ class _Readers(dict):
 # 3.0 s, CREMA-D's are about 2.5 s and get 4.0 s. IEMOCAP's 5531 are the usual four classes.
 READERS = _Readers(
     emovo=Reader(
-        "EMOVO", lambda root, files: _emovo, "EMOTION-SPEAKER-SENTENCE.wav or .flac, such as dis-f1-b1.wav",
+        "EMOVO", lambda listing: _emovo, "EMOTION-SPEAKER-SENTENCE.wav or .flac, such as dis-f1-b1.wav",
         emotions=EMOTIONS, speakers=6, count=588, signal_length=96_000, names=EMOVO_NAMES,
         home="http://voice.fub.it/activities/corpora/emovo/index.html", size="350 MB",
         licence="free for research, non-commercial, with acknowledgement",
@@ -197,19 +181,19 @@ READERS = _Readers(
         url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
         kaggle="uwrfkaggler/ravdess-emotional-speech-audio"),
     savee=Reader(
-        "SAVEE", lambda root, files: _savee, "such as AudioData/DC/a01.wav, or DC_a01.wav",
+        "SAVEE", lambda listing: _savee, "such as AudioData/DC/a01.wav, or DC_a01.wav",
         emotions=EMOTIONS, speakers=4, count=480, signal_length=130_000,
         home="http://kahlan.eps.surrey.ac.uk/savee/", licence="for research, after registration",
         citation="S. Haq, P. J. B. Jackson, Speaker-Dependent Audio-Visual Emotion Recognition, AVSP 2009",
         by_hand="Register on its home page, and unpack AudioData."),
     casia=Reader(
-        "CASIA", lambda root, files: _casia, "such as liuchanhg/angry/201.wav",
+        "CASIA", lambda listing: _casia, "such as liuchanhg/angry/201.wav",
         emotions=("gio", "neu", "pau", "rab", "sor", "tri"), speakers=4, count=1200, signal_length=88_000,
         home="http://www.chineseldc.org/", licence="of the Chinese Linguistic Data Consortium",
         citation="J. Tao et al., Design of Speech Corpus for Mandarin Text to Speech, Blizzard 2008",
         by_hand="Ask the Chinese Linguistic Data Consortium for it."),
     tess=Reader(
-        "TESS", lambda root, files: _tess, "such as OAF_angry/OAF_back_angry.wav",
+        "TESS", lambda listing: _tess, "such as OAF_angry/OAF_back_angry.wav",
         emotions=EMOTIONS, speakers=2, count=2800, signal_length=66_000,
         home="https://doi.org/10.5683/SP2/E8H2MF", size="300 MB", licence="CC BY-NC-ND 4.0",
         citation="M. K. Pichora-Fuller, K. Dupuis, Toronto Emotional Speech Set (TESS), Borealis, 2020",
@@ -247,5 +231,5 @@ READERS = _Readers(
         "Resources and Evaluation 42(4), 2008",
         by_hand="Fill in the release form that its home page names, and unpack Session1 to Session5."),
     folder=Reader(
-        "folder", _folder, "EMOTION/*.wav or SPEAKER/EMOTION/*.wav"),
+        "folder", folder_parser, FOLDER_LAYOUT),
 )

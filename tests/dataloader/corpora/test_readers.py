@@ -12,9 +12,10 @@ import pytest
 import soundfile
 
 from dataloader.audio import read_audio
-from dataloader.corpora.find import combine, find_corpus, length_advice, read_corpus
+from dataloader.corpora.find import combine, find_corpus, read_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import CorpusError
+from dataloader.loaders import length_advice
 from utils.config import DataConfig, FeaturesConfig
 from utils.emotions import ENGLISH, common_code, in_order
 
@@ -139,7 +140,8 @@ def test_a_corpus_is_read_as_it_is_distributed(tmp_path, name):
     *missing, warning = corpus.warnings
     strangers = [Path(member).name for member in STRANGERS[name].split()]
     shown = warning.partition(": ")[2].split(" and ")[0].split(", ")
-    assert warning.startswith(f"{len(strangers)} sound files not named as")
+    otherwise = "not laid out as" if name == "folder" else "not named as"
+    assert warning.startswith(f"{len(strangers)} sound files {otherwise}")
     assert set(shown) <= set(strangers) and len(shown) == min(5, len(strangers))
     number = f"{READERS[name].count - len(corpus.utterances)} of {corpus.name}"
     assert [text.split("'s")[0] for text in missing] == [number] * (name != "folder")
