@@ -75,15 +75,15 @@ def _refuse_splits(top: Path, folders: Iterable[Folders]) -> None:
 
 
 def _refuse_named_files(top: Path, folders: dict[Path, Folders]) -> None:
-    """A CorpusError where no folder names an emotion, and all files do, or there is no folder."""
+    """A CorpusError where no folder names an emotion, and all files do, or there are no two folders."""
     words = {word for parts in folders.values() for word in parts}
     if not folders or any(map(is_emotion, words)):
         return
     example = next(iter(folders))
     if all(any(map(common_code, re.split(r"[\W\d_]+", sound.stem))) for sound in folders):
         problem = f"the names of its files hold emotions ({example.name}), its folders do not"
-    elif not words:
-        problem = f"its recordings lie in no folder ({example.name})"
+    elif len(words) < 2:
+        problem = f"its recordings do not lie in folders of emotions ({example.name})"
     else:
         return
     cure = f"lay them out as {FOLDER_LAYOUT}. Published corpora have readers of their own: see data.corpus."

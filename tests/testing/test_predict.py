@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import shutil
+import threading
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -261,6 +264,104 @@ def test_folders_without_sound_and_missing_files_are_named(recognizer, folder):
     assert "holds no sound file" in empty.reason and ".flac" in empty.reason
     assert "gone.wav cannot be read" in gone.reason
     assert isinstance(good, Recognition)
+
+
+@pytest.fixture
+def messy(tmp_path) -> Path:
+    """One good recording beside all that may lie in a folder of a user's."""
+    root = tmp_path / "messy"
+    (root / "x.wav").mkdir(parents=True)
+    (tmp_path / "else").mkdir()
+    soundfile.write(root / "good.wav", voice(2), RATE)
+    soundfile.write(root / "phone.sph", voice(2), RATE, format="NIST")
+    soundfile.write(tmp_path / "else/linked.ogg", voice(2), RATE)
+    (root / "link").symlink_to(tmp_path / "else")
+    (root / "broken.m4a").symlink_to("gone.m4a")
+    (root / "samples.raw").write_bytes(np.int16(voice(2) * 2**15).tobytes())
+    shutil.copy(root / "good.wav", os.fsdecode(os.fsencode(root) + b"/caf\xe9.wav"))
+    shutil.copy(root / "good.wav", root / "noname")
+    os.mkfifo(root / "pipe.wav")
+    (root / "notes.txt").write_text("notes")
+    (root / "face.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
+    return root
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes and bytes in names there")
+def test_every_file_of_a_messy_folder_has_an_answer_or_a_reason(plain_run, messy, tmp_path, capsys):
+    files = tmp_path / "answers.csv", tmp_path / "answers.json"
+    options = ["--csv", files[0], "--json", files[1], "--plots", tmp_path / "plots"]
+    assert status(plain_run, messy, *options) == 1
+    printed = capsys.readouterr()
+    assert "1 other files hold neither sound nor text, left out: face.jpg" in printed.err
+    assert "notes.txt" not in printed.err
+    answered = {"good.wav", "phone.sph", "linked.ogg", r"caf\udce9.wav", "noname"}
+    reasons = {"broken.m4a": "not there", "pipe.wav": "a named pipe", "samples.raw": "samples.raw"}
+    reasons["x.wav"] = "a folder, and holds no recording"
+    rows = list(csv.DictReader(io.StringIO(files[0].read_text(encoding="utf-8"))))
+    assert {row["file"].rpartition("/")[2]: bool(row["label"]) for row in rows} == {
+        **dict.fromkeys(answered, True),
+        **dict.fromkeys(reasons, False),
+    }
+    for row in rows:
+        assert reasons.get(row["file"].rpartition("/")[2], "") in row["error"]
+    assert len(json.loads(files[1].read_text(encoding="utf-8"))) == len(rows)
+    assert len(list((tmp_path / "plots").iterdir())) == len(answered)
+    assert printed.out.startswith("9 files: ") and "4 no answer" in printed.out
+    for name in reasons:
+        assert printed.err.count(f"/{name} ") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes there")
+def test_one_bad_name_does_not_stop_the_others(recognizer, folder, monkeypatch):
+    monkeypatch.setattr("testing.pipes.NO_WRITER", 0.05)
+    os.mkfifo(folder / "alone")
+    names = ["n" * 300 + ".wav", "nul\0.wav", str(folder / "alone"), "/dev/zero", str(folder / "good.wav")]
+    *failures, good = recognise_files(recognizer, names, progress=False)
+    assert isinstance(good, Recognition) and all(isinstance(one, Failure) for one in failures)
+    reasons = "File name too long", "null", "nobody writes", "is a device"
+    for failure, name, reason in zip(failures, names, reasons, strict=False):
+        assert failure.reason.startswith(name) and reason in failure.reason
+
+
+def test_an_error_that_nobody_foresaw_costs_one_file(recognizer, folder, monkeypatch):
+    recognise_file = recognizer.recognise_file
+
+    def recognise(path, *arguments):
+        if path.name == "good.wav":
+            raise IndexError("out of range")
+        return recognise_file(path, *arguments)
+
+    monkeypatch.setattr(recognizer, "recognise_file", recognise)
+    paths = [folder / "good.wav", folder / "silent.wav"]
+    bad, silent = recognise_files(recognizer, paths, progress=False)
+    assert bad.reason == f"{paths[0]} cannot be recognised (IndexError: out of range)"
+    assert silent.answer.label == SILENCE
+
+
+def test_a_zip_of_recordings_is_answered_as_its_folder(plain_run, folder, tmp_path, capsys):
+    shutil.make_archive(str(tmp_path / "it"), "zip", folder)
+    assert status(plain_run, folder, "--json", "-") == 1
+    ours = json.loads(capsys.readouterr().out)
+    assert status(plain_run, tmp_path / "it.zip", "--json", "-") == 1
+    theirs = json.loads(capsys.readouterr().out)
+    names = [sorted((Path(one["file"]).name, one.get("label")) for one in found) for found in (ours, theirs)]
+    assert names[0] == names[1] and len(theirs) == 6
+    (tmp_path / "bad.zip").write_bytes(b"PK no zip")
+    assert status(plain_run, tmp_path / "bad.zip", folder / "good.wav") == 1
+    assert "bad.zip cannot be read (" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no /dev/fd there")
+def test_a_pipe_is_answered_as_its_file(recognizer, folder):
+    reader, writer = os.pipe()
+    content = (folder / "good.wav").read_bytes()
+    thread = threading.Thread(target=lambda: (os.write(writer, content), os.close(writer)))
+    thread.start()
+    piped = recognizer.recognise_file(f"/dev/fd/{reader}")  # as <(…) names it
+    thread.join()
+    os.close(reader)
+    assert piped.name == f"/dev/fd/{reader}"
+    assert piped.answer == recognizer.recognise_file(folder / "good.wav").answer
 
 
 def status(*arguments) -> int:

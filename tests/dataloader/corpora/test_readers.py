@@ -339,12 +339,3 @@ def test_several_corpora_need_a_place_each(tmp_path, monkeypatch):
     root = make(tmp_path / "it", "emodb")
     with pytest.raises(CorpusError, match="EMOVO lies"):  # the demo corpus is not mixed with a real one
         find_corpus(data(["emovo", "emodb"], {"emodb": root}))
-
-
-def test_advice_on_the_length(tmp_path):
-    corpus = read_corpus("ravdess", make(tmp_path / "it", "ravdess"))
-    (advice,) = length_advice(corpus, FeaturesConfig())
-    assert "features.signal_length=110000" in advice
-    for chosen in (110_000, 50_000):
-        assert length_advice(corpus, FeaturesConfig(signal_length=chosen)) == []
-    assert length_advice(replace(corpus, signal_length=96_000), FeaturesConfig()) == []
