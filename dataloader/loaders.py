@@ -131,7 +131,7 @@ def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
     chosen = features.signal_length
     lost = np.maximum(lengths - chosen, 0).sum() / max(lengths.sum(), 1)
     if lost > MUCH:
-        holding = math.ceil(np.percentile(lengths, 95, method="higher") / 1_000) * 1_000
+        holding = math.ceil(np.percentile(lengths, 95, method="inverted_cdf") / 1_000) * 1_000
         cut, seconds = np.mean(lengths > chosen), chosen / features.sample_rate
         problem = (
             f"features.signal_length={chosen} ({seconds:.1f} s) cuts {cut:.0%} of {corpus.name}'s recordings"

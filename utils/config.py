@@ -72,8 +72,9 @@ class DataConfig(Section):
     """Which recordings, and how they are split."""
 
     corpus: CorpusName | Annotated[list[CorpusName], Field(min_length=1)] = "emovo"
-    """The corpus, or several to train on together: [emovo, emodb]. folder: your own, EMOTION/*.wav or
-    SPEAKER/EMOTION/*.wav. Most need another features.signal_length than EMOVO; a warning says which."""
+    """The corpus, or several to train on together: [emovo, emodb]. folder: your own, EMOTION/*.wav,
+    SPEAKER/EMOTION/*.wav or EMOTION/SPEAKER/*.wav. Most need another features.signal_length than EMOVO; a
+    warning says which."""
     root: PathText | dict[CorpusName, PathText] | None = None
     """Its folder or zip (~ is your home); of several corpora {emovo: PATH, emodb: PATH}. null looks at
     EMOVO_ROOT (EMODB_ROOT, …) in the environment, then in dataset; without EMOVO the demo corpus is made."""

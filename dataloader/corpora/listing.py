@@ -14,7 +14,7 @@ from dataloader.corpora.archives import members
 from dataloader.decode import SOUND_SUFFIXES
 from utils.errors import some
 
-HEADERLESS = (".raw", ".pcm")  # sound as well, though no reader can know its rate
+HEADERLESS = (".raw", ".pcm")  # samples alone, in general
 SKIPPED = frozenset({".git", ".dvc", ".hg", ".svn", "__MACOSX", ".DS_Store", "Thumbs.db"})
 HEAD = 64  # bytes by which a file of another suffix is known
 # How WAV, AIFF, FLAC, Ogg, MP3 (tag or frame), MP4, Matroska, AU, CAF, NIST, WavPack, AMR, ASF and VOC begin.
@@ -57,7 +57,7 @@ class Listing:
 
     def add(self, path: Path, head: Callable[[], bytes]) -> None:
         """Sort a file in; `head` returns its first bytes, or raises an OSError or a BadZipFile."""
-        if _is_named_as_sound(path):
+        if path.suffix.lower() in SOUND_SUFFIXES:
             self.sounds.append(path)
             return
         try:
@@ -67,6 +67,9 @@ class Listing:
             return
         if SOUND.match(begin):
             self.sounds.append(path)
+            return
+        if _is_named_as_sound(path):
+            self.problems[path] = "has no header, so that nothing says its sample rate: make a WAV of it"
             return
         self.others.append(path)
         if BINARY.search(begin):

@@ -1,6 +1,7 @@
 """From a configuration to batches, and nothing of the test set on the way to the training."""
 
 import itertools
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import torch
 
 import dataloader.loaders
 import dataloader.splits
-from dataloader.loaders import BatchLoader, feature_statistics, make_loader, prepare_data
+from dataloader.corpora.find import read_corpus
+from dataloader.loaders import BatchLoader, feature_statistics, length_advice, make_loader, prepare_data
 from dataloader.splits import SUBSETS, load_split, save_split
-from utils.config import Config, DataConfig
+from utils.config import Config, DataConfig, FeaturesConfig
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
 
@@ -226,3 +228,33 @@ def test_frames_functionals_and_target_stay_together(on_disk, mapped):
         assert torch.equal(x[:, 0, 0], y.float()) and torch.equal(beside[:, 0], y.float())
         x.zero_()  # a copy
     assert sorted(epoch(batches)) == sorted(rows) and torch.equal(frames[:, 0, 0], numbers.float())
+
+
+def test_advice_on_the_length(tmp_path):
+    (tmp_path / "03-01-06-01-02-01-12.wav").touch()
+    corpus = read_corpus("ravdess", tmp_path)
+    (advice,) = length_advice(corpus, FeaturesConfig())
+    assert "features.signal_length=110000" in advice
+    for chosen in (110_000, 50_000):
+        assert length_advice(corpus, FeaturesConfig(signal_length=chosen)) == []
+    assert length_advice(replace(corpus, signal_length=96_000), FeaturesConfig()) == []
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(12.0, 96_000), (21.0, 96_000), (2.0, 22_050)])
+def test_a_corpus_that_loses_much_to_the_length_is_told_so_with_one_that_holds_95_percent(
+    tmp_path, seconds, chosen
+):
+    lengths = seconds * np.linspace(0.9, 1.1, 20)  # at any rate
+    for number, length in enumerate(lengths):
+        (tmp_path / "long/angry").mkdir(parents=True, exist_ok=True)
+        samples = np.zeros(int(length * 16_000), np.int16)
+        soundfile.write(tmp_path / f"long/angry/{number}.wav", samples, 16_000)
+    (tmp_path / "long/sad").mkdir()
+    (tmp_path / "long/sad/broken.wav").touch()
+    corpus = read_corpus("folder", tmp_path / "long")
+    (advice,) = length_advice(corpus, FeaturesConfig(signal_length=chosen))
+    lost = 1 - chosen / (22_050 * lengths).mean()
+    assert f"cuts 100% of folder-long's recordings: {lost:.0%} of all sound is lost" in advice
+    holding = int(re.search(r"signal_length=(\d+) holds 95 %", advice)[1])
+    assert np.mean(lengths * 22_050 <= holding) >= 0.95 and holding < lengths.max() * 22_050
+    assert length_advice(corpus, FeaturesConfig(signal_length=holding)) == []

@@ -15,8 +15,7 @@ from dataloader.audio import read_audio
 from dataloader.corpora.find import combine, find_corpus, read_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import CorpusError
-from dataloader.loaders import length_advice
-from utils.config import DataConfig, FeaturesConfig
+from utils.config import DataConfig
 from utils.emotions import ENGLISH, common_code, in_order
 
 # Corpus → its files: path, emotion, speaker, sentence, and name where that is not the file's.
