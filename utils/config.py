@@ -110,9 +110,11 @@ class DataConfig(Section):
             raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
         if (self.protocol == "partition") != (self.partition is not None):
             keys = "data.protocol", "data.partition"
-            problem = (
-                f"data.protocol = {self.protocol}: partition, and no other, needs data.partition, a file"
+            needs = "needs data.partition, a file of names and folds"
+            needs = (
+                needs if self.partition is None else "data.partition is for data.protocol = partition alone"
             )
+            problem = f"data.protocol = {self.protocol}: {needs}"
             raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
         return self
 
@@ -460,6 +462,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     limits = " and ".join(f"{words} {number[bound]}" for bound, words in bounds.items() if bound in number)
     if "prefixItems" in schema:
         return f"two numbers [lowest, highest], each {limits}"
+    if schema.get("items") == {"type": "string"}:
+        return f"a list of at least {schema['minItems']} texts"
     if "maxItems" in schema:
         return f"a list of up to {schema['maxItems']} numbers, each {limits}"
     kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null"}

@@ -152,6 +152,10 @@ def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:
     if strange := [word for emotion, word in wanted.items() if emotion not in corpus.emotions]:
         there = ", ".join(ENGLISH[emotion] for emotion in corpus.emotions)
         raise CorpusError(f"data.emotions: {corpus.name} has no {', '.join(strange)}; it has {there}.")
+    if len(wanted) < 2:
+        raise CorpusError(
+            f"data.emotions: {' and '.join(words)} is one emotion: a network needs two or more."
+        )
     kept = tuple(utterance for utterance in corpus.utterances if utterance.emotion in wanted)
     counts = Counter(one.emotion for one in corpus.utterances if one.emotion not in wanted)
     others = [f"{ENGLISH[emotion]} ({counts[emotion]})" for emotion in in_order(counts)]

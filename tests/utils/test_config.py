@@ -223,6 +223,15 @@ SECTIONS_OF_KEYS = "must hold sections of keys (data, features, model, train, au
         ("model: {af_type: relu}", 'model.af_type = "relu": must be one of sin, KAF, KAFsin, ReLu'),
         ("data: {corpus: emo}", f'data.corpus = "emo": must be {CORPUS}'),
         ("data: {corpus: []}", f"data.corpus = []: must be {CORPUS}"),
+        ("data: {emotions: [joy]}", "data.emotions = a list: must be a list of at least 2 texts or null"),
+        (
+            "data: {protocol: partition}",
+            "data.protocol = partition: needs data.partition, a file of names and folds",
+        ),
+        (
+            "data: {partition: a.csv}",
+            "data.protocol = holdout: data.partition is for data.protocol = partition alone",
+        ),
         ("data: {corpus: [emovo, emo]}", f'data.corpus = "emo": must be {CORPUS}'),
         ("data: {root: 2024}", f"data.root = 2024: must be {ROOT}"),
         ("data: {corpus: [emodb], root: {emo: x}}", f'data.root = "emo": must be {ROOT}'),

@@ -288,6 +288,9 @@ def test_emotions_that_are_not_asked_for_are_left_out_and_counted(tmp_path):
     some.emotions = ["anger", "rage"]
     with pytest.raises(CorpusError, match=r"data.emotions: .* has no rage; it has disgust, joy, neutral"):
         find_corpus(some)
+    some.emotions = ["anger", "Angry"]
+    with pytest.raises(CorpusError, match="anger and Angry is one emotion"):
+        find_corpus(some)
 
 
 # --- several corpora, and where they lie ---
