@@ -256,5 +256,5 @@ def test_a_corpus_that_loses_much_to_the_length_is_told_so_with_one_that_holds_9
     lost = 1 - chosen / (22_050 * lengths).mean()
     assert f"cuts 100% of folder-long's recordings: {lost:.0%} of all sound is lost" in advice
     holding = int(re.search(r"signal_length=(\d+) holds 95 %", advice)[1])
-    assert np.mean(lengths * 22_050 <= holding) >= 0.95 and holding < lengths.max() * 22_050
+    assert np.mean(lengths * 22_050 <= holding) >= 0.95 > np.mean(lengths * 22_050 <= holding - 1_000)
     assert length_advice(corpus, FeaturesConfig(signal_length=holding)) == []
