@@ -77,3 +77,26 @@ def test_a_temperature_is_fitted_on_masked_answers(run):
 def test_a_run_on_several_corpora_is_not_tested_across_on_one_of_them(run, roots):
     with pytest.raises(UserError, match=r"was trained on EMO-DB\+folder-mine"):
         evaluate_across(run, "emodb", [f"data.root={roots['emodb']}"], progress=False)
+
+
+def test_what_listeners_heard_is_another_task_but_no_other_corpus(train_tiny, tmp_path):
+    root, rows = tmp_path / "CREMA-D", ["FileName,VoiceVote"]
+    texts = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS")
+    for number, (text, emotion) in enumerate(product(texts, ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"))):
+        sound(root / f"AudioWAV/1001_{text}_{emotion}_XX.wav", number)
+        rows.append(f"1001_{text}_{emotion}_XX,{'DFHNSA'[number % 6]}")  # never the intended one
+    (root / "summaryTable.csv").write_text("\n".join(rows))
+    data = {"corpus": "cremad", "root": root, "test_fraction": 0.3}
+    intended, heard = (train_tiny({**data, "labels": labels}) for labels in ("intended", "heard"))
+    assert heard.name.startswith("CkTIM_CREMA-D-heard_")
+    labels = [
+        {one.name: one.emotion for one in evaluate(run, progress=False).utterances}
+        for run in (intended, heard)
+    ]
+    assert labels[0].keys() & labels[1].keys()
+    assert all(labels[1][name] != emotion for name, emotion in labels[0].items() if name in labels[1])
+    for run in (intended, heard):
+        for override in ("intended", "heard"):
+            places = [f"data.root={root}", f"data.labels={override}"]
+            with pytest.raises(UserError, match="was trained on CREMA-D"):
+                evaluate_across(run, "cremad", places, progress=False)

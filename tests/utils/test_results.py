@@ -268,6 +268,20 @@ def test_runs_make_a_file_that_reads_back_as_the_same_rows(make_run, tmp_path):
         trial_content(about, [untested])
 
 
+def test_a_trial_s_file_has_the_scores_of_each_corpus(make_run, collected):
+    path = make_run("CkTIM_a", corpus="EMOVO+RAVDESS")
+    (file,) = path.glob("*_test_metrics.json")
+    several = {"corpora": ["EMOVO", "RAVDESS"], "utterances_per_corpus": [30, 40]}
+    several |= {"accuracy_per_corpus": [0.5, 0.25], "uar_per_corpus": [0.4, 0.2]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | several))
+    (row,) = trial_content(collected["trial"], [read_run(path)])["runs"]
+    assert row["corpora"] == {
+        "EMOVO": {"utterances": 30, "accuracy": 0.5, "uar": 0.4},
+        "RAVDESS": {"utterances": 40, "accuracy": 0.25, "uar": 0.2},
+    }
+    assert "corpora" not in trial_content(collected["trial"], [read_run(make_run("CkTIM_b"))])["runs"][0]
+
+
 def test_old_keys_read_as_todays(trial, collected):
     about = {**collected["trial"], "compare": {"x": [[{"features.by_speaker": True}, {"model.ck": False}]]}}
     old = {"features.by_speaker": True, "features.by_sentence": False}
