@@ -80,7 +80,8 @@ def _refuse_named_files(top: Path, folders: dict[Path, Folders]) -> None:
     if not folders or any(map(is_emotion, words)):
         return
     example = next(iter(folders))
-    if all(any(map(common_code, re.split(r"[\W\d_]+", sound.stem))) for sound in folders):
+    codes = [set(map(common_code, re.split(r"[\W\d_]+", sound.stem))) - {None} for sound in folders]
+    if all(codes) and len(set.union(*codes)) > 1:
         problem = f"the names of its files hold emotions ({example.name}), its folders do not"
     elif len(words) < 2:
         problem = f"its recordings do not lie in folders of emotions ({example.name})"
