@@ -14,7 +14,7 @@ SPLITS = ("train", "training", "test", "testing", "eval", "val", "valid", "valid
 SPEAKER = re.compile(  # actor_01, f1, 0012, speaker_anna: nobody names an emotion so
     r"(speaker|spk|actor|actress|subject|participant|session|ses|id|[a-z])?[-_ ]?\d+"
     r"|(speaker|spk|actor|actress|subject|participant)[-_ ].+",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 Folders = tuple[str, ...]  # around a recording, from the top
 
@@ -108,7 +108,7 @@ def _emotion_first(top: Path, pairs: dict[Folders, Path]) -> bool:
             return first
     if not all(several):
         return False
-    (one, other), path = next(iter(pairs.items()))
+    (one, other), path = max(pairs.items(), key=lambda pair: pair[0][0] != pair[0][1])
     shown = path.relative_to(top).as_posix()
     readings = " or ".join(
         f"the emotion {ENGLISH[emotion_code(emotion)]} of the speaker {speaker} ({layout})"

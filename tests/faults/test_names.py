@@ -43,7 +43,7 @@ def strange(tmp_path_factory) -> Path:
     """A user's own corpus: two emotions, 20 sounds each, of two speakers."""
     root = tmp_path_factory.mktemp("strange") / HTML
     for number, emotion in enumerate((HTML, FORMULA)):
-        for speaker in (LINK.replace("/", ""), FORMULA):
+        for speaker in (f"speaker_{LINK}", f"speaker_{FORMULA}"):  # no word tells them from emotions
             folder = root / speaker / emotion
             folder.mkdir(parents=True)
             for take in range(10):
