@@ -97,7 +97,7 @@ class Recognizer:
             seconds = audio.audio_seconds(file)
             read = audio.stream_audio if self._is_long(seconds) else audio.read_audio
             return self._recognise(
-                str(path), seconds, lambda: read(file, self.features.sample_rate), progress
+                name_of(path), seconds, lambda: read(file, self.features.sample_rate), progress
             )
 
     def _is_long(self, seconds: float) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -362,6 +363,12 @@ def test_a_pipe_is_answered_as_its_file(recognizer, folder):
     os.close(reader)
     assert piped.name == f"/dev/fd/{reader}"
     assert piped.answer == recognizer.recognise_file(folder / "good.wav").answer
+
+
+def test_standard_input_is_called_so(recognizer, folder, monkeypatch):
+    monkeypatch.setattr("testing.predict.once_read", lambda path: nullcontext(folder / "good.wav"))
+    (outcome,) = recognise_files(recognizer, ["-"], progress=False)
+    assert outcome.name == "standard input" and isinstance(outcome, Recognition)
 
 
 def status(*arguments) -> int:
