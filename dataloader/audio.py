@@ -4,115 +4,135 @@ import atexit
 import importlib.util
 import io
 import os
-import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 
 from dataloader.corpora.archives import read_member
+from dataloader.decode import AudioError as AudioError
+from dataloader.decode import block_size, decoded
 from utils.config import FeaturesConfig
-from utils.errors import UserError
+from utils.progress import warn
 
 SAMPLE_RATE = 22_050  # Hz
 LOWEST_SAMPLE_RATE = 4_000  # Hz; below it no speech is recorded, so a header that says so is corrupt
 HIGHEST_SAMPLE_RATE = 768_000  # Hz; the same above
-LOUDEST = 2.0**32  # where 1 is full scale: floats may hold whole numbers of 32 bits, and nothing beyond
+LOUDEST = 16.0  # where 1 is full scale; floats may exceed it a little, and integers in floats do by far
 SHORTEST = 0.05  # seconds; nothing shorter is an utterance
-SILENCE = 1e-4  # peak-to-peak amplitude, three steps of 16 bits; EMOVO's quietest recording has 0.03
+NEAR_SILENCE = 1e-3  # level of the loudest frame, 60 dB below full scale; EMOVO's faintest recording: 47
+STEADY = 2.0  # least ratio of loud to faint frames in speech; 4.6 in EMOVO, 1.05 in white noise
+ROUNDING = 1e-4  # peak to peak, three steps of 16 bits: with no more than STEPS values it is no sound
+STEPS = 8
+NO_SOUND = 0.01  # of the loudest channel's level, 40 dB below it; within 10 dB in EMOVO
+OPPOSITE = -0.9  # correlation with the loudest channel; above -0.7 in EMOVO
 TRIM_DB = 30.0  # dB below the loudest frame; the quietest frames of EMOVO's median recording lie at 46
 LEVEL = 0.05  # root mean square of a normalised recording; EMOVO's median is 0.026
 LEVEL_FRAME = 2_048  # samples
-BLOCK = 10  # seconds that are read at a time
-BLOCK_VALUES = 2**22  # samples × channels that are read at a time, at most: 16 MiB
-UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
-UNKNOWN_LENGTH = 2**63 - 1  # samples; libsndfile says so of a FLAC that was written to a pipe
-
-# libsndfile reduces a header's claim to the samples there are, and reports that only in its log.
-TRUNCATED = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
-
-
-class _Forwards(soundfile.SoundFile):
-    """A sound file that is read from its start to its end: no seeking, which fails where a header lies."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-class AudioError(UserError):
-    """A file that cannot be used as speech; the message names it and says why."""
 
 
 class SilenceError(AudioError):
     """The same, where all is well but that there is no sound in it."""
 
 
-def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+Say = Callable[[str], None]  # gets remarks on what was done with a recording
+
+
+def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, say: Say = warn) -> np.ndarray:
     """Read a sound file as a mono waveform.
 
     Args:
-        path: a file of any format that libsndfile reads (WAV, FLAC, OGG, MP3, …), of any rate and number of
-            channels. It may lie inside a zip (`EMOVO.zip/EMOVO/f1/dis-f1-b1.wav`), which is never unpacked.
+        path: a file of any format that libsndfile or FFmpeg reads (WAV, MP3, M4A, WebM, …), a video's sound
+            track too, of any rate and number of channels. It may lie inside a zip
+            (`EMOVO.zip/EMOVO/f1/dis-f1-b1.wav`), which is never unpacked.
         sample_rate: of the result, in Hz.
+        say: gets a remark for each channel that is left out.
 
     Returns:
-        float32 (samples,): the mean of the channels, resampled as librosa.resample(res_type="soxr_hq") does.
-        A file that is missing, not audio, cut short, corrupt, too short or silent is an AudioError.
+        float32 (samples,): the mean of the channels without a constant offset, resampled as
+        librosa.resample(res_type="soxr_hq") does. Channels without sound, with nothing but noise beside
+        another's speech, or of opposite polarity are left out. A file that is missing, not audio, cut short,
+        corrupt, too short or silent is an AudioError.
     """
-    samples, rate = read_mono(path)
+    samples, rate = read_mono(path, say)
     return soxr.resample(samples, rate, sample_rate, quality="HQ")
 
 
-def read_mono(path: str | Path) -> tuple[np.ndarray, int]:
-    """The mean of a sound file's channels, float32 (samples,), and its own rate in Hz; as read_audio."""
-    with _opened(path, io.BytesIO(_read_bytes(Path(path)))) as file:
-        channels = np.concatenate([np.zeros((0, file.channels), np.float32), *_blocks(file, path)])
-        rate = file.samplerate
-    _check_length(len(channels), rate, path)
-    return _mono(channels, rate, path), rate
+def read_mono(path: str | Path, say: Say = warn) -> tuple[np.ndarray, int]:
+    """As read_audio, float32 (samples,) at the file's own rate, and that rate in Hz."""
+    with decoded(io.BytesIO(_read_bytes(Path(path))), str(path)) as sound:
+        return _mono(sound.blocks, sound.rate, sound.channels, path, say), sound.rate
 
 
 def to_waveform(
-    sound: np.ndarray, rate: int, sample_rate: int = SAMPLE_RATE, name: str | Path = "the sound"
+    sound: np.ndarray,
+    rate: int,
+    sample_rate: int = SAMPLE_RATE,
+    name: str | Path = "the sound",
+    say: Say = warn,
 ) -> np.ndarray:
     """Sound as it was recorded → a mono waveform; result and errors as in read_audio.
 
     Args:
-        sound: (samples,) or (samples, channels); floats with full scale 1, or integers.
+        sound: (samples,) or (samples, channels), as as_channels takes it.
         rate, sample_rate: of the sound and of the result, in Hz.
-        name: for errors.
+        name: for errors and remarks.
     """
-    return soxr.resample(_mono(sound, rate, name), rate, sample_rate, quality="HQ")
+    channels = as_channels(sound, name, say)
+    _check_length(len(channels), rate, name)
+    size = block_size(int(rate), channels.shape[1])
+    blocks = (channels[start : start + size] for start in range(0, len(channels), size))
+    return soxr.resample(_mono(blocks, rate, channels.shape[1], name, say), rate, sample_rate, quality="HQ")
 
 
 def audio_seconds(path: str | Path) -> float:
-    """How long a sound file is, by its header; where the header does not say, the file is read."""
-    with _opened(path, _source(Path(path))) as file:
-        _check_rate(file.samplerate, path)
-        unknown = file.frames == UNKNOWN_LENGTH
-        return (sum(map(len, _blocks(file, path))) if unknown else file.frames) / file.samplerate
+    """How long a sound file is; where its header cannot say so for certain, it is decoded."""
+    with _source(Path(path)) as file, decoded(file, str(path)) as sound:
+        _check_rate(sound.rate, path)
+        frames = sum(map(len, sound.blocks)) if sound.frames is None else sound.frames
+        return frames / sound.rate
 
 
-def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, say: Say = warn) -> Iterator[np.ndarray]:
     """As read_audio, block by block: for recordings of hours, of which only a block is in memory.
 
     Yields float32 (samples,) of any length, the same but for rounding; silence is no error.
     """
-    with _opened(path, _source(Path(path))) as file:
-        _check_rate(file.samplerate, path)
-        resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
-        for channels in _blocks(file, path):
-            _check_values(channels, path)
-            yield resampler.resample_chunk(channels.mean(axis=1))
+    with _source(Path(path)) as file, decoded(file, str(path)) as sound:
+        _check_rate(sound.rate, path)
+        resampler = soxr.ResampleStream(sound.rate, sample_rate, 1, dtype="float32", quality="HQ")
+        to_mono = _Mixer(sound.rate, sound.channels, path, say)
+        for channels in sound.blocks:
+            yield resampler.resample_chunk(to_mono(channels))
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def as_channels(sound: np.ndarray, name: str | Path = "the sound", say: Say = warn) -> np.ndarray:
+    """A waveform as somebody has it → float32 (samples, channels) with full scale 1.
+
+    Floats are taken as they are. Integers count by the width that their values have, not their type: 16-bit
+    values in int64 are 16-bit sound. An AudioError for what is no sound.
+    """
+    try:
+        sound = np.atleast_1d(sound)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise AudioError(f"{name} is not an array of samples ({error})") from error
+    sound = sound[:, None] if sound.ndim == 1 else sound
+    if sound.ndim != 2 or sound.dtype.kind not in "fiu" or sound.shape[1] == 0:
+        kinds = {"c": "complex numbers", "b": "truth values", "O": "objects", "U": "text", "S": "text"}
+        problem = f"{name} has the shape {sound.shape} and holds {kinds.get(sound.dtype.kind, sound.dtype)}"
+        raise AudioError(f"{problem}; (samples,) or (samples, channels) are needed, of real numbers.")
+    if sound.shape[1] > sound.shape[0] > 0:
+        raise AudioError(f"{name} has more channels than samples, {sound.shape}: transpose it.")
+    return (
+        sound.astype(np.float32) if sound.dtype.kind == "f" or not sound.size else _scaled(sound, name, say)
+    )
 
 
 def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
@@ -175,84 +195,130 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int) -> Iterator[tup
 
 def loudest_level(waveform: np.ndarray) -> float:
     """The standard deviation of the loudest frame: a constant offset is no sound."""
-    starts = range(0, len(waveform), LEVEL_FRAME)
-    return max(float(waveform[start : start + LEVEL_FRAME].std()) for start in starts)
+    whole = len(waveform) // LEVEL_FRAME * LEVEL_FRAME
+    levels = waveform[:whole].reshape(-1, LEVEL_FRAME).std(axis=1).max(initial=0)
+    return float(max(levels, waveform[whole:].std() if whole < len(waveform) else 0))
 
 
-@contextmanager
-def _opened(path: str | Path, source: BinaryIO) -> Iterator[_Forwards]:
-    """A sound file to be read from `source`; whatever fails meanwhile is an AudioError that names `path`."""
-    try:
-        with source, _Forwards(source) as file:
-            yield file
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = getattr(error, "error_string", str(error))
-        raise AudioError(f"{path} is not audio, or corrupt ({reason.strip()})") from error
+def is_silent(waveform: np.ndarray) -> bool:
+    """Whether there is nothing but faint, steady noise: faint speech comes and goes."""
+    if waveform @ waveform > len(waveform) * (10 * NEAR_SILENCE) ** 2:
+        return False  # soon seen of most
+    return loudest_level(waveform) < NEAR_SILENCE and _swing(waveform) < STEADY
 
 
-def _blocks(file: _Forwards, path: str | Path) -> Iterator[np.ndarray]:
-    """All sound of a file, float32 (samples, channels) each.
+class _Mixer:
+    """Blocks of channels, float32 (samples, channels), to blocks of one (samples,), as read_audio says.
 
-    A header may claim any length, so no more memory is taken than a block needs. An AudioError follows the
-    last one where there were fewer samples than claimed.
+    A block's mean is its offset, and each block has its own choice of channels; a short last one shares those
+    of the block before it. Each remark is made once.
     """
-    size = max(1, min(BLOCK * file.samplerate, BLOCK_VALUES // file.channels))
-    count = 0
-    while len(channels := file.read(size, dtype="float32", always_2d=True)):
-        count += len(channels)
-        yield channels
-    claims = ((int(claimed), int(present)) for claimed, present in TRUNCATED.findall(file.extra_info))
-    cut = any(present < claimed < UNKNOWN_SIZE for claimed, present in claims)
-    if cut or count != file.frames != UNKNOWN_LENGTH:
-        raise AudioError(f"{path} is cut short: it holds less sound than its header says")
+
+    def __init__(self, rate: float, channels: int, name: str | Path, say: Say):
+        self.name, self.say, self.said = name, say, set[str]()
+        self.shortest = block_size(int(rate), channels) // 2  # samples
+        self.kept: list[int] = []
+        self.offset = np.float32(0)
+
+    def __call__(self, channels: np.ndarray) -> np.ndarray:
+        _check_values(channels, self.name)
+        choose = not self.kept or len(channels) >= self.shortest
+        if choose:
+            self.kept = self._choose(channels)
+        kept = channels if len(self.kept) == channels.shape[1] else channels[:, self.kept]
+        mono = kept[:, 0] if kept.shape[1] == 1 else kept.mean(axis=1)
+        if choose:
+            self.offset = mono.mean(dtype=np.float64).astype(np.float32)
+        mono = mono - self.offset
+        if np.ptp(mono) < ROUNDING and len(np.unique(mono)) <= STEPS:
+            mono[:] = 0  # what dither and rounding leave of silence
+        return mono
+
+    def _choose(self, channels: np.ndarray) -> list[int]:
+        """The channels that are kept."""
+        count = channels.shape[1]
+        if count == 1:
+            return [0]
+        channels = channels - channels.mean(axis=0, dtype=np.float64).astype(np.float32)
+        levels = channels.std(axis=0)
+        swings = [_swing(channels[:, index]) for index in range(count)]
+        noise = [max(swings) > STEADY**2 and swing < STEADY for swing in swings]
+        loudest = max(range(count), key=lambda index: (not noise[index], levels[index]))
+        products = channels.T @ channels[:, loudest] / len(channels)
+        kept = []
+        for index, level in enumerate(levels):
+            if level < NO_SOUND * levels[loudest]:
+                reason = "has no sound"
+            elif noise[index]:
+                reason = "has nothing but noise"
+            elif products[index] < OPPOSITE * level * levels[loudest]:
+                reason = f"has the opposite polarity of channel {loudest + 1}"
+            else:
+                kept.append(index)
+                continue
+            remark = f"{self.name}: channel {index + 1} of {count} {reason}, and is left out"
+            if remark not in self.said:
+                self.said.add(remark)
+                self.say(remark)
+        return kept
 
 
-def _check_rate(rate: int, name: str | Path) -> None:
+def _swing(waveform: np.ndarray) -> float:
+    """The ratio of loud frames to faint ones (the 90th percentile of their levels to the 10th)."""
+    frames = waveform[: len(waveform) // LEVEL_FRAME * LEVEL_FRAME].reshape(-1, LEVEL_FRAME)
+    if len(frames) < 2:
+        return 1.0
+    faint, loud = np.quantile(frames.std(axis=1), [0.1, 0.9])
+    return float(loud / max(faint, 1e-7))
+
+
+def _mono(blocks: Iterable[np.ndarray], rate: float, channels: int, name: str | Path, say: Say) -> np.ndarray:
+    """All blocks as one channel (samples,); an AudioError where it is no speech."""
+    _check_rate(rate, name)
+    samples = np.concatenate([np.zeros(0, np.float32), *map(_Mixer(rate, channels, name, say), blocks)])
+    _check_length(len(samples), rate, name)
+    if is_silent(samples):
+        raise SilenceError(f"{name} is silent")
+    return samples
+
+
+def _scaled(sound: np.ndarray, name: str | Path, say: Say) -> np.ndarray:
+    """Integers → floats with full scale 1, by the width of the values."""
+    low, high, middle = int(sound.min()), int(sound.max()), float(sound.mean())
+    own = 8 * sound.dtype.itemsize
+    for bits in (8, 16, 24, own):  # without a sign, silence is in the middle, as 8 bits are in a WAV
+        full = 2.0**bits
+        fits = bits <= own and low >= 0 and 0.6 * full < high < full and 0.4 * full < middle < 0.6 * full
+        if fits or (bits == own and sound.dtype.kind == "u"):
+            return (sound / (full / 2) - 1).astype(np.float32)
+    widths = (min(own, 16), 24, 32, 64)
+    bits = next(bits for bits in widths if -(2 ** (bits - 1)) <= low and high < 2 ** (bits - 1))
+    if bits == 24 and not (sound & 0xFF).any():
+        bits = 32  # 24 bits in the upper bytes of 32
+    elif bits == 24:
+        say(f"{name} is taken for 24-bit sound; if it is faint sound of {own} bits, give it as floats")
+    return (sound / 2.0 ** (bits - 1)).astype(np.float32)
+
+
+def _check_rate(rate: float, name: str | Path) -> None:
     if not LOWEST_SAMPLE_RATE <= rate <= HIGHEST_SAMPLE_RATE:
         limits = f"{LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE}"
         raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {limits}")
 
 
-def _check_length(samples: int, rate: int, name: str | Path) -> None:
+def _check_length(samples: int, rate: float, name: str | Path) -> None:
     _check_rate(rate, name)
     if samples < int(SHORTEST * rate):  # half a sample does not count
         raise AudioError(f"{name} is too short: {samples} samples, less than {SHORTEST} s")
 
 
 def _check_values(channels: np.ndarray, name: str | Path) -> None:
-    peak = np.abs(channels).max(initial=0)
+    peak = max(channels.max(initial=0), -channels.min(initial=0))
     if not np.isfinite(peak):
         raise AudioError(f"{name} holds samples that are not finite numbers")
     if peak > LOUDEST:
-        raise AudioError(f"{name} is corrupt: it holds samples of {peak:.3g}, where 1 is full scale")
-
-
-def _mono(sound: np.ndarray, rate: int, name: str | Path) -> np.ndarray:
-    """The mean of the channels (samples,); an AudioError where it is no speech."""
-    channels = _as_channels(sound, name)
-    _check_length(len(channels), rate, name)
-    _check_values(channels, name)
-    samples = channels.mean(axis=1)
-    if np.ptp(samples) < SILENCE:
-        raise SilenceError(f"{name} is silent")
-    return samples
-
-
-def _as_channels(sound: np.ndarray, name: str | Path) -> np.ndarray:
-    """A waveform as somebody has it → float32 (samples, channels)."""
-    sound = np.asarray(sound)
-    sound = sound[:, None] if sound.ndim == 1 else sound
-    if sound.ndim != 2 or sound.dtype.kind not in "fiu" or sound.shape[1] == 0:
-        problem = f"{name} has the shape {sound.shape} and the type {sound.dtype}"
-        raise AudioError(f"{problem}; (samples,) or (samples, channels) are needed, of real numbers.")
-    if sound.shape[1] > sound.shape[0] > 0:
-        raise AudioError(f"{name} has more channels than samples, {sound.shape}: transpose it.")
-    if sound.dtype.kind == "i":
-        return sound.astype(np.float32) / -float(np.iinfo(sound.dtype).min)
-    if sound.dtype.kind == "u":  # as 8 bits are in a WAV
-        half = (float(np.iinfo(sound.dtype).max) + 1) / 2
-        return ((sound - half) / half).astype(np.float32)
-    return sound.astype(np.float32)
+        cure = "divide it by its full scale (32768 of 16-bit sound)"
+        raise AudioError(f"{name} holds samples of {peak:.3g}, where 1 is full scale: {cure}.")
 
 
 def _source(path: Path) -> BinaryIO:

@@ -43,7 +43,7 @@ from utils.tables import unique
 
 LONGEST_UTTERANCE = 3.5  # windows; EMOVO's longest, 14 s, is 3.2. What is longer holds several utterances
 OVERLAP = 2  # windows that cover each moment
-NEAR_SILENCE = 1e-3  # level of the loudest frame, 60 dB below full scale; EMOVO's faintest recording: 47
+PAUSE = 0.01  # of the loudest window's level, 40 dB below it: near silence beside speech
 LONGEST_NAME = 200  # bytes of a figure's name; file systems allow 255
 STDOUT = ("-", "/dev/stdout")
 SURE = 0.5  # the least probability of an answer
@@ -82,9 +82,10 @@ class Recognizer:
     def recognise(self, waveform: np.ndarray, sample_rate: int, name: str = "the sound") -> Recognition:
         """Recognise a recording in memory: (samples,) or (samples, channels), integers or floats up to 1.
 
-        An AudioError where it is shorter than 0.05 s, holds values that are not finite, or is no waveform.
+        An AudioError where it is shorter than 0.05 s, holds values that are not finite or far beyond 1, or is
+        no waveform.
         """
-        sound, rate = np.atleast_1d(waveform), self.features.sample_rate
+        sound, rate = audio.as_channels(waveform, name), self.features.sample_rate
         seconds = len(sound) / max(sample_rate, 1)
         return self._recognise(name, seconds, lambda: audio.to_waveform(sound, sample_rate, rate, name))
 
@@ -124,19 +125,23 @@ class Recognizer:
         rate = self.features.sample_rate
         middles: list[float] = []
         found: list[Looked] = []
+        levels: list[float] = []
         total = 1 + math.ceil(max(seconds * rate - self.window, 0) / self.hop)
         looks = audio.windows(blocks, self.window, self.hop)
         with progress_bar(total=total, desc="recognising", unit="window", disable=not progress) as bar:
             while batch := list(islice(looks, BATCH)):
                 middles += [(start + self.window / 2) / rate for start, _ in batch]
+                levels += [audio.loudest_level(window) for _, window in batch]
                 found += self._look([window for _, window in batch])
                 bar.update(len(batch))
+        silence = min(audio.NEAR_SILENCE, PAUSE * max(levels))
+        found = [({}, None) if level < silence else one for level, one in zip(levels, found, strict=True)]
         edges = [0.0, *((one + other) / 2 for one, other in pairwise(middles)), seconds]
         return [self._answer(*edge, one) for edge, one in zip(pairwise(edges), found, strict=True)]
 
     def _look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
         """Probabilities and novelty of each, as one utterance."""
-        loud = [index for index, one in enumerate(waveforms) if audio.loudest_level(one) >= NEAR_SILENCE]
+        loud = [index for index, one in enumerate(waveforms) if not audio.is_silent(one)]
         found: list[Looked] = [({}, None)] * len(waveforms)
         if not loud:
             return found

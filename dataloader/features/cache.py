@@ -16,7 +16,7 @@ from dataloader.corpora.utterance import Utterance
 from utils.config import FeaturesConfig
 from utils.files import open_atomically, write_atomically
 
-CACHE_VERSION = 3  # raise it when this code starts to compute other features from the same recordings
+CACHE_VERSION = 4  # raise it when this code starts to compute other features from the same recordings
 
 
 def save_rows(path: Path, blocks: Iterable[torch.Tensor], shape: tuple[int, ...]) -> int:

@@ -144,7 +144,8 @@ def test_recordings_of_any_length_get_an_answer(recognizer, seconds):
     if seconds == 10:  # longer than the window: the answer is that of the middle, as in training
         assert len(recognition.timeline) == 4
         middle = voice(10)[(10 * RATE - 96_000) // 2 :][:96_000]
-        assert same(recognition.answer.probabilities, recognizer(middle, RATE))
+        alone = recognizer(middle, RATE)  # without its own mean, not the whole's
+        assert recognition.answer.probabilities == pytest.approx(alone, abs=0.01)
 
 
 def test_ten_minutes_have_a_timeline(recognizer, tmp_path):
