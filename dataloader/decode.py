@@ -121,8 +121,8 @@ class _View(io.RawIOBase):
         self.file.seek(self.start + at)
         return self.file.read(max(min(size, self.length - at), 0))
 
-    def fast(self) -> BinaryIO:
-        """The same, as libsndfile reads it without Python's help where it is in memory."""
+    def fast(self) -> io.IOBase:
+        """The same; what is in memory is read without Python's help."""
         if not isinstance(self.file, io.BytesIO):
             return self
         content = bytearray(self.file.getbuffer()[self.start : self.start + self.length])

@@ -20,6 +20,7 @@ from dataloader.audio import (
     audio_seconds,
     condition,
     fit_length,
+    is_silent,
     loudest_level,
     read_audio,
     stream_audio,
@@ -259,6 +260,65 @@ def test_integers_are_as_a_wav_holds_them(tmp_path, kind, subtype):
 def test_what_is_no_sound_is_refused(sound, rate, message):
     with pytest.raises(AudioError, match=f"hello.*{message}"):
         to_waveform(sound, rate, name="hello")
+
+
+def voice(level: float = 1.0) -> np.ndarray:
+    """Noise that comes and goes, (samples,), up to 0.5."""
+    return level * noise(RATE)[:, 0] * np.sin(np.arange(RATE) / 1_500) ** 4
+
+
+def test_integers_count_by_their_values_not_by_their_type():
+    expected, remarks = to_waveform(voice().astype(np.float32), RATE), []
+    for bits, kind in ((16, "int32"), (16, "int64"), (24, "int32"), (24, "int64"), (32, "int64")):
+        integers = np.round(voice() * 2.0 ** (bits - 1)).astype(kind)
+        found = to_waveform(integers, RATE, say=remarks.append)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        found = to_waveform(integers.tolist(), RATE, say=remarks.append)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert len(remarks) == 4 and all("24-bit" in remark for remark in remarks)
+    loud = np.round(voice(1.9) * 127 + 128)
+    for kind in ("uint8", "int16", "int64"):  # 8 bits have no sign
+        np.testing.assert_allclose(to_waveform(loud.astype(kind), RATE), 1.9 * expected, atol=0.02)
+    upper = np.round(voice(0.01) * 2.0**23).astype(np.int32) * 256  # as a 24-bit WAV is read into int32
+    np.testing.assert_allclose(to_waveform(upper, RATE), 0.01 * expected, atol=1e-6)
+    quiet = np.round(voice(0.003) * 2**15).astype(np.int16)  # the type's own width is not doubted
+    assert np.ptp(to_waveform(quiet, RATE)) < 0.004
+
+
+@pytest.mark.parametrize(
+    ("sound", "message"),
+    [
+        (voice() * 32_768, "where 1 is full scale"),
+        (voice() > 0, "truth values"),
+        (voice() + 0j, "complex numbers"),
+        (voice().astype(object), "objects"),
+        ([[0.0, 1.0], [2.0]], "not an array"),
+        ("hello", "text"),
+    ],
+)
+def test_arrays_of_another_kind_are_named(sound, message):
+    with pytest.raises(AudioError, match=f"mine .*{message}"):
+        to_waveform(sound, RATE, name="mine")
+
+
+def test_offsets_and_channels_are_treated_in_arrays_as_in_files(tmp_path):
+    speech = voice()[:, None]
+    for sound in (speech + 0.02, np.hstack([speech, -speech]), np.hstack([speech, 0 * speech + 0.1])):
+        remarks = []
+        soundfile.write(tmp_path / "x.wav", sound, RATE, subtype="DOUBLE")
+        found = to_waveform(sound, RATE, say=remarks.append)
+        np.testing.assert_array_equal(found, read_audio(tmp_path / "x.wav", say=remarks.append))
+        np.testing.assert_allclose(np.abs(found), np.abs(speech - speech.mean())[:, 0], atol=1e-6)
+        assert len(remarks) == 2 * (sound.shape[1] - 1)
+    ordinary = np.hstack([speech, noise(RATE, seed=1) * 0.1 + 0.5 * speech])
+    mean = ordinary.mean(axis=1)
+    np.testing.assert_allclose(to_waveform(ordinary, RATE), mean - mean.mean(), atol=1e-6)
+
+
+def test_faint_speech_is_no_silence():
+    assert not is_silent(voice(1e-3).astype(np.float32)) and not is_silent(voice().astype(np.float32))
+    assert is_silent(1e-3 * noise(RATE)[:, 0]) and is_silent(np.zeros(RATE))
+    assert not is_silent(0.1 * noise(RATE)[:, 0])
 
 
 # --- long recordings ---

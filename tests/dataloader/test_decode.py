@@ -1,4 +1,6 @@
-"""Every row of the table of recordings in docs/reliability.md; `PYTHONPATH=. python` with this file prints it."""
+"""Every row of docs/reliability.md's table of recordings; `PYTHONPATH=. python` with this file prints it."""
+
+# ruff: noqa: E731
 
 import io
 import struct
@@ -21,7 +23,7 @@ READ = "read"
 
 
 def speech(rate: int, channels: int = 1) -> np.ndarray:
-    """Something that comes and goes as speech does, (samples, channels), below 3 kHz; no two moments are alike."""
+    """(samples, channels) that come and go as speech does, below 3 kHz; no two moments are alike."""
     rng, time = np.random.default_rng(0), np.arange(int(SECONDS * 48_000)) / 48_000
     noise = np.convolve(rng.standard_normal(len(time) + 63), np.hanning(64) / 32, "valid")
     sound = 0.1 * noise * (0.02 + np.sin(2 * np.pi * 2.1 * time) ** 2)
@@ -103,40 +105,39 @@ def flac_of(samples: Callable[[int], int]) -> bytes:
 
 ID3 = b"ID3\x04\0\0\0\0\x01\0" + bytes(128)
 CUT = "cut short or corrupt: it holds"
+BY_LIBSNDFILE = """WAV PCM_16 8000 1; WAV PCM_16 11025 2; WAV PCM_16 16000 1; WAV PCM_16 22050 1;
+WAV PCM_16 32000
+2; WAV PCM_16 44100 2; WAV PCM_16 48000 6; WAV PCM_16 96000 1; WAV PCM_16 192000 2; WAV PCM_U8
+16000 1; WAV PCM_24 48000 2; WAV PCM_32 44100 1; WAV FLOAT 48000 2; WAV DOUBLE 44100 1; WAV
+ULAW 8000 1; WAV ALAW 8000 2; WAV IMA_ADPCM 22050 1; WAV MS_ADPCM 44100 1; WAV GSM610 8000 1;
+WAVEX PCM_24 48000 6; RF64 PCM_16 44100 2; W64 PCM_16 48000 1; W64 FLOAT 44100 2; AIFF PCM_16
+44100 2; AIFF PCM_24 48000 1; AIFF FLOAT 44100 1; AU PCM_16 44100 2; AU ULAW 8000 1; CAF PCM_16
+44100 1; CAF PCM_24 48000 2; CAF ALAC_16 44100 2; NIST PCM_16 16000 1; NIST ULAW 8000 1; VOC
+PCM_16 44100 1; PVF PCM_16 16000 1; FLAC PCM_S8 16000 1; FLAC PCM_16 44100 2; FLAC PCM_24 48000
+1; FLAC PCM_24 96000 6; OGG VORBIS 44100 2; OGG VORBIS 16000 1; OGG OPUS 48000 2; OGG OPUS
+16000 1; OGG OPUS 8000 1; MP3 MPEG_LAYER_III 44100 2; MP3 MPEG_LAYER_III 16000 1"""
+BY_FFMPEG = """mp3 libmp3lame 44100 1; mp3 libmp3lame 48000 2; mp3 libmp3lame 22050 1; mp3 libmp3lame 8000 1;
+mp2 mp2 48000 1; mp2 mp2 44100 2; ipod aac 44100 1; ipod aac 48000 2; ipod aac 16000 1; ipod
+alac 44100 2; mp4 aac 48000 6; mp4 libopus 48000 1; mov aac 44100 1; mov pcm_s16le 48000 2; 3gp
+libopencore_amrnb 8000 1; 3gp aac 16000 1; adts aac 44100 1; adts aac 48000 2; webm libopus
+48000 1; webm libopus 48000 2; webm libopus 16000 1; matroska libopus 48000 1; matroska aac
+44100 2; matroska flac 44100 1; ogg libopus 48000 1; opus libopus 24000 2; asf wmav2 44100 1;
+asf wmav2 48000 2; amr libopencore_amrnb 8000 1; ac3 ac3 48000 6; ac3 ac3 44100 1; eac3 eac3
+48000 2; wv wavpack 44100 1; tta tta 48000 2; avi libmp3lame 44100 1; flv aac 44100 1; mpegts
+aac 48000 2; mpeg mp2 48000 1; wav libmp3lame 44100 1; caf alac 44100 1; flac flac 44100 6"""
 Row = tuple[str, str, int, int, str, str, Callable[[], bytes]]  # of the table, and the file
 
 
 def plain_rows() -> list[Row]:
     """Formats without fault."""
     rows: list[Row] = []
-    for (
-        line
-    ) in """WAV PCM_16 8000 1; WAV PCM_16 11025 2; WAV PCM_16 16000 1; WAV PCM_16 22050 1; WAV PCM_16 32000 2;
-    WAV PCM_16 44100 2; WAV PCM_16 48000 6; WAV PCM_16 96000 1; WAV PCM_16 192000 2; WAV PCM_U8 16000 1;
-    WAV PCM_24 48000 2; WAV PCM_32 44100 1; WAV FLOAT 48000 2; WAV DOUBLE 44100 1; WAV ULAW 8000 1; WAV ALAW 8000 2;
-    WAV IMA_ADPCM 22050 1; WAV MS_ADPCM 44100 1; WAV GSM610 8000 1; WAVEX PCM_24 48000 6; RF64 PCM_16 44100 2;
-    W64 PCM_16 48000 1; W64 FLOAT 44100 2; AIFF PCM_16 44100 2; AIFF PCM_24 48000 1; AIFF FLOAT 44100 1;
-    AU PCM_16 44100 2; AU ULAW 8000 1; CAF PCM_16 44100 1; CAF PCM_24 48000 2; CAF ALAC_16 44100 2; NIST PCM_16 16000 1;
-    NIST ULAW 8000 1; VOC PCM_16 44100 1; PVF PCM_16 16000 1; FLAC PCM_S8 16000 1; FLAC PCM_16 44100 2;
-    FLAC PCM_24 48000 1; FLAC PCM_24 96000 6; OGG VORBIS 44100 2; OGG VORBIS 16000 1; OGG OPUS 48000 2;
-    OGG OPUS 16000 1; OGG OPUS 8000 1; MP3 MPEG_LAYER_III 44100 2; MP3 MPEG_LAYER_III 16000 1""".split(";"):
+    for line in BY_LIBSNDFILE.split(";"):
         format, subtype, rate, channels = line.split()
-        make = lambda f=format, s=subtype, r=int(rate), c=int(channels): libsndfile(f, s, speech(r, c), r)  # noqa: E731
+        make = lambda f=format, s=subtype, r=int(rate), c=int(channels): libsndfile(f, s, speech(r, c), r)
         rows.append((subtype, format, int(rate), int(channels), "", READ, make))
-    for (
-        line
-    ) in """mp3 libmp3lame 44100 1; mp3 libmp3lame 48000 2; mp3 libmp3lame 22050 1; mp3 libmp3lame 8000 1;
-    mp2 mp2 48000 1; mp2 mp2 44100 2; ipod aac 44100 1; ipod aac 48000 2; ipod aac 16000 1; ipod alac 44100 2;
-    mp4 aac 48000 6; mp4 libopus 48000 1; mov aac 44100 1; mov pcm_s16le 48000 2; 3gp libopencore_amrnb 8000 1;
-    3gp aac 16000 1; adts aac 44100 1; adts aac 48000 2; webm libopus 48000 1; webm libopus 48000 2;
-    webm libopus 16000 1; matroska libopus 48000 1; matroska aac 44100 2; matroska flac 44100 1; ogg libopus 48000 1;
-    opus libopus 24000 2; asf wmav2 44100 1; asf wmav2 48000 2; amr libopencore_amrnb 8000 1; ac3 ac3 48000 6;
-    ac3 ac3 44100 1; eac3 eac3 48000 2; wv wavpack 44100 1; tta tta 48000 2; avi libmp3lame 44100 1; flv aac 44100 1;
-    mpegts aac 48000 2; mpeg mp2 48000 1; wav libmp3lame 44100 1; caf alac 44100 1; flac flac 44100 6""".split(
-        ";"
-    ):
+    for line in BY_FFMPEG.split(";"):
         format, codec, rate, channels = line.split()
-        make = lambda f=format, s=codec, r=int(rate), c=int(channels): ffmpeg(f, s, speech(r, c), r)  # noqa: E731
+        make = lambda f=format, s=codec, r=int(rate), c=int(channels): ffmpeg(f, s, speech(r, c), r)
         rows.append((codec, format, int(rate), int(channels), "", READ, make))
     return rows
 
@@ -151,8 +152,10 @@ def odd_lengths() -> list[Row]:
         "announces 1,000 bytes; the rest is behind": (lambda n: 1_000, READ),
         "announces twice as much": (lambda n: 2 * n, CUT),
     }
-    for format, (odd, (size, outcome)) in product("WAV WAVEX RF64 AIFF AU CAF W64".split(), lengths.items()):
-        make = lambda f=format, s=size: announcing(libsndfile(f, "PCM_16", speech(44_100), 44_100), s)  # noqa: E731
+    for format, (odd, (size, outcome)) in product(
+        ("WAV", "WAVEX", "RF64", "AIFF", "AU", "CAF", "W64"), lengths.items()
+    ):
+        make = lambda f=format, s=size: announcing(libsndfile(f, "PCM_16", speech(44_100), 44_100), s)
         rows.append(("PCM_16", format, 44_100, 1, odd, outcome, make))
     for odd, samples, outcome in (
         ("announces nothing", lambda n: 0, READ),
@@ -173,14 +176,14 @@ def odd_lengths() -> list[Row]:
         ("aac", "adts", 44_100): lambda r: ffmpeg("adts", "aac", speech(r), r),
     }
     for (codec, format, rate), make in bases.items():
-        twice = lambda m=make, r=rate: 2 * m(r)  # noqa: E731
+        twice = lambda m=make, r=rate: 2 * m(r)
         rows.append((codec, format, rate, 1, "two recordings, one behind the other", f"{READ} twice", twice))
-        tagged = lambda m=make, r=rate: ID3 + m(r)  # noqa: E731
+        tagged = lambda m=make, r=rate: ID3 + m(r)
         rows.append((codec, format, rate, 1, "an ID3 tag in front", READ, tagged))
-        half = lambda m=make, r=rate: m(r)[: len(m(r)) // 2]  # noqa: E731
+        half = lambda m=make, r=rate: m(r)[: len(m(r)) // 2]
         outcome = {"OGG": "cut short:", "adts": f"{READ} half: it announces no length"}.get(format, CUT)
         rows.append((codec, format, rate, 1, "the second half is missing", outcome, half))
-    mp3 = lambda **options: ffmpeg("mp3", "libmp3lame", speech(44_100), 44_100, **options)  # noqa: E731
+    mp3 = lambda **options: ffmpeg("mp3", "libmp3lame", speech(44_100), 44_100, **options)
     for odd, make in (
         ("no Xing frame, constant rate", lambda: mp3(write_xing="0")),
         ("no Xing frame, variable rate", lambda: mp3(write_xing="0", quality="4")),
@@ -188,19 +191,19 @@ def odd_lengths() -> list[Row]:
         ("no Xing frame, cut within a frame", lambda: mp3(write_xing="0")[:-50]),
     ):
         rows.append(("libmp3lame", "mp3", 44_100, 1, odd, READ, make))
-    twice = lambda: 2 * (ID3 + mp3() + b"TAG" + bytes(125))  # noqa: E731
+    twice = lambda: 2 * (ID3 + mp3() + b"TAG" + bytes(125))
     rows.append(
         ("libmp3lame", "mp3", 44_100, 1, "two recordings, with tags at both ends", f"{READ} twice", twice)
     )
     for format, codec in (("webm", "libopus"), ("matroska", "aac"), ("mp4", "aac"), ("opus", "libopus")):
         fragments = {"movflags": "frag_keyframe+empty_moov"} if format == "mp4" else {"pipe": "yes"}
-        make = lambda f=format, c=codec, o=fragments: ffmpeg(f, c, speech(48_000), 48_000, **o)  # noqa: E731
+        make = lambda f=format, c=codec, o=fragments: ffmpeg(f, c, speech(48_000), 48_000, **o)
         rows.append((codec, format, 48_000, 1, "written to a pipe", READ, make))
-        half = lambda f=format, c=codec: (d := ffmpeg(f, c, speech(48_000), 48_000))[: len(d) // 2]  # noqa: E731
+        half = lambda f=format, c=codec: (d := ffmpeg(f, c, speech(48_000), 48_000))[: len(d) // 2]
         outcome = {"mp4": "its index", "opus": "cut short:"}.get(format, CUT)
         rows.append((codec, format, 48_000, 1, "the second half is missing", outcome, half))
-    wav = lambda: libsndfile("WAV", "PCM_16", speech(44_100), 44_100)  # noqa: E731
-    behind = lambda: wav() + b"LIST" + struct.pack("<I", 100) + bytes(10)  # noqa: E731
+    wav = lambda: libsndfile("WAV", "PCM_16", speech(44_100), 44_100)
+    behind = lambda: wav() + b"LIST" + struct.pack("<I", 100) + bytes(10)
     rows.append(("PCM_16", "WAV", 44_100, 1, "a chunk behind the sound is cut short", READ, behind))
     rows.append(
         ("PCM_16", "WAV", 44_100, 1, "1,000 zeros behind the end", READ, lambda: wav() + bytes(1_000))
@@ -251,15 +254,15 @@ def odd_sounds() -> list[Row]:
         ("values that are no number", np.where(mono > 0.03, np.nan, mono), "not finite", "FLOAT"),
     ):
         for subtype in subtypes.split():
-            make = lambda x=sound, s=subtype: libsndfile("WAV", s, x, 44_100)  # noqa: E731
+            make = lambda x=sound, s=subtype: libsndfile("WAV", s, x, 44_100)
             rows.append((subtype, "WAV", 44_100, sound.shape[1], odd, outcome, make))
     inverted = np.hstack([mono, -mono])
     for format, codec in (("ipod", "aac"), ("flac", "flac")):
-        make = lambda f=format, c=codec: ffmpeg(f, c, inverted, 44_100)  # noqa: E731
+        make = lambda f=format, c=codec: ffmpeg(f, c, inverted, 44_100)
         outcome = f"{READ}: opposite polarity"
         rows.append((codec, format, 44_100, 2, "channels that cancel each other", outcome, make))
     for format, codec in (("mp4", "aac"), ("wv", "wavpack")):
-        make = lambda f=format, c=codec: ffmpeg(f, c, mono + np.float32(0.02), 44_100)  # noqa: E731
+        make = lambda f=format, c=codec: ffmpeg(f, c, mono + np.float32(0.02), 44_100)
         rows.append((codec, format, 44_100, 1, "an offset of 0.02", READ, make))
     return rows
 
@@ -272,11 +275,11 @@ def other_files() -> list[Row]:
         ("webm", "libopus", "libvpx"),
         ("matroska", "aac", "mpeg4"),
     ):
-        make = lambda f=format, c=codec, p=picture: ffmpeg(f, c, speech(48_000), 48_000, p)  # noqa: E731
+        make = lambda f=format, c=codec, p=picture: ffmpeg(f, c, speech(48_000), 48_000, p)
         rows.append((codec, format, 48_000, 1, f"a video ({picture})", READ, make))
-        make = lambda f=format, c=codec: ffmpeg(f, c, speech(48_000), 48_000, second="yes")  # noqa: E731
+        make = lambda f=format, c=codec: ffmpeg(f, c, speech(48_000), 48_000, second="yes")
         rows.append((codec, format, 48_000, 1, "a second sound track", f"{READ}, the first", make))
-        make = lambda f=format, p=picture: ffmpeg(f, "", np.zeros((0, 1)), 48_000, p)  # noqa: E731
+        make = lambda f=format, p=picture: ffmpeg(f, "", np.zeros((0, 1)), 48_000, p)
         rows.append(("", format, 0, 0, f"a video without sound ({picture})", "a video without sound", make))
     lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:46ab\nsize 72998\n"
     for odd, data, outcome in (
@@ -336,7 +339,7 @@ def test_a_recording_is_read_whole_or_named(row, tmp_path, capfd):
     if "half" in outcome:
         assert len(waveform) == pytest.approx(len(expected) / 2, rel=0.2)
         return
-    delayed = container in NO_DELAY or codec == "libmp3lame" and "no Xing" in odd or "pipe" in odd
+    delayed = container in NO_DELAY or (codec == "libmp3lame" and "no Xing" in odd) or "pipe" in odd
     slack = 0.12 if delayed else 0.05 if "twice" in outcome else 0.006
     copies = 2 if "twice" in outcome else 1
     padding = 0 if codec.startswith("PCM") else 0.08  # of the last frame
