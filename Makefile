@@ -8,10 +8,10 @@ LINT_IMPORTS := .venv/bin/lint-imports --no-cache --no-logo
 # The environment's own Jupyter kernel, not one that the user has installed elsewhere under the same name.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help train test test-slow coverage lab notebooks clean
+.PHONY: help train test test-slow test-newest coverage lab notebooks clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 # Settings for this once: make train OVERRIDES="train.num_epochs=20 model.n_temporal_aware_block=3"
 train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO or else on the demo corpus
@@ -27,6 +27,13 @@ test: .venv/.installed-dev  ## run the linters and the tests
 test-slow: .venv/.installed-dev  ## run the tests that take minutes: faults, fuzzing, memory
 	$(VENV) -m pytest -m slow
 
+# Without upper limits, so that it shows which of them can be raised.
+test-newest:  ## run the tests with the newest releases, in .venv-newest: make test-newest PYTHON=python3.13
+	$(PYTHON) -m venv --clear .venv-newest
+	sed -E '/^-r/d; s/,<[0-9.]+//' requirements.txt requirements-dev.txt requirements-export.txt > .venv-newest/all.txt
+	.venv-newest/bin/python -m pip install --disable-pip-version-check -r .venv-newest/all.txt
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n 2 --dist loadfile
+
 coverage: .venv/.installed-dev  ## run the tests and show which lines they do not reach
 	$(VENV) -m pytest --cov --cov-report=term-missing:skip-covered
 
@@ -38,7 +45,7 @@ notebooks: .venv/.installed  ## run all notebooks and keep their outputs in them
 		notebook_train.ipynb notebook_test.ipynb notebook_results.ipynb
 
 clean:  ## delete the environment and caches; corpora and runs stay
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
+	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made once, and brought up to date when the requirements change. `.unfinished` lies in it while

@@ -8,7 +8,7 @@ One graph from waveforms to scores, with every continuous kernel as numbers:
       → MFCCs, with a floor 80 dB below each utterance's loudest band
       → logits (batch, emotions), probabilities (batch, emotions)
 
-`onnx` needs requirements-export.txt and runs wherever ONNX does; `torch` is a program of torch.export.
+`onnx` needs requirements-export.txt, and runs in onnxruntime and OpenVINO; `torch` is one of torch.export.
 Either is compared with the run on real utterances first, and not written unless the logits agree.
 """
 
@@ -33,9 +33,12 @@ from torch import Tensor, nn
 from dataloader.audio import LEVEL, TRIM_DB, condition, fit_length, read_audio
 from dataloader.corpora.find import find_corpus
 from dataloader.features.extract import MFCC
+from models.causal_conv import choose_algorithm, direct_conv
 from models.ckconv import CKConv
+from models.cktim import count_parameters
 from testing.evaluate import describe_device
 from testing.load_run import LoadedRun, corpus_settings, load_run, predict
+from testing.products import ConvByProducts, MelSpectrogramByProducts
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
 from utils.errors import UserError, exit_on_user_error, run_parser
@@ -45,7 +48,9 @@ from utils.runs import files_of
 from utils.tables import Table
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
-OPSET = 18  # of ONNX; the lowest that PyTorch writes
+OPSET = 18  # of ONNX; the lowest that PyTorch writes. From 20 on there is an inverse transform, DFT, which
+# onnxruntime 1.32 loads with a dynamic length and then fails to run: testing.products does without.
+LARGEST_FOLDED = 256  # numbers; larger arrays that follow from others are made when a program loads the file
 TOLERANCE = 1e-4  # largest difference of a logit from the run's
 UTTERANCES, REPETITIONS = 16, 15  # compared; measured by the benchmark
 TRIM_FRAME, TRIM_HOP = 2_048, 512  # samples; librosa.effects.trim's
@@ -56,12 +61,16 @@ Program = Callable[[np.ndarray], np.ndarray]  # waveforms (batch, samples) → l
 class Recogniser(nn.Module):
     """A run on the CPU, which stays as it is, in operations that can be exported."""
 
-    def __init__(self, run: LoadedRun) -> None:
+    def __init__(self, run: LoadedRun, kind: str) -> None:
         super().__init__()
         self.features = run.config.features
         self.mfcc = MFCC(self.features)
+        if kind == "onnx":
+            self.mfcc.mel = MelSpectrogramByProducts(self.mfcc.mel)
         self.net = copy.deepcopy(run.model)
-        bake_kernels(self.net, self.features.frames)
+        for name, conv in list(self.net.named_modules()):
+            if isinstance(conv, CKConv):
+                self.net.set_submodule(name, FixedConv(conv, self.features.frames, kind))
         self.eval().requires_grad_(False)
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,17 +81,18 @@ class Recogniser(nn.Module):
 
 def conditioned(waveform: Tensor, features: FeaturesConfig) -> Tensor:
     """dataloader.audio's condition and fit_length as one graph: (batch, samples) → (batch, signal_length)."""
+    length, speech = features.signal_length, waveform
     start = torch.zeros_like(waveform[:, :1], dtype=torch.long)
     end = start + waveform.shape[-1]
     if features.trim_silence:
         start, end = speech_bounds(waveform)
-    place = torch.arange(features.signal_length)
-    source = start + place + torch.div(end - start - len(place), 2, rounding_mode="trunc")
-    inside = (start <= source) & (source < end)
-    fitted = torch.where(inside, waveform.gather(-1, source.clamp(0, waveform.shape[-1] - 1)), 0.0)
-    if features.normalise_level:
         place = torch.arange(waveform.shape[-1])
         speech = torch.where((start <= place) & (place < end), waveform, 0.0)
+    first = start + torch.div(
+        end - start - length, 2, rounding_mode="trunc"
+    )  # negative where zeros come first
+    fitted = F.pad(speech, (length, length)).gather(-1, length + first + torch.arange(length))
+    if features.normalise_level:
         rms = (speech.square().sum(-1, keepdim=True) / (end - start)).sqrt()
         fitted = fitted * torch.where(rms > 0, LEVEL / rms, 1.0)
     return fitted
@@ -100,18 +110,34 @@ def speech_bounds(waveform: Tensor) -> tuple[Tensor, Tensor]:
     return TRIM_HOP * first, (TRIM_HOP * (last + 1)).clamp(max=waveform.shape[-1])
 
 
-@torch.no_grad()
-def bake_kernels(net: nn.Module, frames: int) -> None:
-    """Put in each generator's place its kernel for so many frames; ONNX has no fast Fourier transform."""
-    for conv in net.modules():
-        if isinstance(conv, CKConv):
-            taps = min(frames, conv.support())
-            conv.register_buffer("kernel", conv.sample_kernel(taps).clone())
-            vars(conv)["sample_kernel"] = lambda *_, conv=conv, **__: conv.kernel  # instead of the methods
-            vars(conv)["support"] = lambda *_, taps=taps, **__: taps
-            conv.algorithm = "direct"
-            del conv.generator
-            conv.keep_kernels(False)
+class FixedConv(nn.Module):
+    """A CKConv for utterances of so many frames, at the training's frame rate.
+
+    Its kernel is numbers; for ONNX it is generated in the graph where that takes less space, once, when a
+    program loads the file. There, long kernels are applied by ConvByProducts.
+    """
+
+    @torch.no_grad()
+    def __init__(self, conv: CKConv, frames: int, kind: str) -> None:
+        super().__init__()
+        self.taps = min(frames, conv.support())
+        self.bias = None if conv.bias is None else nn.Buffer(conv.bias.data)
+        self.kernel = nn.Buffer(conv.sample_kernel(self.taps))
+        self.conv = self.products = None
+        if kind == "onnx" and count_parameters(conv) < self.kernel.numel():
+            self.conv = conv
+            del self.kernel
+        if kind == "onnx" and choose_algorithm(1, self.taps) == "fft":
+            self.products = ConvByProducts(self.taps, frames)
+
+    def forward(self, x: Tensor, step: float = 1.0, norm: nn.BatchNorm1d | None = None) -> Tensor:
+        """As CKConv."""
+        kernel = self.kernel if self.conv is None else self.conv.sample_kernel(self.taps)
+        if self.products is None:
+            y = direct_conv(x, kernel, self.bias)
+        else:
+            y = self.products(x, kernel) + (0.0 if self.bias is None else self.bias[:, None])
+        return y if norm is None else norm(y)
 
 
 def metadata(run: LoadedRun) -> dict[str, str]:
@@ -126,14 +152,14 @@ def metadata(run: LoadedRun) -> dict[str, str]:
     }
 
 
-def traced(run: LoadedRun) -> torch.export.ExportedProgram:
+def traced(run: LoadedRun, kind: str) -> torch.export.ExportedProgram:
     """The graph of a Recogniser, for any batch and length; a UserError for a run whose features forbid it."""
     for key in ("functionals", "normalise", "prosody"):
         if getattr(run.config.features, key) not in (False, "none"):
             raise UserError(f"{run.path} uses features.{key}, which cannot be part of an exported graph.")
     example = torch.randn(2, 1_000, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=TRIM_HOP)},)
-    program = torch.export.export(Recogniser(run), (example,), dynamic_shapes=shapes)
+    program = torch.export.export(Recogniser(run, kind), (example,), dynamic_shapes=shapes)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it holds paths of this machine
     return program
@@ -148,13 +174,20 @@ def torch_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
 
 def onnx_file(run: LoadedRun, program: torch.export.ExportedProgram) -> bytes:
     """The content of an .onnx file; `metadata` lies in its metadata_props."""
-    _import("onnx"), _import("onnxscript")
+    _import("onnx")
+    optimize = _import("onnxscript.optimizer").optimize
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # on torchvision
-    inputs, outputs = ["waveform"], ["logits", "probabilities"]
     exported = torch.onnx.export(
-        program, input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
+        program,
+        input_names=["waveform"],
+        output_names=["logits", "probabilities"],
+        opset_version=OPSET,
+        dynamo=True,
+        optimize=False,
+        verbose=False,
     )
     assert exported is not None  # with dynamo
+    optimize(exported.model, output_size_limit=LARGEST_FOLDED)
     model = exported.model_proto
     graph = model.graph
     graph.ClearField("value_info")
@@ -234,25 +267,23 @@ class Export:
     path: Path | None = None  # where it was written
 
 
-def checked(
-    run: LoadedRun, kind: str, graph: torch.export.ExportedProgram, waveforms: Sequence[np.ndarray]
-) -> Export:
+def checked(run: LoadedRun, kind: str, waveforms: Sequence[np.ndarray]) -> Export:
     """A file of that kind, not yet written; a UserError where a logit is off by more than TOLERANCE."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
         write, load = KINDS[kind]
-        content = write(run, graph)
+        content = write(run, traced(run, kind))
         program = load(content)
     reference, shortest = run_program(run), min(map(len, waveforms))
     batches = [wave[None] for wave in (*waveforms, np.concatenate(waveforms))]  # single ones, all in a row,
     batches.append(np.stack([wave[:shortest] for wave in waveforms]))  # and a batch of all
     difference = max(float(np.abs(program(batch) - reference(batch)).max()) for batch in batches)
     if not difference <= TOLERANCE:
+        largest = max(float(np.abs(reference(batch)).max()) for batch in batches)
         raise UserError(
             f"the exported network differs from {run.path} by up to {difference:.1e} in a logit, more than "
-            f"{TOLERANCE:g}: nothing is written. Install the versions that requirements.txt and "
-            "requirements-export.txt name. Where they are installed, the run's logits are too large to be "
-            "that exact in float32, as those of the published weights are."
+            f"{TOLERANCE:g}: nothing is written. The run's own logits reach {largest:.3g}, of which float32 "
+            f"keeps seven digits; logits in the hundreds, as of the published weights, cannot be that exact."
         )
     return Export(content, program, difference, len(waveforms))
 
@@ -273,7 +304,7 @@ def export(
     path = Path(out) if out else run.path / FILES[kind]
     check_outputs([path], [*recordings, *files_of(run.path)])
     try_output(path)
-    made = checked(run, kind, traced(run), real_utterances(run, recordings))
+    made = checked(run, kind, real_utterances(run, recordings))
     write_atomically(path, made.content)
     return replace(made, path=path)
 
@@ -283,10 +314,10 @@ def benchmark(
 ) -> Table:
     """Time from waveform to scores of a run and its exports; arguments as in `export`."""
     run = load_run(run_dir, [*overrides, "train.device=cpu"])
-    waves, graph = real_utterances(run, recordings), traced(run)
+    waves = real_utterances(run, recordings)
     ways = {"PyTorch": Export(b"", run_program(run), 0.0, len(waves))}
-    ways["torch.export"] = checked(run, "torch", graph, waves)
-    ways["ONNX Runtime"] = checked(run, "onnx", graph, waves)
+    ways["torch.export"] = checked(run, "torch", waves)
+    ways["ONNX Runtime"] = checked(run, "onnx", waves)
 
     calls = {
         name: partial(lambda program: [program(wave[None]) for wave in waves], way.program)

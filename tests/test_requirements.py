@@ -78,10 +78,6 @@ def test_every_import_is_declared(repository):
     assert always - used == {"jupyter"}, "requirements.txt names what no module imports"
 
 
-def test_torch_and_torchaudio_are_a_pair(constraints):
-    assert constraints["torch"] == constraints["torchaudio"]
-
-
 def test_no_line_holds_only_for_one_machine(repository):
     """A path, an address, a local version, or a library that each build of torch prescribes itself."""
     for line in (repository / "constraints.txt").read_text(encoding="utf-8").splitlines():

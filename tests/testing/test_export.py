@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ import torch
 import torch.nn.functional as F
 
 from dataloader.audio import condition, fit_length, read_audio
+from models.cktim import build_model
 from testing import export as module
 from testing.evaluate import evaluate
-from testing.export import Recogniser, conditioned, export, main, traced
+from testing.export import FixedConv, Recogniser, conditioned, export, main, traced
 from testing.load_run import load_run
-from utils.config import FeaturesConfig
+from utils.config import FeaturesConfig, ModelConfig
 from utils.errors import UserError
 from utils.metrics import read_json
 
@@ -23,14 +25,15 @@ RATE = 22_050
 
 @pytest.fixture(scope="module")
 def program(trained):
-    """The graph of the trained run, which takes seconds to make."""
-    return traced(load_run(trained))
+    """The graphs of the trained run, which take seconds to make: program(run, "onnx")."""
+    graph = cache(lambda kind: traced(load_run(trained), kind))
+    return lambda run, kind: graph(kind)
 
 
 @pytest.fixture
 def made(program, monkeypatch):
-    """Let exports of copies of the trained run take the graph that is made already."""
-    monkeypatch.setattr(module, "traced", lambda run: program)
+    """Let exports of copies of the trained run take the graphs that are made already."""
+    monkeypatch.setattr(module, "traced", program)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def file(trained, program, tmp_path_factory):
         if kind not in files:
             path = tmp_path_factory.mktemp("exported") / module.FILES[kind]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(module, "traced", lambda run: program)
+                patch.setattr(module, "traced", program)
                 files[kind] = export(trained, kind, path)
         return files[kind]
 
@@ -114,6 +117,31 @@ def test_onnx_files_hold_what_a_program_needs(run_dir, file):
     np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [None, (1, 20_000)])
+def test_openvino_answers_as_onnxruntime_for_any_length_and_for_one(file, shape):
+    openvino = pytest.importorskip("openvino", reason="pip install -r requirements-dev.txt")
+    exported, core = file("onnx"), openvino.Core()
+    model = core.read_model(exported.path)
+    if shape:
+        model.reshape(list(shape))
+    network = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for batch, samples in [shape] if shape else [(2, 14_000), (1, 9_512)]:
+        waves = np.stack([speech(samples - 9_000, 1_000 * row) for row in range(batch)])
+        np.testing.assert_allclose(network(waves)["logits"], exported.program(waves), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("generator", ["conv", "convKan"])
+def test_kernels_take_the_least_space_in_onnx_files(generator):
+    model = ModelConfig(generator_type=generator, kernel_window=0)
+    conv = build_model(model, 7).blocks[0].convolutions[0].eval()
+    numbers, least = FixedConv(conv, 188, "torch"), FixedConv(conv, 188, "onnx")
+    x = torch.randn(2, 78, 188, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(least(x), numbers(x), rtol=0, atol=1e-5)
+    sizes = [sum(tensor.numel() for tensor in one.state_dict().values()) for one in (numbers, least)]
+    assert sizes[0] == 2 * 39 * 39 * 188
+    assert sizes[1] < 0.2 * sizes[0] if generator == "conv" else sizes[1] < 1.01 * sizes[0]
+
+
 def test_torch_files_hold_their_metadata_and_no_kernel_generator(run_dir, file):
     extra = {"metadata.json": ""}
     program = torch.export.load(file("torch").path, extra_files=extra)
@@ -125,7 +153,8 @@ def test_torch_files_hold_their_metadata_and_no_kernel_generator(run_dir, file):
 def test_the_run_itself_stays_as_it_is(run_dir):
     run = load_run(run_dir)
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    Recogniser(run)
+    for kind in module.FILES:
+        Recogniser(run, kind)
     after = run.model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert all(parameter.requires_grad for parameter in run.model.parameters())
@@ -136,7 +165,9 @@ def test_what_differs_from_the_run_is_not_written(run_dir, made, monkeypatch, ca
     monkeypatch.setattr(module, "run_program", lambda run: lambda waves: right(run)(waves) + 2e-4)
     with pytest.raises(SystemExit):
         main([str(run_dir), "--format", "torch"])
-    assert "by up to 2.0e-04 in a logit, more than 0.0001: nothing is written" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "by up to 2.0e-04 in a logit, more than 0.0001: nothing is written" in said
+    assert "The run's own logits reach " in said
     assert not (run_dir / "model.pt2").exists()
 
 
@@ -161,7 +192,7 @@ def test_features_that_cannot_be_part_of_a_graph_are_refused(run_dir, key, chang
     features = run.config.features.model_copy(update=changes)
     run = replace(run, config=run.config.model_copy(update={"features": features}))
     with pytest.raises(UserError, match=rf"features\.{key}, which cannot be part"):
-        traced(run)
+        traced(run, "onnx")
 
 
 def test_the_corpus_of_another_run_is_no_ground(run_dir, made):
