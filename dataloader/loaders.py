@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,8 @@ from dataloader.corpora.find import find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
-from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split
+from dataloader.identity import copies, recorded
+from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split, keep_together
 from utils.config import AugmentConfig, Config, FeaturesConfig
 from utils.device import use_huge_pages
 from utils.errors import UserError, some
@@ -65,11 +66,22 @@ class Data:
     def targets(self, subset: str) -> torch.Tensor:
         """The class indices of a subset."""
         emotions = [self.features.utterances[row].emotion for row in self.rows(subset)]
+        if strange := sorted(set(emotions) - set(self.corpus.emotions)):
+            known = ", ".join(self.corpus.emotions)
+            problem = f"{self.corpus.root} has utterances of {', '.join(strange)} in the {subset} set"
+            raise UserError(f"{problem}, and the run knows {known}. Restore the corpus.")
         return torch.tensor([self.corpus.emotions.index(emotion) for emotion in emotions])
 
     def allowed(self, subset: str) -> torch.Tensor | None:
         """The mask of a subset, as in a Batch."""
         return allowed_emotions(self.corpus, [self.features.utterances[row] for row in self.rows(subset)])
+
+    def missing_emotions(self) -> list[str]:
+        """Emotions of which a subset has no utterance: `sor (test)`."""
+        emotion_of = {one.name: one.emotion for one in self.corpus.utterances}
+        emotion_of |= {name: one.partition(" ")[2] for name, one in self.split.recordings.items()}
+        present = {subset: {emotion_of.get(n) for n in getattr(self.split, subset)} for subset in SUBSETS}
+        return [f"{one} ({s})" for s in SUBSETS for one in self.corpus.emotions if one not in present[s]]
 
 
 def allowed_emotions(corpus: Corpus, utterances: Sequence[Utterance]) -> torch.Tensor | None:
@@ -87,37 +99,92 @@ def allowed_emotions(corpus: Corpus, utterances: Sequence[Utterance]) -> torch.T
 
 
 def prepare_data(
-    config: Config, progress: bool = True, split: Split | None = None, subsets: Sequence[str] = SUBSETS
+    config: Config,
+    progress: bool = True,
+    split: Split | None = None,
+    subsets: Sequence[str] = SUBSETS,
+    emotions: Sequence[str] | None = None,
+    changed: bool = False,
 ) -> Data:
     """Find the corpus, load its features, and draw the split, or apply a recorded one.
+
+    Copies of a recording come into one subset; those of two emotions are left out. Warnings name both.
 
     Args:
         config: `data`, `features` and `train.seed`; with a recorded split, not the settings that draw one.
         split: a recorded split (load_split); utterances that it does not list are left out.
         subsets: the subsets of a recorded split that will be used.
+        emotions: the classes of a run, whatever the corpus has by now.
+        changed: use recordings whose sound or emotion has changed since the split was recorded.
 
     Raises:
         UserError: from each step, and when a recorded split is of another corpus, or an utterance of its
-            `subsets` (with `features.normalise: speaker` of any) can no longer be read.
+            `subsets` (with `features.normalise: speaker` of any) can no longer be read, or has changed.
     """
     use_huge_pages()
     corpus = find_corpus(config.data)
+    if emotions is not None:
+        corpus = replace(corpus, emotions=tuple(emotions))
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
         warn(warning)
     if split is not None and split.corpus != corpus.name:
         problem = f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}"
         raise UserError(f"{problem}: let data.root name the corpus of that run.")
-    features = load_features(corpus, config.features, config.data.cache_dir, progress)
-    if split is None:
-        drawn_from = features.utterances, config.data, config.train.seed, corpus.name, corpus.utterances
-        split = draw_split(*drawn_from)
-    else:
+    if len(corpus.emotions) < 2:
+        problem = f"{corpus.root} has recordings of one emotion alone ({some(corpus.emotions)})"
+        raise UserError(f"{problem}: there is nothing to tell apart. Add recordings of others.")
+    if split is not None:
         split = _as_named(split, {utterance.name for utterance in corpus.utterances})
+    only = {*split.train, *split.validation, *split.test, *split.recordings} if split else None
+    features = load_features(corpus, config.features, config.data.cache_dir, progress, only)
+    same = copies(features.utterances)
+    if split is None:
+        split = _draw(config, corpus, features, same)
+    else:
         if config.features.normalise == "speaker":  # a speaker's mean is over all of the recordings
             subsets = SUBSETS
-        _check_recorded(split, subsets, corpus, features)
+        _check_recorded(split, subsets, corpus, features, changed)
+        if split.recordings:  # later ones of further emotions would change the mask of `allowed`
+            kept = tuple(one for one in corpus.utterances if only and one.name in only)
+            corpus = replace(corpus, utterances=kept)
+    data = Data(corpus, features, split, config.features, config.data.cache_dir)
     check_left_out(split, corpus.utterances)
-    return Data(corpus, features, split, config.features, config.data.cache_dir)
+    if leaks := _leaks(split, same):
+        warn(f"{len(leaks)} recordings of the split are in two of its subsets: {some(leaks)}")
+    if missing := data.missing_emotions():
+        warn(f"emotions without any utterance: {', '.join(missing)}")
+    return data
+
+
+def _draw(config: Config, corpus: Corpus, features: Features, same: Mapping[str, str]) -> Split:
+    """A new split; warnings name the copies in the corpus (copy → original), and the utterances left out."""
+    emotion_of = {utterance.name: utterance.emotion for utterance in features.utterances}
+    torn = {first for name, first in same.items() if emotion_of[name] != emotion_of[first]}
+    named = {True: list[str](), False: list[str]()}
+    for name, first in same.items():
+        named[first in torn].append(f"{name} = {first}")
+    for found, fate in (
+        (named[True], "are copies under another emotion; both are left out"),
+        (named[False], "are copies; they stay in one subset with their originals"),
+    ):
+        if found:
+            warn(f"{len(found)} recordings of {corpus.name} {fate}: {some(found)}")
+    chosen = [one for one in features.utterances if same.get(one.name, one.name) not in torn]
+    split = draw_split(chosen, config.data, config.train.seed, corpus.name, corpus.utterances)
+    split, lost = keep_together(split, same)
+    if lost:
+        warn(f"{len(lost)} copies would have to be in another subset, and are left out: {some(lost)}")
+    return replace(split, recordings=recorded(features.utterances))
+
+
+def _leaks(split: Split, same: Mapping[str, str]) -> list[str]:
+    """`copy = original` where they are in two subsets."""
+    subset_of = {name: subset for subset in SUBSETS for name in getattr(split, subset)}
+    return [
+        f"{name} = {of} ({subset_of[name]}, {subset_of[of]})"
+        for name, of in same.items()
+        if name in subset_of and of in subset_of and subset_of[name] != subset_of[of]
+    ]
 
 
 def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
@@ -165,22 +232,45 @@ def _as_named(split: Split, names: set[str]) -> Split:
         return next((choice for choice in choices if choice in names), name)
 
     train, validation, test = (tuple(map(known, getattr(split, subset))) for subset in SUBSETS)
-    return replace(split, train=train, validation=validation, test=test)
+    recordings = {known(name): value for name, value in split.recordings.items()}
+    return replace(split, train=train, validation=validation, test=test, recordings=recordings)
 
 
-def _check_recorded(split: Split, subsets: Sequence[str], corpus: Corpus, features: Features) -> None:
-    """Raise a UserError that names the utterances of a recorded split that can no longer be used."""
-    usable = {utterance.name for utterance in features.utterances}
-    gone = [
-        f"{name} ({subset}: {features.skipped.get(name, 'not found')})"
-        for subset in subsets
-        for name in getattr(split, subset)
-        if name not in usable
-    ]
+def _check_recorded(
+    split: Split, subsets: Sequence[str], corpus: Corpus, features: Features, changed: bool
+) -> None:
+    """Raise a UserError that names the utterances of a recorded split that can no longer be used.
+
+    Those of other subsets, and those that are new in the corpus, matter to nothing: a warning names them. So
+    it does those of other sound or emotion with `changed`.
+    """
+    now = recorded(features.utterances)
+    gone, others, elsewhere = list[str](), list[str](), list[str]()  # others: of other sound or emotion
+    for subset in SUBSETS:
+        for name in getattr(split, subset):
+            used = subset in subsets
+            if name not in now:
+                reason = features.skipped.get(name, "not found")
+                (gone if used else elsewhere).append(f"{name} ({subset}: {reason})")
+            elif (then := split.recordings.get(name, now[name])) != now[name]:
+                sound = then.partition(" ")[0] != now[name].partition(" ")[0]
+                reason = "its sound" if sound else "its emotion"
+                (others if used else elsewhere).append(f"{name} ({subset}: {reason} is another)")
+    new = [name for name in now if name not in split.recordings] if split.recordings else []
+    remedy = "Restore these files: another test set would give another result."
     if gone:
         problem = f"{len(gone)} of the recorded split's utterances cannot be used from {corpus.root}"
-        remedy = "Restore these files: another test set would give another result."
         raise UserError(f"{problem}: {some(gone)}. {remedy}")
+    problem = f"{len(others)} of the recorded split's utterances in {corpus.root} have changed"
+    if others and not changed:
+        raise UserError(f"{problem}: {some(others)}. {remedy}")
+    for found, text in (
+        (others, problem),
+        (elsewhere, f"{len(elsewhere)} utterances of {corpus.root} that are not used now have changed"),
+        (new, f"{len(new)} recordings of {corpus.root} are new since the split was drawn, and left out"),
+    ):
+        if found:
+            warn(f"{text}: {some(found)}")
 
 
 class BatchLoader:

@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Split:
     partition: str = ""  # the name of its file, for the protocol partition
     partition_sha256: str = ""  # of the file's content
     left_out: str = ""  # "speaker" where that file holds speakers apart
+    # Fingerprint and emotion of each recording of the corpus (dataloader.identity); earlier splits have none
+    recordings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = Counter(self.train + self.validation + self.test)
@@ -313,6 +315,32 @@ def by_partition(
     return _sorted_split(train, validation, test, *how, *origin)
 
 
+def keep_together(split: Split, copies: Mapping[str, str]) -> tuple[Split, list[str]]:
+    """A split with all copies of a recording in the same subset, and the names that it loses.
+
+    A copy goes where its original is. Where speakers or sentences are held apart, or others chose the test
+    set, it cannot: then those stay that are tested, or else validated, on, and the others are lost.
+
+    `copies` has for each copy the name of its original (see dataloader.identity.copies).
+    """
+    subset_of = {name: subset for subset in SUBSETS for name in getattr(split, subset)}
+    groups: dict[str, list[str]] = {}
+    for name in (*copies.values(), *copies):
+        if name in subset_of and name not in (group := groups.setdefault(copies.get(name, name), [])):
+            group.append(name)
+    apart, lost = split.protocol in {*LEFT_OUT, "partition"}, []
+    for names in groups.values():
+        home = max((subset_of[name] for name in names), key=SUBSETS.index) if apart else subset_of[names[0]]
+        for name in (name for name in names if subset_of[name] != home):
+            if apart:
+                lost.append(name)
+                del subset_of[name]
+            else:
+                subset_of[name] = home
+    train, validation, test = (tuple(sorted(n for n in subset_of if subset_of[n] == s)) for s in SUBSETS)
+    return replace(split, train=train, validation=validation, test=test), lost
+
+
 def check_left_out(split: Split, utterances: Utterances) -> None:
     """Raise a UserError where a split that leaves speakers (sentences) out has one of them in two subsets.
 
@@ -372,10 +400,11 @@ def load_split(path: str | Path) -> Split:
         values |= {key: int(content[key]) for key in ("fold", "folds") if content.get(key) is not None}
         later = ("validate_on", "partition", "partition_sha256", "left_out")  # earlier splits lack these
         values |= {key: str(content[key]) for key in later if key in content}
+        values["recordings"] = {str(name): str(one) for name, one in content.get("recordings", {}).items()}
         return Split(**values, seed=int(content["seed"]))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f": it lacks {error}" if isinstance(error, KeyError) else f" ({error})"
         raise UserError(f"{path} is not a split{reason}. Restore it, or train anew.") from error
 

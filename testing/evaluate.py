@@ -16,6 +16,7 @@ from dataloader.corpora.find import HEARD, find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import load_features
+from dataloader.identity import identified_corpus
 from dataloader.loaders import Batch, allowed_emotions
 from models.cktim import count_parameters
 from models.losses import among, cross_entropy
@@ -23,7 +24,7 @@ from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
-from utils.errors import UserError, exit_on_user_error, run_parser
+from utils.errors import UserError, exit_on_user_error, run_parser, some
 from utils.files import problems_of, try_output, write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
 from utils.plots.results import plot_confusion_matrix
@@ -33,6 +34,7 @@ from utils.progress import measure_in_turns, warn
 from utils.tables import Table, csv_text, markdown_text, percent, percent_range, unique
 
 TIMING_PASSES = 3
+CHANGED = "changed recordings"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class Evaluation:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie: the run directory, or a folder of it for another corpus."""
+        """Where its files lie: the run directory, or a folder of it for other recordings."""
+        if self.metrics.get("protocol") == [CHANGED]:
+            return self.run.path / "changed-recordings"
         across = "protocol" in self.metrics
         return self.run.path / f"cross-corpus_{self.corpus.name}" if across else self.run.path
 
@@ -97,13 +101,16 @@ def evaluate(
     fallback: Sequence[str] = (),
     everything: bool = False,
     progress: bool = True,
+    changed: bool = False,
 ) -> Evaluation:
     """Evaluate a run on the test set that it recorded, and write the results into its directory.
 
     The files: `<model>_test_metrics.json`, `predictions.csv`, `confusion_matrix.png`, `loss_acc.png`.
 
     With `everything` on the whole corpus instead, training set included, and nothing is written: that is no
-    test; it shows whether weights and labels belong together. `overrides`, `fallback`: see load_run.
+    test; it shows whether weights and labels belong together. `changed` takes recordings that have other
+    sound or labels than those of the recorded test set, such as copies through a codec; the results then lie
+    in the run's folder `changed-recordings`. `overrides`, `fallback`: see load_run.
     """
     run = load_run(run_dir, overrides, fallback)
     if everything:
@@ -115,10 +122,14 @@ def evaluate(
         for file in (runs.TRAINING_METRICS_FILE, runs.VALIDATION_METRICS_FILE)
     )
     try_output(run.path / runs.PREDICTIONS_FILE)
-    data = recorded_test_set(run, progress)
+    data = recorded_test_set(run, progress, changed=changed)
     utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
     corpus = _with_classes_of(run, data.corpus, utterances)
     evaluation = _answer(run, corpus, utterances, replace(data, corpus=corpus).arrays("test"))
+    if missing := data.missing_emotions():
+        evaluation.metrics["missing_emotions"] = missing
+    if changed:
+        evaluation.metrics["protocol"] = [CHANGED]
     save(evaluation, training, validation)
     return evaluation
 
@@ -163,7 +174,8 @@ def evaluate_across(
     All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root` is
     the place of the other corpus, and `data.labels` says whose emotions it has. The results lie in the run's
     folder `cross-corpus_NAME`: metrics (also `protocol`, `corpus`, `trained_on`), predictions, confusion
-    matrix. A UserError where the run was trained on that corpus, or both share fewer than two emotions.
+    matrix. A UserError where the run was trained on that corpus or on recordings of it, or both share fewer
+    than two emotions.
     """
     about_it = "data.root", "data.labels"
     places = [override for override in overrides if override.partition("=")[0].strip() in about_it]
@@ -184,11 +196,25 @@ def evaluate_across(
             "test needs at least two."
         )
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
-    corpus = replace(corpus, emotions=shared, utterances=chosen)
+    corpus = identified_corpus(replace(corpus, emotions=shared, utterances=chosen), data.cache_dir, progress)
+    _check_strangers(run, corpus)
     evaluation = _answer(run, corpus, *_everything(run, corpus, progress))
     evaluation.metrics.update(protocol=["cross-corpus"], corpus=[corpus.name], trained_on=[trained_on])
     save(evaluation, None, None)
     return evaluation
+
+
+def _check_strangers(run: LoadedRun, corpus: Corpus) -> None:
+    """Raise a UserError where the run was trained or validated on recordings of another corpus."""
+    if run.split is None:
+        return
+    learned = {run.split.recordings.get(name, " ").partition(" ")[0] for name in run.split.train}
+    learned |= {run.split.recordings.get(name, " ").partition(" ")[0] for name in run.split.validation}
+    known = [one.name for one in corpus.utterances if one.fingerprint and one.fingerprint in learned]
+    if known:
+        count = f"{len(known)} of {len(corpus.utterances)} recordings of {corpus.root}"
+        remedy = "A test needs others: take these out, or evaluate the run on its own test set."
+        raise UserError(f"{run.path} was trained or validated on {count}: {some(known)}. {remedy}")
 
 
 def evaluate_others(results_dir: str | Path, overrides: Sequence[str] = ()) -> None:
@@ -335,6 +361,8 @@ def scores_table(evaluation: Evaluation) -> Table:
     ]
     note = f"Intervals: bootstrap over the {metrics['utterances']} utterances. "
     note += f"Inference: MFCCs to scores, one utterance at a time, on {metrics['device']}."
+    if missing := evaluation.metrics.get("missing_emotions"):
+        note += f" Emotions without any utterance: {', '.join(missing)}."
     headings = "measure", "value", "95 % interval"
     return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, [note])
 
@@ -404,6 +432,8 @@ def main(arguments: list[str] | None = None) -> None:
     other = "test on another corpus than that of the training, over the emotions that both have: "
     other += f"{', '.join(READERS)}; data.root=… is its place then"
     parser.add_argument("--corpus", choices=READERS, metavar="NAME", help=other)
+    change = "take recordings whose sound or labels have changed since, such as copies through a codec"
+    parser.add_argument("--changed", action="store_true", help=change)
     options = parser.parse_intermixed_args(arguments)
     if options.corpus and options.everything:
         parser.error("--corpus takes the whole of another corpus; --all is about the run's own")
@@ -412,7 +442,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.corpus:
             evaluation = evaluate_across(options.run_dir, options.corpus, options.overrides)
         else:
-            evaluation = evaluate(options.run_dir, options.overrides, everything=options.everything)
+            how = {"everything": options.everything, "changed": options.changed}
+            evaluation = evaluate(options.run_dir, options.overrides, **how)
     except UnsavedError as error:
         evaluation, unsaved = error.evaluation, error
     print(scores_table(evaluation), emotions_table(evaluation), sep="\n\n")

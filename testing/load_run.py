@@ -81,11 +81,13 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval(), emotions)
 
 
-def recorded_test_set(run: LoadedRun, progress: bool = True, subsets: Sequence[str] = ("test",)) -> Data:
+def recorded_test_set(
+    run: LoadedRun, progress: bool = True, subsets: Sequence[str] = ("test",), changed: bool = False
+) -> Data:
     """The corpus and its features, of which `arrays("test")` is the test set that the run recorded.
 
     `subsets` are those that will be used. A UserError where the run recorded no test set, an utterance of it
-    is gone, or the corpus is another.
+    is gone or (unless `changed`) has other sound or another emotion, or the corpus is another.
     """
     if run.split is None:
         raise UserError(
@@ -94,7 +96,7 @@ def recorded_test_set(run: LoadedRun, progress: bool = True, subsets: Sequence[s
             "included, tells --all (in notebook_test.ipynb: EVERYTHING = True)."
         )
     config = run.config.model_copy(update={"data": corpus_settings(run)})
-    return prepare_data(config, progress, run.split, subsets)
+    return prepare_data(config, progress, run.split, subsets, run.emotions, changed)
 
 
 def corpus_settings(run: LoadedRun) -> DataConfig:

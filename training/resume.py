@@ -114,7 +114,8 @@ def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Conf
 
 def prepare_resumed(config: Config, run_dir: Path, progress: bool = True) -> Data:
     """The data of a run that is to go on (config: `configuration_of`), with the split that it recorded."""
-    return prepare_data(config, progress, load_split(run_dir / runs.SPLIT_FILE), ("train", "validation"))
+    split, emotions = load_split(run_dir / runs.SPLIT_FILE), runs.read_emotions(run_dir)
+    return prepare_data(config, progress, split, ("train", "validation"), emotions)
 
 
 def check_same_data(run_dir: Path, data: Data) -> None:

@@ -32,15 +32,16 @@ from sklearn.model_selection import ParameterGrid
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
+from dataloader.identity import identified_corpus, recorded
 from dataloader.loaders import prepare_data
 from testing.evaluate import evaluate
 from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, some
 from utils.files import expanded, parse_yaml, write_atomically
 from utils.progress import progress_bar, warn
 from utils.results import comparisons_in_words, read_trial, trial_content, trial_tables, with_effect
-from utils.runs import DEFAULT_CONFIG, flat, read_run, run_name
+from utils.runs import DEFAULT_CONFIG, flat, is_run_dir, read_run, recordings_key, run_name
 
 FAILED = "failed"  # the folder of what failed runs have left
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
@@ -93,6 +94,7 @@ class Planned:
     name: str  # of its directory; the same settings, seed and fold always have the same
     config: Config
     corpus: str  # the name of the corpus that it must find
+    recordings: str | None  # utils.runs.recordings_key of it
     varied: Mapping[str, Any]  # key → value, as far as the trial's runs differ
 
 
@@ -159,16 +161,17 @@ def plan(trial: Trial) -> list[Planned]:
             config = load_config(trial.config, _overrides({**trial.settings, **varied}))
             place = config.data.model_dump_json(include={"corpus", "root", "demo_dir", "emotions", "labels"})
             if place not in corpora:
-                corpora[place] = find_corpus(config.data)
+                corpora[place] = identified_corpus(find_corpus(config.data), config.data.cache_dir)
                 for warning in corpora[place].warnings:
                     warn(warning)
             data = config.data
             partition = (data.partition.name,) if data.partition else ()
             corpus, which = corpora[place].name, (data.protocol, *partition, data.fold, config.train.seed)
-            settings = json.dumps([corpus, *which, with_effect(flat(config))], sort_keys=True)
+            recordings = recordings_key(recorded(corpora[place].utterances))
+            settings = json.dumps([corpus, recordings, *which, with_effect(flat(config))], sort_keys=True)
             digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
             name = f"{run_name(config, corpus)}_{digest}"
-            planned.setdefault(name, Planned(name, config, corpus, varied))
+            planned.setdefault(name, Planned(name, config, corpus, recordings, varied))
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
 
 
@@ -186,6 +189,13 @@ def finished(folder: Path, run: Planned) -> Path | None:
     """The directory of a run that need not be made, in the trial's folder or in another trial's beside it."""
     here, elsewhere = folder / run.name, folder.parent.glob(f"*/{run.name}")
     return here if here.is_dir() else min(elsewhere, default=None)
+
+
+def _of_other_recordings(folder: Path, runs: Sequence[Planned]) -> list[str]:
+    """Names of directories in the trial's folder with runs that are of none of the planned recordings."""
+    planned, known = {run.name for run in runs}, {run.recordings for run in runs}
+    others = (path for path in sorted(folder.glob("*")) if path.name not in planned and is_run_dir(path))
+    return [path.name for path in others if read_run(path).recordings not in known]
 
 
 def keep(folder: Path, outcome: Outcome) -> None:
@@ -222,6 +232,9 @@ def write_results(
 def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool = True) -> dict[str, str]:
     """Make the runs that are missing in the folder; returns name → reason of those that failed."""
     missing = [run for run in runs if not finished(folder, run)]
+    if others := _of_other_recordings(folder, runs):
+        problem = f"{len(others)} runs in {folder} are of other recordings than {runs[0].corpus} has now"
+        warn(f"{problem}, and count for nothing: {some(others)}")
     if not missing:
         return {}
     _extract_features(missing, progress)
@@ -268,6 +281,9 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
             data = prepare_data(run.config, progress=False)
             if data.corpus.name != run.corpus:
                 raise UserError(f"{data.corpus.root} holds {data.corpus.name}, not {run.corpus}.")
+            if (now := recordings_key(data.split.recordings)) != run.recordings:
+                problem = f"{data.corpus.root} has changed since the trial began"
+                raise UserError(f"{problem}: it has {now}, and had {run.recordings}. Start the trial again.")
             train(run.config, data, run_dir, progress=False)
             evaluate(run_dir, progress=False)
         except Exception as error:  # whatever it is, it must not stop the other runs

@@ -32,6 +32,7 @@ COLUMNS = (
     *("trial", "directory"),  # the trial of whose file it is and None, or an empty text and a utils.runs.Run
     *("network", "tabs", "test_set"),  # CkTIM, CkkTIM or TIM; TABs; corpus, protocol and folds in words
     "key",  # equal for runs that differ in seed and fold alone
+    "recordings",  # how many, and a hash of them; None where it is not known
     *SCORES,  # of the test set, 0 to 1; NaN before the evaluation
     *(f"validation_{score}" for score in SCORES),  # of the epoch whose weights were kept
     "intervals",  # score → (low, high), 95 %
@@ -129,7 +130,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "run": run.name,
         "model": run.network,
-        **{name: getattr(run, name) for name in ("corpus", "protocol", "fold", "folds")},
+        **{name: getattr(run, name) for name in ("corpus", "protocol", "fold", "folds", "recordings")},
         "seed": run.settings.get("train.seed"),
         "settings": with_effect(run.settings),
         "best_epoch": None if kept is None else kept + 1,
@@ -160,7 +161,8 @@ def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) ->
         **{name: row[name] for name in OF_A_RUN},
         **{"trial": trial, "directory": run, "network": row["model"], "test_set": test_set},
         "tabs": settings.get("model.n_temporal_aware_block"),
-        "key": json.dumps([test_set, unknown, settings], sort_keys=True),
+        "key": json.dumps([test_set, row.get("recordings"), unknown, settings], sort_keys=True),
+        "recordings": row.get("recordings"),
         **{score: row["test"].get(score) for score in SCORES},
         **{f"validation_{score}": row["validation"].get(score) for score in SCORES},
         "intervals": {s: tuple(test[f"{s}_interval"][0]) for s in SCORES if f"{s}_interval" in test},
@@ -173,6 +175,10 @@ def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) ->
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=COLUMNS)
+    for _, runs in frame.groupby("test_set"):  # of other recordings it is another test set
+        if runs.recordings.nunique() > 1:
+            known = runs.recordings.dropna()
+            frame.loc[known.index, "test_set"] = [f"{runs.test_set.iloc[0]}, {one}" for one in known]
     whole = ("tabs", "fold", "folds", "seed", "best_epoch", "parameters")
     numbers = [name for name in COLUMNS if name.removeprefix("validation_") in SCORES or name == "seconds"]
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(numbers, float)})

@@ -1,6 +1,7 @@
 """Run directories: one training's configuration, split, weights, metrics and plots."""
 
 import ast
+import hashlib
 import json
 import os
 import re
@@ -98,6 +99,7 @@ class Run:
     protocol: str | None = None  # how the test set was drawn: "holdout", "partition FILE"; None: not recorded
     fold: int | None = None  # which of the folds the test set is, counted from 0; None: it has none
     folds: int | None = None  # how many there are
+    recordings: str | None = None  # how many, and a hash of them (recordings_key); None: not recorded
 
     @property
     def name(self) -> str:
@@ -137,6 +139,7 @@ def read_run(run_dir: str | Path) -> Run:
             split = {key: str(content[key]) for key in ("corpus", "protocol")}
             split["protocol"] += f" {content['partition']}" if content.get("partition") else ""
             split |= {key: content.get(key) for key in ("fold", "folds")}
+            split["recordings"] = recordings_key(content.get("recordings", {}))
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} is not a split: it lacks {error}. Restore it, or train anew.") from error
     metrics = (run_dir / file for file in (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE))
@@ -144,6 +147,13 @@ def read_run(run_dir: str | Path) -> Run:
     tests = sorted(run_dir.glob(f"*{TEST_METRICS_SUFFIX}"))
     test = read_test_metrics(tests[0]) if tests else None
     return Run(run_dir, config, **split, training=training, validation=validation, test=test)
+
+
+def recordings_key(recordings: Mapping[str, str]) -> str | None:
+    """Recordings as a split has them, in short: `588 recordings, 1f2e3d4c`, equal for the same ones alone."""
+    text = json.dumps(sorted(recordings.items()))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{len(recordings)} recordings, {digest}" if recordings else None
 
 
 def existing_run_dir(run_dir: str | Path) -> Path:

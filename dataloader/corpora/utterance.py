@@ -1,6 +1,6 @@
 """An utterance, a corpus of utterances, and the error where there is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.errors import UserError
@@ -19,6 +19,8 @@ class Utterance:
     sentence: str
     own_name: str = ""  # the corpus's own name for it
     corpus: str = ""  # the name of its corpus, where several are combined
+    fingerprint: str = field(default="", compare=False, kw_only=True)  # of its samples (dataloader.identity)
+    outline: bytes = field(default=b"", compare=False, kw_only=True, repr=False)
 
     @property
     def name(self) -> str:

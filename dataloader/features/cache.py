@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
-import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -69,33 +67,11 @@ def load_description(path: Path) -> dict | None:
 
 
 def cache_key(utterances: Sequence[Utterance], features: FeaturesConfig, *more: object) -> str:
-    """The start of a hash of all that frames depend on: recordings, settings, libraries, and `more`.
-
-    Of a recording these are its size and time of change (inside a zip, its CRC), not its contents: reading
-    those takes as long as extracting the features.
-    """
+    """The start of a hash of all that frames depend on: recordings, settings, libraries, and `more`."""
     settings = features.model_dump(exclude={"standardise", "normalise", "functionals"})  # done to the cached
     by_librosa = features.trim_silence or features.prosody
     libraries = ("torchaudio", "soxr", "soundfile", *(["librosa"] if by_librosa else []))
     versions = {name: version(name) for name in libraries}
-    recordings = list(zip((u.name for u in utterances), _fingerprints(utterances), strict=True))
+    recordings = [(one.name, one.fingerprint) for one in utterances]
     everything = [CACHE_VERSION, settings, versions, recordings, *more]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _fingerprints(utterances: Sequence[Utterance]) -> Iterator[list]:
-    """Of each recording, values that change when it does."""
-    archives: dict[Path, dict] = {}
-    for path in (utterance.path for utterance in utterances):
-        archive = next((parent for parent in path.parents if parent.is_file()), None)
-        try:
-            if archive is None:
-                status = path.stat()
-                yield [status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)]
-                continue
-            if archive not in archives:
-                with zipfile.ZipFile(archive) as file:
-                    archives[archive] = {i.filename: [i.file_size, i.CRC] for i in file.infolist()}
-            yield archives[archive][path.relative_to(archive).as_posix()]
-        except (OSError, zipfile.BadZipFile, KeyError):
-            yield ["gone"]  # since the corpus was listed; reading it will say more

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
 from dataloader.features.normalise import normalise
 from dataloader.features.prosody import check_prosody, prosody
+from dataloader.identity import identified_corpus
 from utils.config import FeaturesConfig
 from utils.errors import UserError
 from utils.files import expanded
@@ -95,14 +96,20 @@ class Features:
 
 
 def load_features(
-    corpus: Corpus, features: FeaturesConfig, cache_dir: str | Path, progress: bool = True
+    corpus: Corpus,
+    features: FeaturesConfig,
+    cache_dir: str | Path,
+    progress: bool = True,
+    only: Collection[str] | None = None,
 ) -> Features:
     """The features of every utterance of a corpus: read from the cache, or extracted and cached.
 
     The cache is one file per corpus and settings. A damaged one is made anew. A folder that cannot be written
     only costs the cache, where the frames find room in memory. A recording that cannot be used is skipped,
-    with a warning that says why; an emotion without any is a UserError.
+    with a warning that says why; an emotion without any is a UserError. A speaker's mean is over the
+    recordings whose names `only` has.
     """
+    corpus = identified_corpus(corpus, cache_dir, progress)
 
     def read(utterance: Utterance) -> list[np.ndarray]:
         return [condition(read_audio(utterance.path, features.sample_rate), features)]
@@ -118,6 +125,9 @@ def load_features(
     if missing := [emotion for emotion in corpus.emotions if emotion not in present]:
         remedy = "Every emotion needs some: restore the missing or damaged files."
         raise UserError(f"{corpus.root} has no usable recording of {', '.join(missing)}. {remedy}")
+    if only is not None and features.normalise == "speaker":
+        rows = [row for row, utterance in enumerate(utterances) if utterance.name in only]
+        frames, utterances = frames[rows], tuple(utterances[row] for row in rows)
     frames, functionals = normalise(frames, [utterance.speaker for utterance in utterances], features)
     return Features(frames, functionals, utterances, skipped)
 

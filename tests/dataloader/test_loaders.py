@@ -84,7 +84,8 @@ def test_a_test_speaker_is_noticed_in_training_where_the_code_that_draws_is_brok
     for speaker, emotion, number in itertools.product("abcde", ("anger", "joy"), range(3)):
         path = root / speaker / emotion / f"{number}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, 0.1 * np.sin(np.arange(4_000) * (0.1 + 0.01 * number)), 16_000)
+        pitch = 0.1 + 0.01 * number + 0.001 * ord(speaker) + 0.0001 * len(emotion)
+        soundfile.write(path, 0.1 * np.sin(np.arange(4_000) * pitch), 16_000)
     names = [path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.wav")]
     (tmp_path / "some.csv").write_text("name,fold\n" + "".join(f"{n},{ord(n[0]) - 97}\n" for n in names))
     settings = {"corpus": "folder", "root": root, "protocol": protocol, "folds": 5, "fold": 2}

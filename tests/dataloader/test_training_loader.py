@@ -191,7 +191,8 @@ def test_a_variant_of_anything_else_stops_the_training(build, data, mode, subset
 
 def test_a_training_recording_that_has_gone_is_named(build, tiny_corpus, tmp_path):
     root = Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
-    config = build(data={"root": root}, augment={"mode": "published"})
+    place = {"root": root, "cache_dir": tmp_path / "cache"}
+    config = build(data=place, augment={"mode": "published"})
     data = prepare_data(config, progress=False)
     name = data.split.train[3]
     next(root.rglob(f"{name}.wav")).unlink()

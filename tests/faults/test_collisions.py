@@ -60,7 +60,7 @@ def test_two_trainings_of_the_same_second_both_finish(two_trainings):
 @pytest.mark.slow
 def test_two_processes_that_fill_a_cache_leave_a_whole_one(two_trainings, load, data, capsys):
     inodes = {path: path.stat().st_ino for path in (two_trainings / "cache").iterdir()}
-    assert sorted(path.suffix for path in inodes) == [".json", ".npy"]
+    assert sorted(path.suffix for path in inodes) == [".fingerprints", ".json", ".npy"]
     found = load(two_trainings / "cache")
     assert torch.equal(found.frames, data.features.frames) and found.utterances == data.features.utterances
     assert all(path.stat().st_ino == inode for path, inode in inodes.items())  # read, not made anew
@@ -80,7 +80,7 @@ def test_many_that_fill_a_cache_at_once_get_the_right_features(load, data, tmp_p
         for found in at_once(lambda folder=folder: load(folder), 4):
             assert torch.equal(found.frames, data.features.frames)
             assert found.utterances == data.features.utterances
-        assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".npy"]
+        assert sorted(path.suffix for path in folder.iterdir()) == [".fingerprints", ".json", ".npy"]
 
 
 def test_many_directories_of_one_second(configured, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from dataloader.corpora.utterance import DEMO_MARKER
 from dataloader.features.extract import load_features
 from dataloader.splits import load_split, save_split
 from models.cktim import count_parameters
+from testing.calibration import calibrate
 from testing.evaluate import (
     emotions_table,
     evaluate,
@@ -253,7 +254,7 @@ def emodb(tmp_path_factory) -> Path:
     (root / "wav").mkdir(parents=True)
     for number, initial in enumerate("WLEFTNA"):
         for sentence in ("a01", "a02", "b01", "b02"):
-            rng = np.random.default_rng(number)
+            rng = np.random.default_rng([number, *sentence.encode()])
             wave = np.sin(0.05 * (number + 1) * np.arange(3_000)) + 0.1 * rng.standard_normal(3_000)
             soundfile.write(root / f"wav/03{sentence}{initial}a.wav", 0.3 * wave, 16_000)
     return root
@@ -335,8 +336,8 @@ def test_a_run_on_other_emotions_knows_them(tiny_emovo, emodb, train_tiny):
 def test_a_corpus_with_more_emotions_than_the_run_is_refused(emodb, train_tiny, tmp_path):
     for emotion, initial in (("angry", "W"), ("sad", "T")):
         (tmp_path / "mine" / emotion).mkdir(parents=True)
-        for number in range(4):
-            shutil.copy(emodb / f"wav/03a01{initial}a.wav", tmp_path / "mine" / emotion / f"{number}.wav")
+        for number, path in enumerate(sorted(emodb.glob(f"wav/*{initial}a.wav"))[:4]):
+            shutil.copy(path, tmp_path / "mine" / emotion / f"{number}.wav")
     place = {"corpus": "folder", "root": tmp_path / "mine"}
     run_dir = train_tiny({**place, **LARGE_HELD_OUT}, train={"batch_size": 2})
     assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
@@ -345,3 +346,95 @@ def test_a_corpus_with_more_emotions_than_the_run_is_refused(emodb, train_tiny, 
     assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
     with pytest.raises(UserError, match="has pau too"):
         evaluate(run_dir, everything=True, progress=False)
+
+
+# --- other recordings than those of the training ---
+
+
+@pytest.fixture
+def own(tiny_emovo, train_tiny, tmp_path) -> tuple[Path, Path]:
+    """A run, and the corpus that it was trained on, to be changed."""
+    root = Path(shutil.copytree(tiny_emovo, tmp_path / "EMOVO"))
+    return train_tiny({"root": root}), root
+
+
+def other_sound(root: Path, name: str) -> None:
+    (path,) = root.rglob(f"{name}.wav")
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples[::-1], rate)
+
+
+def test_other_sound_in_the_test_set_is_an_error_or_an_explicit_wish(own, capsys):
+    run_dir, root = own
+    name = load_run(run_dir).split.test[2]
+    metrics = evaluate(run_dir, progress=False).metrics
+    other_sound(root, name)
+    with pytest.raises(UserError, match=rf"1 of the recorded split.* {name} .test: its sound is another"):
+        evaluate(run_dir, progress=False)
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+    main([str(run_dir), "--changed"])
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == before
+    assert f"Written into {run_dir / 'changed-recordings'}" in capsys.readouterr().out
+    found = read_json(run_dir / "changed-recordings/CkTIM_test_metrics.json")
+    assert found["protocol"] == ["changed recordings"] and found["loss"] != metrics["loss"]
+
+
+def test_other_sound_in_training_changes_no_test_but_the_calibration(own, capsys):
+    run_dir, root = own
+    name = load_run(run_dir).split.train[2]
+    before = evaluate(run_dir, progress=False)
+    other_sound(root, name)
+    assert (evaluate(run_dir, progress=False).probabilities == before.probabilities).all()
+    assert f"{name} (train: its sound is another)" in capsys.readouterr().err
+    with pytest.raises(UserError, match=rf"have changed: {name}"):
+        calibrate(run_dir, progress=False)
+
+
+def test_recordings_of_a_speaker_that_came_later_change_no_test(tiny_emovo, train_tiny, tmp_path):
+    root = Path(shutil.copytree(tiny_emovo, tmp_path / "EMOVO"))
+    for path in root.rglob("*-b1.wav"):
+        path.rename(tmp_path / path.name)
+    run_dir = train_tiny({"root": root}, features={"prosody": True, "normalise": "speaker"})
+    before = evaluate(run_dir, progress=False)
+    for path in tmp_path.glob("*-b1.wav"):
+        path.rename(root / "f1" / path.name)
+    assert (evaluate(run_dir, progress=False).probabilities == before.probabilities).all()
+
+
+def test_a_copy_of_the_training_corpus_is_no_other_corpus(own, tmp_path):
+    run_dir, root = own
+    split = load_run(run_dir).split
+    for path in root.rglob("*.wav"):
+        samples, rate = soundfile.read(path)
+        copy = tmp_path / "others" / ENGLISH[path.name[:3]] / f"x{path.stem}.flac"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(copy, samples, rate)
+    learned = len(split.train) + len(split.validation)
+    with pytest.raises(UserError, match=rf"trained or validated on {learned} of 98 recordings of .*others"):
+        evaluate_across(run_dir, "folder", [f"data.root={tmp_path / 'others'}"], progress=False)
+
+
+def test_an_emotion_that_came_later_shifts_nothing(emodb, train_tiny, tmp_path):
+    for emotion, initial in (("fear", "A"), ("sad", "T")):
+        (tmp_path / "mine" / emotion).mkdir(parents=True)
+        for path in emodb.glob(f"wav/*{initial}a.wav"):
+            shutil.copy(path, tmp_path / "mine" / emotion)
+    place = {"corpus": "folder", "root": tmp_path / "mine"}
+    run_dir = train_tiny({**place, **LARGE_HELD_OUT}, train={"batch_size": 2})
+    before = calibrate(run_dir, progress=False)
+    (tmp_path / "mine/disgust").mkdir()
+    for path in emodb.glob("wav/*Ea.wav"):
+        shutil.copy(path, tmp_path / "mine/disgust")  # first in the order of emotions
+    after = calibrate(run_dir, progress=False)
+    for subset in ("validation", "test"):
+        assert (after.targets[subset] == before.targets[subset]).all()
+        assert (after.logits[subset] == before.logits[subset]).all()
+
+
+def test_an_emotion_that_is_not_tested_is_named_in_the_result(train_tiny, tiny_emovo, tmp_path):
+    root = Path(shutil.copytree(tiny_emovo, tmp_path / "EMOVO"))
+    (root / "f1/sor-f1-d2.wav").unlink()
+    data = {"root": root, "protocol": "leave_one_sentence_out", "fold": 4}  # b1, b2, b3, d1, d2
+    evaluation = evaluate(train_tiny(data), progress=False)
+    assert evaluation.metrics["missing_emotions"] == ["sor (test)"]
+    assert "Emotions without any utterance: sor (test)." in str(scores_table(evaluation))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from dataloader.loaders import Data
-from training.resume import ResumeError, being_trained, configuration_of, unfinished_run
+from dataloader.splits import load_split
+from training.resume import ResumeError, being_trained, configuration_of, prepare_resumed, unfinished_run
 from training.train import main, train
 from utils import files
 from utils.config import Config
@@ -244,6 +247,38 @@ def hold(run_dir, ready, done) -> None:
     with being_trained(run_dir):
         ready.set()
         done.wait(60)
+
+
+def test_a_training_goes_on_with_the_recordings_it_began_with(
+    demo, tiny_emovo, tmp_path, interrupt_at, capsys
+):
+    """Other sound in training is refused; in the test set, which is not used, it is named."""
+    root = Path(shutil.copytree(tiny_emovo, tmp_path / "corpus"))
+    keys = {
+        **demo,
+        "data.root": root,
+        "data.cache_dir": tmp_path / "cache",
+        "train.num_epochs": 3,
+        "train.results_dir": tmp_path / "r",
+    }
+    interrupt_at(4)
+    main([f"{key}={value}" for key, value in keys.items()])
+    (run_dir,) = (tmp_path / "r").iterdir()
+    split = load_split(run_dir / "split.json")
+
+    def change(name: str) -> None:
+        (path,) = root.rglob(f"{name}.wav")
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples[::-1], rate)
+
+    change(split.test[0])
+    change(split.train[0])
+    with pytest.raises(UserError, match=rf"1 of .* have changed: {split.train[0]} .train: its sound"):
+        prepare_resumed(configuration_of(run_dir), run_dir, progress=False)
+    change(split.train[0])
+    main([f"resume={run_dir}"])
+    assert f"{split.test[0]} (test: its sound is another)" in capsys.readouterr().err
+    assert not (run_dir / "resume.pt").exists()
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(processes, stopped, data):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import soundfile
 import yaml
 
 from dataloader.corpora.utterance import Corpus
@@ -19,7 +22,7 @@ from utils.config import load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
 from utils.metrics import read_json
-from utils.results import read_trial
+from utils.results import grouped, read_trial, runs_frame
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, flat
 
 TRIALS = sorted(path.stem for path in (DEFAULT_CONFIG.parent / "trials").iterdir())
@@ -226,3 +229,44 @@ def weights_written(folder: Path) -> dict[str, int]:
     """Name → when its weights were written, of every finished run."""
     runs = [path for path in folder.glob("*") if not path.name.startswith(".")]
     return {path.name: (path / "model.pt").stat().st_mtime_ns for path in runs}
+
+
+def test_runs_on_other_recordings_come_into_no_mean(write, demo, tiny_emovo, tmp_path, monkeypatch, capsys):
+    """A corpus that grows, and changes under its names, between two calls of one trial."""
+    here = lambda trial, runs, on_cuda: ((1, make_run(run, os.getcwd(), 0, 1)) for run in runs)  # noqa: E731
+    monkeypatch.setattr(trials, "_on_this_machine", here)
+    root = Path(shutil.copytree(tiny_emovo, tmp_path / "corpus"))
+    spare = next(root.rglob("*.wav"))
+    away = Path(shutil.move(spare, tmp_path / spare.name))
+    path = write(demo | {"data.root": str(root), "data.cache_dir": str(tmp_path)}, seeds=[0], workers=1)
+
+    def made() -> list[str]:
+        trial = load_trial(path)
+        runs = plan(trial)
+        folder = folder_of(trial, runs)
+        assert run_trial(trial, runs, folder, progress=False) == {}
+        trials.write_results(folder, trial, runs, {})
+        return [row["recordings"] for row in read_json(folder.with_suffix(".json"))["runs"]]
+
+    first = made()
+    shutil.move(away, spare)
+    second = made()
+    assert re.search("1 runs in .* are of other recordings than EMOVO has now", capsys.readouterr().err)
+    samples, rate = soundfile.read(spare)
+    soundfile.write(spare, samples[::-1], rate)
+    third = made()
+    assert len({*first, *second, *third}) == 3 == len(first + second + third)
+    frame = runs_frame(folder_of(load_trial(path), plan(load_trial(path))))
+    assert len(frame) == 3 and len(grouped(frame)) == 3 and frame.test_set.nunique() == 3
+    counts = [int(one.split()[0]) for one in (*first, *second, *third)]
+    assert counts == [counts[1] - 1, counts[1], counts[1]]
+
+
+def test_a_corpus_that_changes_while_a_trial_runs_is_named(write, demo, tiny_emovo, tmp_path):
+    root = Path(shutil.copytree(tiny_emovo, tmp_path / "corpus"))
+    (run,) = plan(
+        load_trial(write(demo | {"data.root": str(root), "data.cache_dir": str(tmp_path)}, seeds=[0]))
+    )
+    next(root.rglob("*.wav")).unlink()
+    failure = make_run(run, os.getcwd(), 0, 1).failure
+    assert failure and re.search(r"has changed since the trial began: it has \d+ recordings, ", failure)

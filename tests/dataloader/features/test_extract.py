@@ -133,11 +133,12 @@ def reads(monkeypatch) -> list:
 
 
 def reverse(path: Path) -> None:
-    """Another sound in a file of the same size."""
+    """Another sound in a file of the same size and time."""
     waveform, rate = soundfile.read(path)
-    changed = path.stat().st_mtime_ns + 1
+    before = path.stat()
     soundfile.write(path, waveform[::-1], rate)
-    os.utime(path, ns=(0, changed))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
 
 
 def changed_rows(ours: Features, theirs: Features) -> list[int]:
@@ -184,9 +185,8 @@ def test_recordings_are_conditioned_before_they_are_fitted(load, switch):
 def test_changed_recordings_are_read_anew_from_a_zip_too(root, load, reads, tmp_path):
     before = load()
     archive = Path(shutil.make_archive(tmp_path / "EMOVO", "zip", root))
-    for _ in range(2):
-        assert not changed_rows(load(archive), before)
-    assert len(reads) == 140
+    assert not changed_rows(load(archive), before)
+    assert len(reads) == 70  # the same sound has the same features, wherever it lies
     reverse(before.utterances[3].path)
     assert changed_rows(load(), before) == [3]
     shutil.make_archive(tmp_path / "EMOVO", "zip", root)
