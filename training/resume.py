@@ -5,9 +5,9 @@ number of threads, the run ends with the metrics of an undisturbed one, to the l
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ from filelock import FileLock, Timeout
 from dataloader.loaders import Data, prepare_data
 from dataloader.splits import load_split
 from utils import runs
-from utils.config import Config
+from utils.config import Config, migrate, save_config
 from utils.errors import UserError
 from utils.files import TensorsError, expanded, read_tensors, write_atomically
 from utils.metrics import History
+from utils.progress import warn
 
 LOCK_FILE = ".training.lock"
 # Settings that may differ from those at the beginning: places of files, and the device.
 FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "train.device")
+END = "train.num_epochs"  # may be raised
 ANEW = "to train anew, leave `resume` out (in the notebook: RESUME = False)."
 UNTOUCHED = f"The other files of the run are untouched; {ANEW}"
 
@@ -41,6 +43,7 @@ class Progress:
     validation: History
     best_loss: float = float("inf")  # the lowest on the validation set
     best_epoch: int = -1  # counted from 0
+    settings: Mapping[str, Any] = field(default_factory=dict)  # section.key → value, with which it goes on
 
     @property
     def epochs(self) -> int:
@@ -65,6 +68,7 @@ def save_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
         "validation": progress.validation.columns,
         "best_loss": progress.best_loss,
         "best_epoch": progress.best_epoch,
+        "settings": dict(progress.settings),
     }
     save_tensors(run_dir / runs.RESUME_FILE, state)
 
@@ -78,9 +82,8 @@ def save_tensors(path: Path, content: Any) -> None:
 
 def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
     """Restore progress, parts and random states; a ResumeError where the file is damaged or does not fit."""
-    path = run_dir / runs.RESUME_FILE
+    path, state = run_dir / runs.RESUME_FILE, _read_state(run_dir)
     try:
-        state = read_tensors(path)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         progress.training.columns, progress.validation.columns = state["training"], state["validation"]
@@ -88,15 +91,55 @@ def load_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
         for name, module in _generators().items():
             if name == "cpu" or name in state["random"]:  # the other devices may be new
                 module.set_rng_state(state["random"][name])
-    except TensorsError as error:
-        raise ResumeError(f"{error} {UNTOUCHED}") from error
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ResumeError(f"{path} is not of this training ({reason}). {UNTOUCHED}") from error
 
 
+def _read_state(run_dir: Path) -> Any:
+    try:
+        return read_tensors(run_dir / runs.RESUME_FILE)
+    except TensorsError as error:
+        raise ResumeError(f"{error} {UNTOUCHED}") from error
+
+
+def check_settings(run_dir: Path, config: Config) -> None:
+    """Raise a ResumeError that names the settings on which the weights depend, and which were others so far.
+
+    `train.num_epochs` may be raised. A run that an earlier version has stopped recorded no settings.
+    """
+    state, given = _read_state(run_dir), _bound(config)
+    recorded = migrate(state.get("settings", {})) if isinstance(state, dict) else {}
+    changed = {key: given[key] for key in given if key in recorded and recorded[key] != given[key]}
+    if changed.get(END, 0) > recorded.get(END, 0):
+        del changed[END]
+    if not config.model.aug:
+        changed = {key: value for key, value in changed.items() if not key.startswith("augment.")}
+    if changed:
+        said = "; ".join(f"{key} was {recorded[key]}, and is {value} now" for key, value in changed.items())
+        raise ResumeError(
+            f"{run_dir} was trained with other settings: {said}. Put them back, in its "
+            f"{runs.PARAMETERS_FILE}; {END} alone may be raised. {UNTOUCHED}"
+        )
+
+
+def go_on(run_dir: Path, config: Config) -> None:
+    """Record the new end of a run, and remove what testing has found out about its weights so far."""
+    recorded = runs.read_parameters(run_dir / runs.PARAMETERS_FILE)
+    if config.train.num_epochs != recorded.train.num_epochs:
+        longer = recorded.train.model_copy(update={"num_epochs": config.train.num_epochs})
+        save_config(recorded.model_copy(update={"train": longer}), run_dir / runs.PARAMETERS_FILE)
+    tested = (runs.CALIBRATION_FILE, runs.PREDICTIONS_FILE, runs.CONFUSION_PLOT_FILE)
+    found = [run_dir / name for name in tested if (run_dir / name).is_file()]
+    for path in (found := [*found, *run_dir.glob(f"*{runs.TEST_METRICS_SUFFIX}")]):
+        path.unlink()
+    if found:
+        names = ", ".join(path.name for path in found)
+        warn(f"{names}: removed, for they are about the weights as they were before the training went on")
+
+
 def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a run that is to go on; overrides `key=value` may only be of FREE_KEYS."""
+    """The configuration of a run that is to go on; overrides `key=value` are of FREE_KEYS, or raise END."""
     run_dir = Path(run_dir)
     if not (run_dir / runs.RESUME_FILE).is_file():
         if not (run_dir / runs.PARAMETERS_FILE).is_file():
@@ -105,11 +148,15 @@ def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Conf
             f"{run_dir} has no {runs.RESUME_FILE}, so its training cannot go on: it is finished, or was "
             f"stopped before the end of its first epoch; {ANEW}"
         )
-    bound = [override for override in overrides if override.partition("=")[0].strip() not in FREE_KEYS]
+    bound = [
+        override for override in overrides if override.partition("=")[0].strip() not in (*FREE_KEYS, END)
+    ]
     if bound:
         problem = f"{', '.join(bound)}: a training goes on with the settings that it began with"
-        raise ResumeError(f"{problem}. Only {', '.join(FREE_KEYS)} can be chosen.")
-    return runs.read_parameters(run_dir / runs.PARAMETERS_FILE, overrides)
+        raise ResumeError(f"{problem}. Only {', '.join(FREE_KEYS)} can be chosen, and {END} raised.")
+    config = runs.read_parameters(run_dir / runs.PARAMETERS_FILE, overrides)
+    check_settings(run_dir, config)
+    return config
 
 
 def prepare_resumed(config: Config, run_dir: Path, progress: bool = True) -> Data:

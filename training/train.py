@@ -5,8 +5,11 @@ A training that was stopped goes on with `python -m training.train resume=RUN_DI
 
 import argparse
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +31,9 @@ from training.resume import (
     Progress,
     being_trained,
     check_same_data,
+    check_settings,
     configuration_of,
+    go_on,
     load_state,
     prepare_resumed,
     save_state,
@@ -79,6 +84,8 @@ def train(
         training_metrics.json, validation_metrics.json, loss_acc.png; unless it is finished also resume.pt.
     """
     keep_freed_memory()
+    if resume and run_dir is not None:
+        check_settings(run_dir, config)
     settings, first = config.train, distributed.rank() == 0  # of the processes that share this training
     seed_everything(settings.seed)
     device, progress = pick_device(settings.device), progress and first
@@ -104,9 +111,12 @@ def train(
     with being_trained(run_dir) if first else nullcontext():
         if resume:
             check_same_data(run_dir, data)
+            if first:
+                go_on(run_dir, config)
         elif first:
             _describe_run(config, data, model, run_dir)
-        done, finished = fit(model, training, validation, settings, run_dir, progress=progress, resume=resume)
+        options: dict[str, Any] = {"resume": resume, "recorded": runs.flat(config), "progress": progress}
+        done, finished = fit(model, training, validation, settings, run_dir, **options)
         if done.epochs and first:
             title = f"{run_dir.name} · {data.corpus.name} corpus"
             figure = plot_history(done.training, done.validation, title, settings.keep)
@@ -139,6 +149,7 @@ def fit(
     *,
     progress: bool = True,
     resume: bool = False,
+    recorded: Mapping[str, Any] | None = None,
 ) -> tuple[Progress, bool]:
     """The loop over epochs: train, validate, keep the last or the best (`keep`), write metrics and model.
 
@@ -150,19 +161,25 @@ def fit(
         settings: the section `train` of the configuration.
         run_dir: where files are written; it exists.
         resume: go on from the run directory's resume.pt.
+        recorded: section.key → value, kept there, with which a training that goes on is compared.
 
     Returns:
         The metrics, and whether the training is finished (an interrupted one is not).
     """
-    done, first = Progress(History(model.name), History(model.name)), distributed.rank() == 0
+    first = distributed.rank() == 0
+    done = Progress(History(model.name), History(model.name), settings=recorded or {})
     train_loader.part = validation_loader.part = distributed.part
     optimizer, trained = make_optimizer(settings, model), distributed.in_parallel(model)
     scheduler = make_scheduler(settings, optimizer, len(train_loader))
-    each_step = None if isinstance(scheduler, ReduceLROnPlateau) else scheduler
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    parts = {"model": model, "optimizer": optimizer}
+    if isinstance(scheduler, ReduceLROnPlateau):
+        parts["scheduler"] = scheduler
     if resume:
         load_state(run_dir, done, **parts)
         train_loader.epoch = done.epochs
+        if "scheduler" not in parts:  # its state is the number of steps; the end may be a later one now
+            scheduler = make_scheduler(settings, optimizer, len(train_loader), done.epochs)
+    each_step = None if isinstance(scheduler, ReduceLROnPlateau) else scheduler
     begin, end = done.epochs, settings.num_epochs
     smoothing, clipping = settings.label_smoothing, settings.gradient_clipping
     options = {"initial": begin, "total": end, "bar_format": BAR, "disable": not progress}
@@ -266,15 +283,23 @@ def make_optimizer(settings: TrainConfig, model: nn.Module) -> torch.optim.Optim
     return kind(model.parameters(), lr=rate, weight_decay=decay, fused=True)
 
 
-def make_scheduler(settings: TrainConfig, optimizer: torch.optim.Optimizer, batches: int) -> LRScheduler:
-    """`train.schedule`: it steps after each of `batches` batches (one_cycle), or each epoch (plateau)."""
+def make_scheduler(
+    settings: TrainConfig, optimizer: torch.optim.Optimizer, batches: int, epochs: int = 0
+) -> LRScheduler:
+    """`train.schedule`: it steps after each of `batches` batches (one_cycle), or each epoch (plateau).
+
+    A one_cycle schedule is a function of the steps taken and of all steps: after so many `epochs` it goes on
+    as if the end had been `num_epochs` from the beginning.
+    """
     if settings.schedule == "plateau":
         return ReduceLROnPlateau(optimizer, factor=settings.lr_scheduler, patience=settings.patience)
     steps = settings.num_epochs * batches
     if steps < 3:  # OneCycleLR wants a step to rise and one to fall
         return LambdaLR(optimizer, lambda step: 1.0)
     rise = WARM_UP if WARM_UP * steps > 1 else 2 / steps
-    return OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=rise)
+    make = partial(OneCycleLR, optimizer, settings.learning_rate, total_steps=steps, pct_start=rise)
+    scheduler = make()  # gives the optimizer what it needs to begin further on
+    return make(last_epoch=epochs * batches - 1) if epochs else scheduler
 
 
 def save_model(model: nn.Module, path: Path) -> None:
@@ -286,13 +311,21 @@ def save_model(model: nn.Module, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser("python -m training.train", description="Train CkTIM-net or TIM-net.")
-    parser.add_argument("--config", default=runs.DEFAULT_CONFIG, help="default: conf/config.yaml")
+    parser.add_argument("--config", help="default: conf/config.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
     options = parser.parse_intermixed_args(arguments)
+    config_file = runs.DEFAULT_CONFIG if options.config is None else options.config
     resumed = [value for value in options.overrides if value.startswith("resume=")]
     overrides = [value for value in options.overrides if value not in resumed]
-    run_dir = expanded(resumed[-1].removeprefix("resume=")) if resumed else None
-    config = configuration_of(run_dir, overrides) if run_dir else load_config(options.config, overrides)
+    if len(resumed) > 1 or "resume=" in resumed:
+        raise UserError(f"{' '.join(resumed)}: name one run directory, as resume=RUN_DIR.")
+    if resumed and options.config is not None:
+        raise UserError(
+            f"--config {options.config} {resumed[0]}: a training goes on with the settings in its own "
+            f"{runs.PARAMETERS_FILE}. Leave --config out; train.num_epochs may be raised."
+        )
+    run_dir = expanded(resumed[0].removeprefix("resume=")) if resumed else None
+    config = configuration_of(run_dir, overrides) if run_dir else load_config(config_file, overrides)
     with distributed.joined(config.train.device):
         with distributed.first_before_others():
             data = prepare_resumed(config, run_dir) if run_dir else prepare_data(config)

@@ -1,5 +1,6 @@
 """Trainings that were stopped, by whatever means, end as if nothing had been."""
 
+import json
 import os
 import random
 import shutil
@@ -19,9 +20,10 @@ from dataloader.splits import load_split
 from training.resume import ResumeError, being_trained, configuration_of, prepare_resumed, unfinished_run
 from training.train import main, train
 from utils import files
-from utils.config import Config
+from utils.config import Config, load_config, save_config
 from utils.errors import UserError
 from utils.metrics import History
+from utils.runs import flat, read_parameters
 
 EPOCHS = 3
 MANY_EPOCHS = 30  # so that most of the time goes into them
@@ -207,6 +209,80 @@ def test_settings_cannot_change_on_the_way(stopped):
     assert configuration_of(run_dir, ["data.root=elsewhere"]).data.root == Path("elsewhere")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("train.learning_rate", 0.02), ("train.batch_size", 8), ("train.num_epochs", 2), ("train.seed", 1)),
+        *(("features.n_mfcc", 5), ("model.omega_0", 9), ("model.aug", True), ("data.test_fraction", 0.3)),
+    ],
+)
+def test_a_setting_that_was_edited_is_refused_by_name(stopped, data, capsys, key, value):
+    run_dir, settings = stopped
+    path = run_dir / "parameters.txt"
+    before = flat(settings)[key]
+    save_config(load_config(path, [f"{key}={json.dumps(value)}"]), path)
+    with pytest.raises(
+        ResumeError, match=f"trained with other settings: {key} was {before}, and is {value} now"
+    ):
+        configuration_of(run_dir)
+    with pytest.raises(ResumeError, match=f"{key} was"):
+        train(read_parameters(path), data, run_dir, progress=False, resume=True)
+
+
+def test_settings_without_effect_may_change(stopped):
+    path = stopped[0] / "parameters.txt"
+    save_config(load_config(path, ["augment.noise=0.9", "train.results_dir=x", "data.cache_dir=y"]), path)
+    assert configuration_of(stopped[0]).augment.noise == 0.9  # of a run without augmentation
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
+@pytest.mark.parametrize(
+    "batch_size", [16, 200]
+)  # of the latter two epochs have two steps, too few for a cycle
+def test_a_stopped_run_trains_on_to_a_later_end(config, data, interrupt_at, schedule, batch_size):
+    kind = {"schedule": schedule, "batch_size": batch_size, "num_epochs": 2}
+    interrupt_at(3)
+    run_dir = train(config(train=kind), data, progress=False)
+    interrupt_at()
+    if schedule == "plateau":
+        longer = configuration_of(run_dir, ["train.num_epochs=5"])
+    else:
+        path = run_dir / "parameters.txt"
+        path.write_text(path.read_text().replace("num_epochs: 2", "num_epochs: 5"))
+        longer = configuration_of(run_dir)
+    train(longer, data, run_dir, progress=False, resume=True)
+    rates = History.load(run_dir / "training_metrics.json")["learning_rate"]
+    assert len(rates) == 5 and read_parameters(run_dir / "parameters.txt").train.num_epochs == 5
+    assert not (run_dir / "resume.pt").exists()
+    if schedule == "one_cycle":  # from there on as a training of five epochs has it
+        undisturbed = train(config(train=kind | {"num_epochs": 5}), data, progress=False)
+        assert rates[1:] == History.load(undisturbed / "training_metrics.json")["learning_rate"][1:]
+
+
+def test_what_was_measured_of_weights_goes_with_them(stopped, data, capsys):
+    run_dir, settings = stopped
+    for name in ("calibration.json", "predictions.csv", "CkTIM_test_metrics.json", "mine.txt"):
+        (run_dir / name).write_text("{}")
+    train(settings, data, run_dir, progress=False, resume=True)
+    assert "CkTIM_test_metrics.json: removed" in capsys.readouterr().err
+    left = {path.name for path in run_dir.iterdir()}
+    assert "mine.txt" in left and not left & {
+        "calibration.json",
+        "predictions.csv",
+        "CkTIM_test_metrics.json",
+    }
+
+
+def test_a_configuration_beside_resume_is_refused(stopped, tmp_path, capsys):
+    resumed = f"resume={stopped[0]}"
+    for arguments in (["--config", "conf/config.yaml", resumed], ["resume="], [resumed, resumed]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+    refused = capsys.readouterr().err.splitlines()
+    assert len(refused) == 3 and "its own parameters.txt. Leave --config out" in refused[0]
+    assert all("name one run directory" in line for line in refused[1:])
+
+
 def test_a_finished_run_has_nothing_to_go_on_with(config, data, tmp_path):
     run_dir = train(config(), data, progress=False)
     with pytest.raises(ResumeError, match="it is finished, or was stopped before the end of its first epoch"):
@@ -228,7 +304,8 @@ def test_a_damaged_state_is_named_and_costs_nothing_else(stopped, config, data, 
         rest = b"" if damage == "cut" else bytes([content[half] ^ 1]) + content[half + 1 :]
         path.write_bytes(content[:half] + rest)
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
-    with pytest.raises(ResumeError, match=r"resume\.pt.*other files of the run are untouched"):
+    named = r"n_filter was 8, and is 9" if damage == "of another network" else r"resume\.pt"
+    with pytest.raises(ResumeError, match=f"{named}.*other files of the run are untouched"):
         train(settings, data, run_dir, progress=False, resume=True)
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
 
