@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from dataloader.features.extract import READ_AHEAD
 from dataloader.loaders import (
     BatchLoader,
     Data,
@@ -24,7 +25,7 @@ from dataloader.loaders import (
     prepare_data,
 )
 from dataloader.splits import save_split
-from models.cktim import CkTIMNet, build_model, count_parameters
+from models.cktim import DIRECTIONS, CkTIMNet, build_model, count_parameters
 from models.losses import among, cross_entropy
 from training import distributed
 from training.resume import (
@@ -41,7 +42,7 @@ from training.resume import (
 )
 from utils import runs
 from utils.config import Config, TrainConfig, load_config, save_config
-from utils.device import keep_freed_memory, pick_device, seed_everything
+from utils.device import keep_freed_memory, memory, pick_device, seed_everything
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_json
 from utils.metrics import History, keep_whole_epochs, scores
@@ -84,6 +85,7 @@ def train(
         training_metrics.json, validation_metrics.json, loss_acc.png; unless it is finished also resume.pt.
     """
     keep_freed_memory()
+    check_memory(config)
     if resume and run_dir is not None:
         check_settings(run_dir, config)
     settings, first = config.train, distributed.rank() == 0  # of the processes that share this training
@@ -124,6 +126,25 @@ def train(
         if finished and first:
             (run_dir / runs.RESUME_FILE).unlink(missing_ok=True)
     return run_dir
+
+
+def check_memory(config: Config) -> None:
+    """Raise a UserError where the features, or one step on a CPU, need more memory than the machine has.
+
+    Both are lower bounds: the waveforms that are read ahead with one spectrogram, and what a step keeps of
+    every TAB for its gradients, the results of two convolutions and of two batch norms.
+    """
+    features, model, available = config.features, config.model, memory()
+    reading = 4 * READ_AHEAD * features.signal_length + 8 * (features.n_fft // 2 + 1) * features.frames
+    maps = 4 * model.n_temporal_aware_block * DIRECTIONS * model.n_filter
+    step = 4 * config.train.batch_size * features.frames * maps
+    needs = {"extracting the features": (reading, "features.signal_length")}
+    if pick_device(config.train.device).type == "cpu":
+        needs["one step of the training"] = step, "train.batch_size, model.n_filter or features.signal_length"
+    for work, (size, keys) in needs.items():
+        if available is not None and size > available:
+            problem = f"{work} takes at least {size / 1e9:,.0f} GB of memory, and this machine has"
+            raise UserError(f"{problem} {available / 1e9:,.0f} GB: lower {keys}.")
 
 
 def build_for(config: Config, data: Data) -> CkTIMNet:
@@ -326,6 +347,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     run_dir = expanded(resumed[0].removeprefix("resume=")) if resumed else None
     config = configuration_of(run_dir, overrides) if run_dir else load_config(config_file, overrides)
+    check_memory(config)
     with distributed.joined(config.train.device):
         with distributed.first_before_others():
             data = prepare_resumed(config, run_dir) if run_dir else prepare_data(config)

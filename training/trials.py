@@ -18,7 +18,7 @@ import threading
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal, Self
 
 import joblib
 import torch
+from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sklearn.model_selection import ParameterGrid
 
@@ -38,11 +39,19 @@ from testing.evaluate import evaluate
 from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config
 from utils.errors import UserError, exit_on_user_error, some
-from utils.files import expanded, parse_yaml, write_atomically
+from utils.files import expanded, parse_yaml, read_tensors, try_output, write_atomically
 from utils.progress import progress_bar, warn
-from utils.results import comparisons_in_words, read_trial, trial_content, trial_tables, with_effect
-from utils.runs import DEFAULT_CONFIG, flat, is_run_dir, read_run, recordings_key, run_name
+from utils.results import (
+    comparisons_in_words,
+    read_trial,
+    side_in_words,
+    trial_content,
+    trial_tables,
+    with_effect,
+)
+from utils.runs import DEFAULT_CONFIG, MODEL_FILE, flat, is_run_dir, read_run, recordings_key, run_name
 
+LOCK_FILE = ".trial.lock"
 FAILED = "failed"  # the folder of what failed runs have left
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
@@ -172,6 +181,13 @@ def plan(trial: Trial) -> list[Planned]:
             digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
             name = f"{run_name(config, corpus)}_{digest}"
             planned.setdefault(name, Planned(name, config, corpus, recordings, varied))
+    every = [with_effect(flat(run.config)) for run in planned.values()]
+    for family, pairs in trial.compare.items():
+        for side in (side for pair in pairs for side in pair):
+            if not any(side.items() <= one.items() for one in every):
+                warn(
+                    f"compare: {family}: no run of this trial has {side_in_words(side)}; it will be left out."
+                )
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
 
 
@@ -186,9 +202,21 @@ def folder_of(trial: Trial, runs: Sequence[Planned]) -> Path:
 
 
 def finished(folder: Path, run: Planned) -> Path | None:
-    """The directory of a run that need not be made, in the trial's folder or in another trial's beside it."""
-    here, elsewhere = folder / run.name, folder.parent.glob(f"*/{run.name}")
-    return here if here.is_dir() else min(elsewhere, default=None)
+    """The directory of a run that need not be made, in the trial's folder or in another trial's beside it.
+
+    It counts by what it holds: settings, metrics and weights that can be read.
+    """
+    homes = [folder / run.name, *sorted(folder.parent.glob(f"*/{run.name}"))]
+    return next((home for home in homes if _is_whole(home)), None)
+
+
+def _is_whole(home: Path) -> bool:
+    try:
+        run = read_run(home)
+        read_tensors(home / MODEL_FILE)
+    except UserError:
+        return False
+    return None not in (run.config, run.training, run.validation, run.test)
 
 
 def _of_other_recordings(folder: Path, runs: Sequence[Planned]) -> list[str]:
@@ -209,6 +237,7 @@ def keep(folder: Path, outcome: Outcome) -> None:
         unfinished.mkdir(parents=True)
         for name, content in outcome.files.items():
             write_atomically(unfinished / name, content)
+        shutil.rmtree(home, ignore_errors=True)  # a damaged one, or of another process without locks
         unfinished.rename(home)
     except OSError as error:
         raise UserError(f"cannot write {home}: {error.strerror or error}.") from error
@@ -230,13 +259,34 @@ def write_results(
 
 
 def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool = True) -> dict[str, str]:
-    """Make the runs that are missing in the folder; returns name → reason of those that failed."""
-    missing = [run for run in runs if not finished(folder, run)]
+    """Make the runs that are missing in the folder; returns name → reason of those that failed.
+
+    One process at a time makes a trial; another one waits, and makes what is missing then.
+    """
     if others := _of_other_recordings(folder, runs):
         problem = f"{len(others)} runs in {folder} are of other recordings than {runs[0].corpus} has now"
         warn(f"{problem}, and count for nothing: {some(others)}")
-    if not missing:
+    if all(finished(folder, run) for run in runs):
         return {}
+    with suppress(OSError):  # the trial says it
+        folder.mkdir(parents=True, exist_ok=True)
+    try_output(folder / LOCK_FILE)
+    lock = FileLock(folder / LOCK_FILE)  # the system lets go of it when the process dies
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        warn(f"another process makes the trial in {folder}: this one waits for its end.")
+        lock.acquire()
+    except (OSError, NotImplementedError):
+        warn(f"{folder} allows no locks: do not make this trial twice at the same time.")
+    try:
+        return _make_missing(trial, runs, folder, progress)
+    finally:
+        lock.release()
+
+
+def _make_missing(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool) -> dict[str, str]:
+    missing = [run for run in runs if not finished(folder, run)]
     _extract_features(missing, progress)
     on_cuda = all(run.config.train.device in ("auto", "cuda") for run in missing)
     make = _on_ray if trial.backend == "ray" else _on_this_machine

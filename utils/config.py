@@ -368,6 +368,8 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
                 raise ConfigError("must be key=value, such as train.num_epochs=5")
             if key not in {*KEYS, *RENAMED, *REMOVED}:
                 raise ConfigError(_unknown(key))
+            if text.strip("'\" ") in ("", "~"):  # to YAML null, which a key may allow, and nobody asks for so
+                raise ConfigError(f"has no value; write {key}=null where none is meant")
             value = parse_yaml(text)
         except UserError as error:
             errors.append(f"override {override}: {error}")

@@ -58,3 +58,11 @@ def seed_everything(seed: int) -> None:
     # Otherwise every torch.empty is filled with NaN, which costs time on the CPU too and finds bugs only.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in the stubs
     torch.backends.cudnn.benchmark = False
+
+
+def memory() -> int | None:
+    """Bytes of this machine's memory, swap aside; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no such call
+        return None

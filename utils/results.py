@@ -341,6 +341,7 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
     if missing := about["planned"] - len(frame):
         failed = f", {len(about['failed'])} of them failed" if about["failed"] else ""
         notes.append(f"{missing} of the {about['planned']} planned runs are missing{failed}.")
+    notes += [f"Not compared: {sentence}." for sentence in uncompared(frame)]
     tables = [Table(rows, f"{about['title']} ({test_sets})", notes)]
     for family, compared in comparisons(frame).items():
         note = "Points in %. p: Wilcoxon signed-rank over the same seeds and folds; effect: rank-biserial."
@@ -361,7 +362,7 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
 def comparisons(frame: pd.DataFrame) -> dict[str, list[tuple[str, str, Comparison]]]:
     """Family → (first, second, their comparison, corrected within the family), as a trial asks for it.
 
-    Pairs of which a side has no run, or no seed and fold in common with the other, are left out.
+    Pairs of which a side has no run, or no seed and fold in common with the other, are left out (uncompared).
     """
     groups, found = grouped(frame), {}
     for family, pairs in frame.attrs["trial"]["compare"].items():
@@ -376,6 +377,25 @@ def comparisons(frame: pd.DataFrame) -> dict[str, list[tuple[str, str, Compariso
             labels = _labels(firsts, frame.settings.iloc[0])
             found[family] = list(zip(labels[::2], labels[1::2], holm(plain), strict=True))
     return found
+
+
+def uncompared(frame: pd.DataFrame) -> list[str]:
+    """Why a pair of settings is left out of the trial's comparisons, for each such pair."""
+    groups, found = grouped(frame), []
+    for family, pairs in frame.attrs["trial"]["compare"].items():
+        for pair in pairs:
+            sides = [_select(groups, wanted) for wanted in pair]
+            words = [side_in_words(wanted) for wanted in pair]
+            if absent := [one for one, side in zip(words, sides, strict=True) if side.empty]:
+                found.append(f"{family}: no run has {', nor '.join(absent)}")
+            elif not paired(*sides)[0]:
+                found.append(f"{family}: {' and '.join(words)} have no seed and fold in common")
+    return found
+
+
+def side_in_words(wanted: Mapping[str, Any]) -> str:
+    """One side of a comparison: `model.ck = false, model.n_temporal_aware_block = 6`."""
+    return ", ".join(f"{key} = {_short(value)}" for key, value in wanted.items())
 
 
 def comparisons_in_words(frame: pd.DataFrame) -> dict[str, list[str]]:

@@ -214,7 +214,10 @@ def _place(name: str, root: Path | str | None) -> Path | str | None:
     if root is not None or name == "folder":
         return root
     usual = (Path("dataset") / title, Path("dataset") / f"{title}.zip")
-    return os.environ.get(f"{name.upper()}_ROOT") or next((place for place in usual if place.exists()), None)
+    given = os.environ.get(variable := f"{name.upper()}_ROOT")
+    if given is not None and not given.strip():
+        raise CorpusError(f"the environment variable {variable} is empty: let it name {title}, or unset it.")
+    return given or next((place for place in usual if place.exists()), None)
 
 
 def _list(root: Path, name: str) -> Listing:

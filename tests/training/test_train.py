@@ -250,3 +250,19 @@ def test_the_command_line_reports_bad_input_in_a_sentence(argument, capsys):
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and BAD_INPUT[argument] in error
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"features": {"signal_length": 10**12}}, "extracting the features .* lower features.signal_length"),
+        (
+            {"train": {"batch_size": 10**9}},
+            "one step of the training .* lower train.batch_size, model.n_filter",
+        ),
+        ({"model": {"n_filter": 10**6}, "train": {"batch_size": 10**5}}, "one step of the training"),
+    ],
+)
+def test_what_does_not_fit_the_memory_is_named_before_the_work(config, settings, key):
+    with pytest.raises(UserError, match=key):
+        train(config(**settings), progress=False)

@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import soundfile
 import yaml
+from filelock import FileLock
 
 from dataloader.corpora.utterance import Corpus
 from training import trials
-from training.trials import Outcome, finished, folder_of, load_trial, main, make_run, plan, run_trial
+from training.trials import Outcome, finished, folder_of, keep, load_trial, main, make_run, plan, run_trial
 from utils.config import load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
@@ -155,6 +157,7 @@ def test_a_process_that_dies_fails_its_run_only(write, emovo, tmp_path, monkeypa
 
     monkeypatch.setattr(trials, "make_run", some_work)
     monkeypatch.setattr(trials, "_extract_features", lambda runs, progress: None)
+    monkeypatch.setattr(trials, "_is_whole", Path.is_dir)
     failures = run_trial(load_trial(write(), ["workers=2"]), runs, folder, progress=False)
     assert failures.keys() == {culprit} and "without a word" in failures[culprit]
     for run in runs:
@@ -186,6 +189,52 @@ def test_a_run_brings_home_what_training_and_evaluation_write(write, demo):
     assert {"model.pt", "split.json", "predictions.csv", "CkTIM_test_metrics.json"} <= outcome.files.keys()
     (write().parent / "parameters.txt").write_bytes(outcome.files["parameters.txt"])
     assert load_config(write().parent / "parameters.txt") == run.config
+
+
+def test_a_directory_is_finished_by_what_it_holds(write, demo):
+    trial = load_trial(write(demo, seeds=[7]))
+    (run,) = plan(trial)
+    folder = folder_of(trial, [run])
+    outcome = make_run(run, os.getcwd(), 0, 1)
+    keep(folder, outcome)
+    assert finished(folder, run) == folder / run.name
+    for name in ("model.pt", "validation_metrics.json", "CkTIM_test_metrics.json", "parameters.txt"):
+        path = folder / run.name / name
+        for content in (None, outcome.files[name][: len(outcome.files[name]) // 2]):
+            path.unlink() if content is None else path.write_bytes(content)
+            if name != "parameters.txt" or content is None:  # a shorter one is a valid one
+                assert finished(folder, run) is None
+            path.write_bytes(outcome.files[name])
+    (folder / run.name / "model.pt").unlink()
+    keep(folder, outcome)  # made anew, it takes the place of the damaged one
+    assert finished(folder, run)
+
+
+def test_a_second_process_waits_for_the_first_and_makes_what_is_missing_then(
+    write, emovo, monkeypatch, capsys
+):
+    trial = load_trial(write(seeds=[0]))
+    runs = plan(trial)
+    folder = folder_of(trial, runs)
+    made: list[str] = []
+    monkeypatch.setattr(trials, "_make_missing", lambda *_: made.append("second") or {})
+    folder.mkdir(parents=True)
+    with ThreadPoolExecutor() as pool:
+        with FileLock(folder / trials.LOCK_FILE, thread_local=False):
+            second = pool.submit(run_trial, trial, runs, folder, False)
+            with pytest.raises(TimeoutError):
+                second.result(0.5)
+            made.append("first")
+        second.result(30)
+    assert made == ["first", "second"] and "another process makes the trial" in capsys.readouterr().err
+
+
+def test_a_comparison_that_no_run_fits_is_named(write, emovo, capsys):
+    compare = {"depth": [[{"model.omega_0": 25}, {"model.omega_0": 99}]]}
+    plan(load_trial(write(grid={"model.omega_0": [1, 25]}, seeds=[0], compare=compare)))
+    assert (
+        "depth: no run of this trial has model.omega_0 = 99; it will be left out" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ def test_renamed_and_removed_keys_are_no_keys_any_more():
         ("data:", ["data.root=a folder/EMOVO=1.zip"], "data.root", Path("a folder/EMOVO=1.zip")),
         ("data:", ["data.root=my corpus #2"], "data.root", Path("my corpus #2")),  # to YAML a comment
         ("data:", ["data.root='quoted #3' # and a comment"], "data.root", Path("quoted #3")),
-        ("data: {root: somewhere}", ["data.root="], "data.root", None),
+        ("data: {root: somewhere}", ["data.root=null"], "data.root", None),
         ("data: {root: {emodb: ~/b.zip}}", [], "data.root", {"emodb": Path("~/b.zip")}),
         ("augment: {noise_snr: [5, 20]}", [], "augment.noise_snr", (5, 20)),
         ("augment: {speed_perturbation: [0.9]}", [], "augment.speed_perturbation", (0.9,)),
@@ -432,3 +432,14 @@ def test_a_saved_config_is_plain_yaml_in_the_order_of_config_yaml(tmp_path):
     assert [f"{section}.{key}" for section, keys in saved.items() for key in keys] == list(KEYS)
     with pytest.raises(UserError, match="cannot write"):
         save_config(Config(), tmp_path / "no such folder" / "parameters.txt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["data.root=", "data.root=~", "data.root= ", 'data.root=""', "features.f_max=", "data.cache_dir=''"],
+)
+def test_no_value_is_no_null(text):
+    key = text.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"has no value; write {key}=null where none is meant"):
+        load_config("conf/config.yaml", [text])
+    assert load_config("conf/config.yaml", ["data.root=null"]).data.root is None

@@ -108,3 +108,10 @@ def test_the_demo_corpus_does_not_stand_in_for_a_place_that_was_named(data, monk
 def test_the_real_corpus_is_whole(emovo_root):
     corpus = read_corpus("emovo", emovo_root)
     assert corpus.name == "EMOVO" and len(corpus.utterances) == 588 and corpus.warnings == ()
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_variable_is_no_wish_for_the_demo_corpus(monkeypatch, value):
+    monkeypatch.setenv("EMOVO_ROOT", value)
+    with pytest.raises(CorpusError, match="EMOVO_ROOT is empty: let it name EMOVO, or unset it"):
+        find_corpus(DataConfig())
