@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 MIN_BLOCK = 512  # frames; shorter blocks are not worth their overhead
 
@@ -97,6 +98,7 @@ class FFTConv(torch.autograd.Function):
         return y.contiguous()  # batch norm takes twice as long on a slice
 
     @staticmethod
+    @once_differentiable  # a second derivative would miss that the spectra depend on x and the kernel
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         # Reversed in time, both gradients are convolutions with the gradient reversed in time.
         x_spectrum, spectrum = ctx.saved_tensors
@@ -131,6 +133,6 @@ def mix(
     """Multiply signal and kernel spectra and return to time: (batch, groups · out_channels, frames)."""
     product = x_spectrum @ spectrum
     if bias is not None:  # a constant in time is a peak at frequency 0
-        product[:groups] += points * bias.view(groups, 1, -1)
+        product[:groups].add_(bias.view(groups, 1, -1), alpha=points)
     product = product.unflatten(0, (-1, groups)).permute(2, 1, 3, 0).flatten(1, 2)
     return torch.fft.irfft(product, points)[..., :frames]

@@ -4,9 +4,12 @@ Romero et al., "CKConv: Continuous Kernel Convolution For Sequential Data", arXi
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from models.causal_conv import (
     causal_conv,
@@ -18,8 +21,7 @@ from models.causal_conv import (
     mix,
     signal_spectrum,
 )
-
-MOST_KEPT = 4  # frozen kernels of one convolution: for so many lengths and frame rates at a time
+from models.frozen import Frozen
 
 
 class CKConv(nn.Module):
@@ -68,7 +70,7 @@ class CKConv(nn.Module):
             with torch.no_grad():
                 energy = self.sample_kernel(horizon).square().sum((2, 3)).mean()
             generator.rescale_output(energy.rsqrt().item())
-        self._kept: dict | None = None  # kernels while they are frozen (keep_kernels)
+        self._frozen = Frozen()
 
     def reach(self, step: float = 1.0) -> int:
         """Taps of the whole kernel, for frames that are `step` training frames apart."""
@@ -77,14 +79,33 @@ class CKConv(nn.Module):
     def support(self, step: float = 1.0) -> int:
         """Taps after which every channel's window is lost in rounding (2^-24 in float32); at most reach.
 
-        In training on a GPU it stays reach(step), for asking the GPU about weights would make it wait.
+        In training on a GPU it stays reach(step), for asking the GPU about weights would make it wait; so it
+        does where the weights have no values to ask for.
         """
         reach, log_width = self.reach(step), self.log_width
         if log_width is None or (self.training and log_width.device.type != "cpu"):
             return reach
+        if log_width.is_meta or is_recorded():
+            return reach
         width = log_width.detach().amax().exp().item() * (self.horizon - 1) / step  # frames
         taps = -math.log(torch.finfo(log_width.dtype).eps / 2) * width
         return min(reach, math.floor(taps) + 1) if math.isfinite(taps) else reach
+
+    def kernel_at(self, lags: Tensor) -> Tensor:
+        """The kernel as a function: at lags (points,) in training frames, at least in float32.
+
+        Returns (groups, out_channels, in_channels, points).
+        """
+        weight = next(self.parameters())
+        dtype = at_least_float32(weight)
+        share = lags.to(weight.device, dtype) / max(self.horizon - 1, 1)  # of the horizon
+        positions = 1 - 2 * share
+        is_exact = weight.dtype == dtype
+        values = self.generator(positions) if is_exact else in_precision(dtype, self.generator, positions)
+        kernel = values.unflatten(1, (self.out_channels, self.in_channels))
+        if self.log_width is not None:
+            kernel = kernel * torch.exp(-share * torch.exp(-self.log_width.to(share)))
+        return kernel
 
     def sample_kernel(self, taps: int, step: float = 1.0) -> Tensor:
         """The kernel at lags of 0 … taps - 1 frames: (groups, out_channels, in_channels, taps).
@@ -96,13 +117,10 @@ class CKConv(nn.Module):
                 (1 + step) / 2, for a sum of unit steps is the trapezoidal rule plus half of both ends.
         """
         weight = next(self.parameters())
-        lag = step * torch.arange(taps, device=weight.device, dtype=weight.dtype)
-        lag = lag / max(self.horizon - 1, 1)  # as a share of the horizon
-        kernel = self.generator(1 - 2 * lag).unflatten(1, (self.out_channels, self.in_channels))
-        if self.log_width is not None:
-            kernel = kernel * torch.exp(-lag * torch.exp(-self.log_width))
+        lags = step * torch.arange(taps, device=weight.device, dtype=at_least_float32(weight))
+        kernel = self.kernel_at(lags)
         if step != 1.0:
-            tap_weight = torch.full_like(lag, step)
+            tap_weight = torch.full_like(lags, step)
             tap_weight[0] = (1 + step) / 2
             if taps == self.reach(step) > 1:
                 tap_weight[-1] = (1 + step) / 2
@@ -112,63 +130,87 @@ class CKConv(nn.Module):
     def forward(self, x: Tensor, step: float = 1.0, norm: nn.BatchNorm1d | None = None) -> Tensor:
         """(batch, groups · in_channels, frames) → (batch, groups · out_channels, frames).
 
-        `step` as in sample_kernel; `norm` is a batch norm that follows, and part of a kept kernel.
+        `step` as in sample_kernel; `norm` is a batch norm that follows, and part of a frozen kernel. Computed
+        at least in float32, also within autocast: a CPU has no Fourier transform of less.
         """
-        taps = min(x.shape[-1], self.support(step))
-        kept = self._kept
-        if kept is None or self.training or torch.is_grad_enabled():
-            kernel = drop_out(self.sample_kernel(taps, step), self.kernel_dropout if self.training else 0.0)
-            y = causal_conv(x, kernel, self.bias, self.algorithm)
-            return y if norm is None else norm(y)
-        algorithm = choose_algorithm(len(x), taps) if self.algorithm == "auto" else self.algorithm
+        signal, frames = x.to(at_least_float32(x)), x.shape[-1]
+        with without_autocast(x.device.type):
+            if is_recorded():  # for any length: the whole kernel, as one plain operation
+                y = direct_conv(signal, self.sample_kernel(self.reach(step), step), self._bias(signal))
+            elif self._frozen.count and not self.training and not torch.is_grad_enabled():
+                return self._frozen_conv(signal, step, norm).to(x.dtype)
+            else:
+                kernel = self.sample_kernel(min(frames, self.support(step)), step)
+                kernel = drop_out(kernel, self.kernel_dropout if self.training else 0.0)
+                y = causal_conv(signal, kernel, self._bias(signal), self.algorithm)
+        y = y.to(x.dtype)
+        return y if norm is None else norm(y)
 
-        def get(points: int | None = None) -> tuple[Tensor, Tensor | None]:
-            """Kernel (or with `points` its spectrum) and bias, batch norm included."""
-            key = norm, taps, step, points
-            found = kept.get(key)
-            if found is None:
-                kernel, bias = self._normed_kernel(norm, taps, step)
-                found = (kernel if points is None else kernel_spectrum(kernel, points)), bias
-                if len(kept) >= MOST_KEPT:
-                    kept.clear()
-                kept[key] = found
-            return found
+    def _bias(self, like: Tensor) -> Tensor | None:
+        return None if self.bias is None else self.bias.to(like.dtype)
+
+    def _frozen_conv(self, x: Tensor, step: float, norm: nn.BatchNorm1d | None) -> Tensor:
+        """The convolution and the batch norm after it, by kernels that are generated once."""
+        keep = self._frozen.keep_for(self, norm)
+        taps = min(x.shape[-1], keep(step, lambda: self.support(step)))
+        algorithm = choose_algorithm(len(x), taps) if self.algorithm == "auto" else self.algorithm
+        if algorithm == "direct":
+            return direct_conv(x, *keep((step, taps), lambda: self._normed_kernel(norm, taps, step)))
+
+        def transformed(points: int) -> tuple[Tensor, Tensor | None]:
+            kernel, bias = self._normed_kernel(norm, taps, step)
+            return kernel_spectrum(kernel, points), bias
 
         def convolve(block: Tensor) -> Tensor:
             points = fft_length(block.shape[-1], taps)
-            spectrum, frames = signal_spectrum(block, self.groups, points), block.shape[-1]
-            return mix(spectrum, *get(points), self.groups, points, frames).contiguous()
+            spectrum, bias = keep((step, taps, points), lambda: transformed(points))
+            block_spectrum, frames = signal_spectrum(block, self.groups, points), block.shape[-1]
+            return mix(block_spectrum, spectrum, bias, self.groups, points, frames).contiguous()
 
-        return direct_conv(x, *get()) if algorithm == "direct" else in_blocks(x, taps, convolve)
+        return in_blocks(x, taps, convolve)
 
     def _normed_kernel(self, norm: nn.BatchNorm1d | None, taps: int, step: float) -> tuple:
         """Kernel and bias of the convolution and the batch norm after it, in evaluation one linear map."""
-        kernel, bias = self.sample_kernel(taps, step), self.bias
+        kernel = self.sample_kernel(taps, step)
+        bias = self._bias(kernel)
         if norm is None:
             return kernel, bias
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        mean = norm.running_mean if bias is None else norm.running_mean - bias
-        return kernel * scale.view(self.groups, -1, 1, 1), norm.bias - mean * scale
+        values = norm.weight, norm.bias, norm.running_mean, norm.running_var
+        weight, offset, mean, variance = (value.to(kernel) for value in values)
+        scale = weight * (variance + norm.eps).rsqrt()
+        mean = mean if bias is None else mean - bias
+        return kernel * scale.view(self.groups, -1, 1, 1), offset - mean * scale
 
-    def keep_kernels(self, keep: bool = True) -> None:
-        """Begin to keep the kernels that evaluation without gradients generates, or end it."""
-        self._kept = {} if keep else None
-
-    def train(self, mode: bool = True) -> "CKConv":  # the kept kernels are of the weights before
+    def train(self, mode: bool = True) -> "CKConv":
         if mode:
-            self.keep_kernels(self._kept is not None)
+            self._frozen.freeze(0)  # for the weights will change
         return super().train(mode)
 
     def __getstate__(self) -> dict:  # a copy is not frozen
-        return {**super().__getstate__(), "_kept": None}
+        return {**super().__getstate__(), "_frozen": Frozen()}
 
-    def _apply(self, *args, **kwargs) -> "CKConv":  # called by .to(device) and .double()
-        self.keep_kernels(self._kept is not None)
-        return super()._apply(*args, **kwargs)
 
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
-        self.keep_kernels(self._kept is not None)
-        super()._load_from_state_dict(*args, **kwargs)
+def at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def in_precision(dtype: torch.dtype, generator: nn.Module, positions: Tensor) -> Tensor:
+    """The generator's values, computed in a precision that its weights may not have."""
+    tensors = chain(generator.named_parameters(), generator.named_buffers())
+    weights = {name: tensor.to(dtype) for name, tensor in tensors if tensor.is_floating_point()}
+    return functional_call(generator, weights, positions)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager:
+    within = device_type != "meta" and torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if within else nullcontext()
+
+
+def is_recorded() -> bool:
+    """Whether PyTorch exports, compiles, traces, or transforms (torch.func) what is computed."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return True
+    return torch.jit.is_tracing()  # type: ignore[attr-defined]  # not in the stubs
 
 
 def drop_out(x: Tensor, rate: float) -> Tensor:

@@ -11,6 +11,7 @@ Every layer after the input works on both directions at once, as groups of its c
 mathematics as two separate branches, in half the calls.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock
 from utils.config import ModelConfig
 
 DIRECTIONS = 2  # forwards and backwards in time
+FREEZING = threading.Lock()
 
 
 class CkTIMNet(nn.Module):
@@ -110,7 +112,7 @@ class CkTIMNet(nn.Module):
 
     @contextmanager
     def frozen_kernels(self) -> Iterator["CkTIMNet"]:
-        """Generate each kernel once within the block, in which the weights must not change."""
+        """Generate each kernel once within the block. Blocks may be nested, and overlap in threads."""
         self.freeze_kernels()
         try:
             yield self
@@ -118,10 +120,14 @@ class CkTIMNet(nn.Module):
             self.freeze_kernels(False)
 
     def freeze_kernels(self, frozen: bool = True) -> None:
-        """Begin to keep the continuous kernels, or end it; loading weights or moving them renews them."""
-        for module in self.modules():
-            if isinstance(module, CKConv):
-                module.keep_kernels(frozen)
+        """Begin to keep the continuous kernels, or end it, as often as it was begun.
+
+        Kernels are kept in evaluation without gradients, until something changes that they are made of.
+        """
+        with FREEZING:
+            for module in self.modules():
+                if isinstance(module, CKConv):
+                    module._frozen.freeze(1 if frozen else -1)
 
     def get_extra_state(self) -> Tensor:
         """(2,): frames and seconds from frame to frame of a training utterance."""
@@ -144,7 +150,7 @@ class DynamicFusion(nn.Module):
 
     def forward(self, summaries: Tensor) -> Tensor:
         """(batch, n_blocks, channels) → (batch, channels)."""
-        return torch.einsum("bnc,n->bc", summaries, self.weight)
+        return self.weight @ summaries
 
 
 def all_but_a_stretch(x: Tensor, longest: float) -> Tensor:

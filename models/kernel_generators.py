@@ -1,6 +1,7 @@
 """Kernel generators: small networks that map a relative position in [-1, 1] to a kernel's values there."""
 
 import math
+from collections import OrderedDict
 from itertools import pairwise
 
 import torch
@@ -116,6 +117,22 @@ class ConvLayer(nn.Conv1d):
     def shift(self, offset: Tensor) -> None:
         """Add `offset` (groups · out,) to the layer's values."""
         self.bias.add_(offset)
+
+    def __reduce__(self) -> tuple:
+        # PyTorch does not pickle the class that a parametrisation gives a module, nor weight norm's hook.
+        return pickled_layer, ({**vars(self), "_load_state_dict_pre_hooks": OrderedDict()},)
+
+
+def pickled_layer(state: dict) -> ConvLayer:
+    """The layer that was pickled; weight_norm makes the class, for whatever parametrisations it had."""
+    layer = ConvLayer.__new__(ConvLayer)
+    layer.__setstate__(state)
+    if isinstance(parametrizations := layer._modules.pop("parametrizations", None), nn.ModuleDict):
+        for name in parametrizations:
+            layer.register_parameter(name, nn.Parameter(torch.ones(1, 1)))
+            weight_norm(layer, name)
+        layer.parametrizations = parametrizations
+    return layer
 
 
 class ConvGenerator(KernelGenerator):

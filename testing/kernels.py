@@ -27,22 +27,10 @@ NOISES = 16  # utterances of noise, over which a receptive field is averaged
 
 
 @torch.no_grad()
-def kernel_at(conv: CKConv, lags: Tensor) -> Tensor:
-    """The kernel at lags (points,) in training frames: (groups, out_channels, in_channels, points).
-
-    It is without the weights that a sum over its samples gives to them.
-    """
-    share = lags.to(next(conv.parameters())) / max(conv.horizon - 1, 1)  # of the horizon
-    kernel = conv.generator(1 - 2 * share).unflatten(1, (conv.out_channels, conv.in_channels))
-    if conv.log_width is not None:
-        kernel = kernel * torch.exp(-share * torch.exp(-conv.log_width))
-    return kernel
-
-
 def forward_kernels(conv: CKConv, step: float = CURVE_STEP) -> tuple[Tensor, Tensor]:
     """Lags (points,) in training frames, forward kernels (out_channels, in_channels, points), on the CPU."""
     lags = step * torch.arange(conv.reach(step))
-    return lags, kernel_at(conv, lags)[0].cpu()
+    return lags, conv.kernel_at(lags)[0].cpu()
 
 
 def telling_kernels(conv: CKConv, count: int = 3) -> list[tuple[int, int]]:

@@ -48,6 +48,7 @@ LONGEST_NAME = 200  # bytes of a figure's name; file systems allow 255
 STDOUT = ("-", "/dev/stdout")
 SURE = 0.5  # the least probability of an answer
 BATCH = 32  # windows
+PROCESSES = {os.getpid()}  # that may use several threads, or know that they may not
 
 Sound = np.ndarray | Iterable[np.ndarray]  # a waveform, or blocks of a long one
 Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
@@ -74,6 +75,22 @@ class Recognizer:
         self.run.model.freeze_kernels()
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
         self._look([noise])  # so that the first recording need not wait for what is made once
+
+    def __setstate__(self, state: dict) -> None:  # a copy's network is not frozen
+        vars(self).update(state)
+        self.run.model.freeze_kernels()
+
+    def _check_process(self) -> None:
+        """After a fork use one thread, for the others are not there and PyTorch would wait for them."""
+        if os.getpid() in PROCESSES:
+            return
+        if (device := self.run.model.fusion.weight.device.type) != "cpu":
+            raise UserError(
+                f"this process was forked, and cannot use the {device} of the one before. Start processes "
+                'with "spawn", or take train.device=cpu.'
+            )
+        torch.set_num_threads(1)
+        PROCESSES.add(os.getpid())
 
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
         """Each emotion's probability; an empty dict in silence. Arguments as in `recognise`."""
@@ -141,6 +158,7 @@ class Recognizer:
 
     def _look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
         """Probabilities and novelty of each, as one utterance."""
+        self._check_process()
         loud = [index for index, one in enumerate(waveforms) if not audio.is_silent(one)]
         found: list[Looked] = [({}, None)] * len(waveforms)
         if not loud:

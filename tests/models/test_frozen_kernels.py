@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from models.ckconv import MOST_KEPT, CKConv
+from models.ckconv import CKConv
+from models.frozen import MOST_KEPT
 from models.kernel_generators import ConvGenerator
 
 # batch, frames, frame rate as a multiple of the training's
@@ -156,7 +157,7 @@ def test_no_more_kernels_are_kept_than_a_few(pair):
         for frames in range(1, 20):
             x = X[..., :frames]
             torch.testing.assert_close(answer(net, x), anew(net, x), rtol=1e-5, atol=1e-5)
-            assert all(len(conv._kept) <= MOST_KEPT for conv in convolutions)
+            assert all(len(conv._frozen._kept[1]) <= MOST_KEPT for conv in convolutions)
 
 
 def test_eight_threads_get_equal_answers(pair):
@@ -181,7 +182,7 @@ def test_a_copy_is_not_frozen_and_training_renews(small):
     net.freeze_kernels()
     answer(net)
     copied = copy.deepcopy(net)
-    assert all(m._kept is None for m in copied.modules() if isinstance(m, CKConv))
+    assert all(not m._frozen.count for m in copied.modules() if isinstance(m, CKConv))
     net.train()
     with torch.no_grad():
         net.blocks[0].convolutions[0].generator.rescale_output(2.0)

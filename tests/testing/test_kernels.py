@@ -15,7 +15,6 @@ from testing.kernels import (
     deepest_run,
     effective_receptive_field,
     forward_kernels,
-    kernel_at,
     telling_kernels,
 )
 from utils.config import ModelConfig
@@ -35,7 +34,7 @@ def conv():
 @pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
 def test_taps_at_any_frame_rate_are_the_function_times_the_step(conv, step):
     taps = conv.reach(step)
-    expected = step * kernel_at(conv, step * torch.arange(taps))
+    expected = step * conv.kernel_at(step * torch.arange(taps)).detach()
     torch.testing.assert_close(conv.sample_kernel(taps, step).detach()[..., 1:-1], expected[..., 1:-1])
 
 
