@@ -118,8 +118,8 @@ class FFTConv(torch.autograd.Function):
 
 def signal_spectrum(x: Tensor, groups: int, points: int) -> Tensor:
     """(batch, groups · channels, frames) → (frequencies · groups, batch, channels), complex."""
-    spectrum = torch.fft.rfft(x, points).unflatten(1, (groups, -1))
-    return spectrum.permute(3, 1, 0, 2).flatten(0, 1)
+    spectrum = torch.fft.rfft(x, points)
+    return spectrum.view(len(x), groups, -1, spectrum.shape[-1]).permute(3, 1, 0, 2).flatten(0, 1)
 
 
 def kernel_spectrum(kernel: Tensor, points: int) -> Tensor:
@@ -134,5 +134,5 @@ def mix(
     product = x_spectrum @ spectrum
     if bias is not None:  # a constant in time is a peak at frequency 0
         product[:groups].add_(bias.view(groups, 1, -1), alpha=points)
-    product = product.unflatten(0, (-1, groups)).permute(2, 1, 3, 0).flatten(1, 2)
+    product = product.view(-1, groups, *product.shape[1:]).permute(2, 1, 3, 0).flatten(1, 2)
     return torch.fft.irfft(product, points)[..., :frames]

@@ -60,6 +60,7 @@ class Ingredients:
         self._places = [place for place in places if place]
         self._things = [thing for place in self._places for thing in place.values()]  # their ids stay theirs
         self._tensors = [thing for thing in self._things if isinstance(thing, Tensor)]
+        self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
         arrays = [as_array(tensor) for tensor in self._tensors if tensor.is_cpu and tensor.numel()]
         self._largest = [(array, int(np.abs(array).argmax())) for array in arrays]
         self._state = self._look()
@@ -68,11 +69,10 @@ class Ingredients:
         return any(self._empty) or self._look() != self._state
 
     def _look(self) -> tuple[list, ...]:
-        things, tensors = chain.from_iterable(map(dict.values, self._places)), self._tensors
         return (
-            list(map(id, things)),
-            [tensor.data_ptr() for tensor in tensors],
-            [0 if tensor.is_inference() else tensor._version for tensor in tensors],
+            list(map(id, chain.from_iterable(map(dict.values, self._places)))),
+            list(map(Tensor.data_ptr, self._tensors)),
+            [tensor._version for tensor in self._counted],
             [array.item(index) for array, index in self._largest],
         )
 
