@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -163,6 +164,8 @@ def import_librosa() -> ModuleType:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     import librosa
 
+    # Version 1.0 warns of parameters that it passes to itself, numba of memory that was never set.
+    warnings.filterwarnings("ignore", module="librosa|numba")
     return librosa
 
 

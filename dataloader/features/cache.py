@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -42,7 +43,10 @@ def save_rows(path: Path, blocks: Iterable[torch.Tensor], shape: tuple[int, ...]
 
 def open_rows(path: Path, shape: tuple[int, ...], checksum: int) -> torch.Tensor:
     """The array that save_rows wrote, mapped into memory; OSError or ValueError where missing or damaged."""
-    rows = np.load(path, mmap_mode="c", allow_pickle=False)  # c: changes stay out of the file
+    try:
+        rows = np.load(path, mmap_mode="c", allow_pickle=False)  # c: changes stay out of the file
+    except TokenError as error:  # NumPy reads the header as Python
+        raise ValueError("its header cannot be read") from error
     if rows.shape != shape or rows.dtype != np.float32:
         raise ValueError(f"it holds {rows.dtype} values of shape {rows.shape}")
     found = 0

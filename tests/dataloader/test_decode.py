@@ -320,7 +320,10 @@ NO_DELAY = ("adts", "mp2", "ac3", "eac3", "asf", "amr", "avi", "flv", "mpegts", 
 def test_a_recording_is_read_whole_or_named(row, tmp_path, capfd):
     codec, container, _, _, odd, outcome, make = row
     path = tmp_path / "recording"
-    path.write_bytes(make())
+    try:
+        path.write_bytes(make())
+    except av.codec.codec.UnknownCodecError as error:
+        pytest.skip(f"PyAV {av.__version__} does not write {error}")
     if not outcome.startswith(READ):
         with pytest.raises(AudioError) as caught:
             read_audio(path)
