@@ -122,7 +122,7 @@ def prepare_data(
             `subsets` (with `features.normalise: speaker` of any) can no longer be read, or has changed.
     """
     use_huge_pages()
-    corpus = find_corpus(config.data)
+    corpus = find_corpus(config.data, demo=split is None or split.corpus == "demo")
     if emotions is not None:
         corpus = replace(corpus, emotions=tuple(emotions))
     for warning in (*corpus.warnings, *length_advice(corpus, config.features)):

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from dataloader.corpora.find import HEARD, find_corpus
 from dataloader.corpora.readers import READERS
-from dataloader.corpora.utterance import Corpus, Utterance
+from dataloader.corpora.utterance import Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
 from dataloader.identity import identified_corpus
 from dataloader.loaders import Batch, allowed_emotions
 from models.cktim import count_parameters
 from models.losses import among, cross_entropy
+from testing.calibration import at_temperature, load_calibration
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
@@ -31,7 +32,8 @@ from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
 from utils.progress import measure_in_turns, warn
-from utils.tables import Table, csv_text, markdown_text, percent, percent_range, unique
+from utils.results import distinct_scores
+from utils.tables import NOTHING, Table, csv_text, markdown_text, percent, percent_range, unique
 
 TIMING_PASSES = 3
 CHANGED = "changed recordings"
@@ -48,6 +50,7 @@ class Evaluation:
     targets: np.ndarray  # (utterances,) class indices, positions in corpus.emotions
     probabilities: np.ndarray  # (utterances, classes)
     metrics: dict[str, list]  # as in the file of test metrics (see `measure`)
+    recalled: bool = False  # as the run recorded it earlier, without the corpus's sound
 
     @cached_property
     def predictions(self) -> np.ndarray:
@@ -60,6 +63,7 @@ class Evaluation:
         part = f"all {len(self.targets)} utterances (no test result)"
         if self.is_test:
             part = self.metrics.get("protocol", ["test set"])[0]
+        part += " (as it was recorded)" if self.recalled else ""
         return f"{self.run.path.name} · {self.corpus.name} corpus, {part}"
 
     @property
@@ -69,6 +73,12 @@ class Evaluation:
             return self.run.path / "changed-recordings"
         across = "protocol" in self.metrics
         return self.run.path / f"cross-corpus_{self.corpus.name}" if across else self.run.path
+
+    def calibrated(self) -> "Evaluation":
+        """The same answers, as sure as those of testing.predict: by the temperature of the run's calibration."""
+        temperature = load_calibration(self.run.path).temperature
+        with np.errstate(divide="ignore"):
+            return replace(self, probabilities=at_temperature(np.log(self.probabilities), temperature))
 
     def misjudged(self) -> list[int]:
         """Rows whose prediction is wrong, those first of which the network was surest."""
@@ -114,7 +124,7 @@ def evaluate(
     """
     run = load_run(run_dir, overrides, fallback)
     if everything:
-        corpus = find_corpus(run.config.data)
+        corpus = find_corpus(run.config.data, demo=runs.read_run(run.path).corpus == "demo")
         corpus = _with_classes_of(run, corpus, corpus.utterances)
         return _answer(run, corpus, *_everything(run, corpus, progress), is_test=False)
     training, validation = (  # read before the work begins, so that a damaged file is known early
@@ -132,6 +142,37 @@ def evaluate(
         evaluation.metrics["protocol"] = [CHANGED]
     save(evaluation, training, validation)
     return evaluation
+
+
+def evaluate_or_recall(
+    run_dir: str | Path,
+    overrides: Sequence[str] = (),
+    fallback: Sequence[str] = (),
+    everything: bool = False,
+    changed: bool = False,
+) -> Evaluation:
+    """`evaluate`, or where the corpus is not here, what the run recorded when it was evaluated.
+
+    A warning says what is missing. A CorpusError where the run recorded nothing, and with `everything`.
+    """
+    try:
+        return evaluate(run_dir, overrides, fallback, everything, changed=changed)
+    except CorpusError as error:
+        run = load_run(run_dir, overrides, fallback)
+        recorded, path = runs.read_run(run.path), run.path / runs.PREDICTIONS_FILE
+        if everything or recorded.test is None or not path.exists():
+            raise
+        warn(f"{error} Without it only what {run.path.name} recorded when it was evaluated can be shown.")
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        names = [(row["true"], row["speaker"], row["sentence"], row["utterance"]) for row in rows]
+        utterances = tuple(Utterance(Path(name[-1]), *name) for name in names)
+        targets = np.array([run.emotions.index(utterance.emotion) for utterance in utterances])
+        probabilities = np.array([[float(row[emotion]) for emotion in run.emotions] for row in rows])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not hold predictions ({error!r}). Evaluate the run anew.") from error
+    corpus = Corpus(recorded.corpus, "", utterances, run.emotions)
+    return Evaluation(run, corpus, True, utterances, targets, probabilities, recorded.test, recalled=True)
 
 
 def _answer(
@@ -233,9 +274,9 @@ def measure(
     """The content of the file of test metrics, each key a list.
 
     Keys of the earlier implementation: `model`, `epoch` (empty), `loss` (with the training's label
-    smoothing), four scores, inference times (seconds), `trainable_parameters`. Added: `uar`; `…_interval` of
-    each score ([low, high], 95 %); `emotions` and, in their order, `…_per_emotion` and `confusion_matrix`
-    (rows: the true emotion); `expected_calibration_error` without a temperature; `utterances`; `device`.
+    smoothing), four scores, inference times (seconds), `trainable_parameters`. Added: `uar`,
+    `loss_without_smoothing`; `…_interval` of each score ([low, high], 95 %); `emotions` and, in their order,
+    `…_per_emotion` and `confusion_matrix` (rows: the true emotion); `expected_calibration_error` without a temperature; `utterances`; `device`.
     """
     num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()
@@ -247,6 +288,7 @@ def measure(
         "model": [config.model.name],
         "epoch": [],
         "loss": [cross_entropy(logits, batch.target, config.train.label_smoothing, batch.allowed).item()],
+        "loss_without_smoothing": [cross_entropy(logits, batch.target, 0.0, batch.allowed).item()],
         **{score: [value] for score, value in scores(targets, predictions, num_classes).items()},
         "expected_calibration_error": [reliability(logits.softmax(1).numpy(), targets).error],
         "inference_time_one_sample": [one],
@@ -346,14 +388,18 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
 def scores_table(evaluation: Evaluation) -> Table:
     """The scores with their intervals, parameters and times."""
     metrics = {key: values[0] for key, values in evaluation.metrics.items() if values}
-    labels = {"accuracy": "accuracy (WAR)", "uar": "unweighted average recall (UAR)"}
-    labels |= {"precision": "precision, macro", "recall": "recall, macro", "f1_score": "F1, macro"}
+    shown = distinct_scores(metrics)
+    labels = {score: f"{name}, macro" for score, name in shown.items()}
+    labels["accuracy"] = "accuracy (WAR)" + ("" if "uar" in shown else ", also the UAR")
+    if "uar" in shown:
+        labels["uar"] = "unweighted average recall (UAR)"
     rows = [
         (label, percent(metrics[score]), percent_range(*metrics[f"{score}_interval"]))
         for score, label in labels.items()
     ]
+    loss = metrics.get("loss_without_smoothing")  # which earlier evaluations did not record
     rows += [
-        ("loss (cross-entropy)", f"{metrics['loss']:.3f}", ""),
+        ("loss (cross-entropy, nats)", NOTHING if loss is None else f"{loss:.3f}", ""),
         ("expected calibration error", percent(metrics["expected_calibration_error"]), ""),
         ("trainable parameters", f"{metrics['trainable_parameters']:,}", ""),
         ("inference, one utterance", f"{1000 * metrics['inference_time_one_sample']:.1f} ms", ""),
@@ -443,12 +489,14 @@ def main(arguments: list[str] | None = None) -> None:
             evaluation = evaluate_across(options.run_dir, options.corpus, options.overrides)
         else:
             how = {"everything": options.everything, "changed": options.changed}
-            evaluation = evaluate(options.run_dir, options.overrides, **how)
+            evaluation = evaluate_or_recall(options.run_dir, options.overrides, **how)
     except UnsavedError as error:
         evaluation, unsaved = error.evaluation, error
     print(scores_table(evaluation), emotions_table(evaluation), sep="\n\n")
     if "corpora" in evaluation.metrics:
         print(f"\n{corpora_table(evaluation)}")
+    if evaluation.recalled:
+        raise SystemExit(1)
     if unsaved:
         raise unsaved
     if evaluation.is_test:

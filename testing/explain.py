@@ -108,6 +108,9 @@ def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]
 
 def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
     """The surest right answer and the surest wrong one, explained; or none, with a warning."""
+    if evaluation.recalled:
+        warn("nothing is explained: that takes the corpus's recordings.")
+        return []
     if evaluation.run.config.features.normalise == "speaker":
         warn(f"nothing is explained: {evaluation.run.path.name} {NEEDS_A_SPEAKER}")
         return []

@@ -262,7 +262,7 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
     """
     tables, frame = [], frame[(frame.trial == "") & frame.accuracy.notna()]
     for where, some in (frame if each_run else distinct(frame)).groupby("test_set", sort=False):
-        rows, several = [], False
+        rows, several, shown = [], False, distinct_scores(some)
         for _, group in some.groupby("run" if each_run else "key", sort=False):
             first, several = group.iloc[0], several or len(group) > 1
             row = {"run": first.run}
@@ -271,13 +271,15 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
                 row["settings"] = settings_in_words(first.settings, {*IN_LABEL, "model.aug"})
                 row["seeds"] = str(group.seed.nunique(dropna=False))
                 row |= {"folds": f"{group.fold.nunique()} of {first.folds}"} if pd.notna(first.folds) else {}
-            for score, name in SCORES.items():
+            for score, name in shown.items():
                 row[name] = mean_std(group[score])
                 if len(group) == 1 and score in first.intervals:
                     row[name] += " ({:.0f}–{:.0f})".format(*(100 * bound for bound in first.intervals[score]))
             row["parameters"] = f"{first.parameters:,}"
             rows.append(row | {"one utterance": f"{1000 * group.seconds.median():.1f} ms"})
         notes = ["In brackets: the 95 % interval of a single run."]
+        if "uar" not in shown:
+            notes[0] += " Accuracy is also the UAR."
         if several:
             over = "seeds; each seed draws its own test set"
             if pd.notna(some.folds.iloc[0]):
@@ -324,19 +326,28 @@ def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
     return Table(rows, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
 
 
+def distinct_scores(values: Mapping[str, ArrayLike]) -> dict[str, str]:
+    """SCORES that are there, but for UAR where it is the accuracy everywhere, and recall where it is UAR."""
+    shown = {score: name for score, name in SCORES.items() if score in values}
+    for score, other in (("recall", "uar"), ("uar", "accuracy")):
+        if score in shown and np.allclose(values[score], values[other], atol=5e-4, equal_nan=True):
+            del shown[score]
+    return shown
+
+
 def trial_tables(frame: pd.DataFrame) -> list[Table]:
     """Of a trial (`read_trial`): the scores of its settings, and each family of comparisons."""
     about, test_sets = frame.attrs["trial"], "; ".join(dict.fromkeys(frame.test_set))
-    same = np.allclose(frame.accuracy, frame.uar, atol=5e-4, equal_nan=True)
+    shown = distinct_scores(frame[["accuracy", "uar"]])
     rows = []
     for label, group in grouped(frame).items():
         row = {"setting": label, "runs": str(len(group))}
-        for score in ("accuracy",) if same else ("accuracy", "uar"):
-            one, name = summarise(group[score]), SCORES[score]
+        for score, name in shown.items():
+            one = summarise(group[score])
             row[name] = mean_std(group[score])
             row[f"{name}: 95 % interval"] = _interval(one, "{:.1f} – {:.1f}")
         rows.append(row | {"parameters": f"{group.parameters.iloc[0]:,}"})
-    which = "Accuracy, which is also the UAR" if same else "Scores"
+    which = "Scores" if "uar" in shown else "Accuracy, which is also the UAR"
     notes = [f"{which} in %: mean ± standard deviation over seeds and folds, and the mean's interval (t)."]
     if missing := about["planned"] - len(frame):
         failed = f", {len(about['failed'])} of them failed" if about["failed"] else ""

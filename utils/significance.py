@@ -42,6 +42,7 @@ class Comparison:
     least_p: float  # the smallest p that the pairs which differ can give, corrected likewise
     effect: float  # matched-pairs rank-biserial correlation, -1 (the second always ahead) to 1 (the first)
     family: int = 1  # how many comparisons p is corrected for; 1 where it is not
+    differences: tuple[float, ...] = ()  # first - second, pair by pair
 
 
 def summarise(values: ArrayLike) -> Summary:
@@ -72,7 +73,8 @@ def compare(first: ArrayLike, second: ArrayLike) -> Comparison:
         ranks = stats.rankdata(abs(unequal))
         effect = float((ranks * np.sign(unequal)).sum() / ranks.sum())
     interval = summary.low, summary.high
-    return Comparison(summary.n, len(unequal), summary.mean, *interval, p, least_p, effect)
+    many = tuple(differences.tolist())
+    return Comparison(summary.n, len(unequal), summary.mean, *interval, p, least_p, effect, differences=many)
 
 
 def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:

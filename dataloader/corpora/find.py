@@ -21,13 +21,14 @@ from utils.files import expanded
 HEARD = "-heard"  # ends the name of a corpus with the emotions that listeners heard
 
 
-def find_corpus(data: DataConfig) -> Corpus:
+def find_corpus(data: DataConfig, demo: bool = True) -> Corpus:
     """Find the corpus that `data.corpus` names, or several and combine them: each is the first of
 
     1. `data.root`, a folder or a zip, or its entry for this corpus,
     2. the environment variable EMOVO_ROOT, EMODB_ROOT and so on, the same,
     3. dataset/EMOVO or dataset/EMOVO.zip under the working directory, dataset/EMO-DB and so on,
-    4. for EMOVO alone, the demo corpus in `data.demo_dir`, which is made where it is not there yet.
+    4. for EMOVO alone, the demo corpus in `data.demo_dir`, which is made where it is not there yet; with
+       `demo` false never.
 
     A place that 1 or 2 names must exist (CorpusError): the demo corpus never replaces a mistyped path.
     """
@@ -42,7 +43,7 @@ def find_corpus(data: DataConfig) -> Corpus:
         raise CorpusError(f"{problem}, but for {voted}. Leave it at intended.")
     roots = data.root if isinstance(data.root, dict) else {names[0]: data.root}
     places = {name: _place(name, roots.get(name)) for name in names}
-    if places == {"emovo": None}:
+    if demo and places == {"emovo": None}:
         corpus = read_corpus("emovo", make_demo_corpus(data.demo_dir))
         notice = "no EMOVO on disk: this is the demo corpus, synthetic speech and no basis for results. "
         corpus = replace(corpus, warnings=(notice + how_to_get("emovo"), *corpus.warnings))

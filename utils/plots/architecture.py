@@ -16,9 +16,10 @@ from matplotlib.path import Path
 
 from utils.config import ModelConfig, load_config
 from utils.emotions import EMOTIONS, ENGLISH
-from utils.plots.style import FORMULA, TRAINING, VALIDATION, WIDTH, save_figure, with_look
+from utils.plots.style import FORMULA, TRAINING, VALIDATION, save_figure, with_look
 
 CONVOLUTION, PLAIN, FUSION, OUTPUT, PANEL = "#cfe3f2", "#f1f1f1", "#fde3b8", "#d5ecdf", "#fafafa"  # fills
+WIDTH = 9.0
 INK, FAINT = "0.15", "0.45"
 MOST_NAMES = 8  # of emotions, in the output
 Rows = tuple[float, float, float]  # of the overview: forward, middle, backward
@@ -40,6 +41,10 @@ def draw_architecture(
     rows = forward, middle, _ = backward + 1.94, backward + 0.97, backward
     height = forward + 0.95
     figure = Figure(figsize=(WIDTH, height))
+    names = ", ".join(ENGLISH[emotion] for emotion in emotions)
+    figure.set_label(
+        f"{title}: a diagram, from the waveform to the scores of {names}; {model.n_filter} channels"
+    )
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height), aspect="equal")
     axes.axis("off")

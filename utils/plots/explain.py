@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from utils.emotions import ENGLISH
-from utils.plots.style import COLOURS, WIDTH, with_look
+from utils.plots.style import COLOURS, WIDTH, shortened, with_look
 from utils.plots.training import MOST, draw_mfcc, draw_waveform
 
 FORWARDS, BACKWARDS = COLOURS[0], COLOURS[1]
 RIGHT, WRONG, ANSWER = COLOURS[2], COLOURS[3], COLOURS[0]
 PADDING = "0.9"
-ATTENTION = (0.5, 0.8)  # least range of its axis, so that utterances can be compared; a sigmoid of x ≥ 0
 MARKERS = ("x", "o", "s")  # from the finest samples to the coarsest
 LEAST = 0.01  # per cent of the influence: less is not worth an axis
 
@@ -55,10 +54,11 @@ class Explanation:
 
 
 @with_look
-def plot_explanation(explanation: Explanation) -> Figure:
+def plot_explanation(explanation: Explanation, compared: Sequence[Explanation] = ()) -> Figure:
     """Waveform, MFCCs and every block's attention over the same time; beside them answer and fusion weights.
 
-    Attentions have one scale in all figures, so that blocks and utterances can be compared. Grey is padding.
+    All blocks have one axis of attention, and so have the figures of explanations that are `compared`. Grey
+    is padding.
     """
     blocks = [f"TAB {number}" for number in range(1, len(explanation.attention) + 1)]
     heights = [0.9, 1.5, *([0.8] * len(blocks))]
@@ -66,7 +66,7 @@ def plot_explanation(explanation: Explanation) -> Figure:
     figure.suptitle(f"{explanation.name} · recognised as {explanation.in_words}\n{explanation.network}")
     places: list[Any] = [["waveform", ".", "answer"], ["mfcc", "colours", "answer"]]
     places += [[block, ".", f"weight of {block}"] for block in blocks]
-    panels = figure.subplot_mosaic(places, width_ratios=(1, 0.02, 0.42), height_ratios=heights)
+    panels = figure.subplot_mosaic(places, width_ratios=(1, 0.02, 0.5), height_ratios=heights)
     rows = waveform, mfcc, *attention = [panels[row[0]] for row in places]
     draw_waveform(waveform, explanation.waveform, explanation.sample_rate, "0.25")
     start, end = explanation.recorded
@@ -81,7 +81,7 @@ def plot_explanation(explanation: Explanation) -> Figure:
     figure.colorbar(image, cax=panels["colours"], extend="both", ticks=(-MOST, 0, MOST))
     mfcc.set_ylabel("coefficient")
     mfcc.set_title("MFCCs, standard deviations from each mean", loc="left")
-    _draw_attention(attention, blocks, explanation)
+    _draw_attention(attention, blocks, explanation, [one.attention for one in (explanation, *compared)])
     total = len(explanation.waveform) / explanation.sample_rate
     if start > 0 or end < total:
         for axes in (waveform, *attention):
@@ -98,9 +98,14 @@ def plot_explanation(explanation: Explanation) -> Figure:
     return figure
 
 
-def _draw_attention(rows: Sequence[Axes], blocks: Sequence[str], explanation: Explanation) -> None:
+def _draw_attention(
+    rows: Sequence[Axes], blocks: Sequence[str], explanation: Explanation, compared: Sequence[np.ndarray]
+) -> None:
+    """Attentions (n blocks, 2, frames) of one utterance, on an axis that has room for all `compared`."""
     time = explanation.frame_seconds * np.arange(explanation.attention.shape[-1])
-    limits = min(ATTENTION[0], explanation.attention.min()), max(ATTENTION[1], explanation.attention.max())
+    low, high = min(one.min() for one in compared), max(one.max() for one in compared)
+    room = max(0.05 * (high - low), 0.01)
+    limits = low - room, high + room
     for axes, block, (forwards, backwards) in zip(rows, blocks, explanation.attention, strict=True):
         axes.plot(time, forwards, color=FORWARDS, label="forwards →")
         axes.plot(time, backwards, color=BACKWARDS, linestyle=(0, (4, 1.5)), label="← backwards")
@@ -111,7 +116,7 @@ def _draw_attention(rows: Sequence[Axes], blocks: Sequence[str], explanation: Ex
 
 def _draw_probabilities(axes: Axes, explanation: Explanation) -> None:
     emotions, answer, truth = explanation.emotions, explanation.answer, explanation.truth
-    names = [ENGLISH[emotion] for emotion in emotions]
+    names = [shortened(ENGLISH[emotion]) for emotion in emotions]
     bars = axes.barh(names, 100 * explanation.probabilities, height=0.72, color="0.75")
     colour = ANSWER if truth is None else RIGHT if truth == answer else WRONG
     bars[emotions.index(answer)].set_facecolor(colour)
@@ -122,19 +127,19 @@ def _draw_probabilities(axes: Axes, explanation: Explanation) -> None:
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(False)
-    axes.set(xlabel="probability (%)", xlim=(0, 140), xticks=(0, 50, 100))
+    axes.set(xlabel="probability (%)", xlim=(0, 175), xticks=(0, 50, 100))
     axes.set_title("Answer", loc="left")
 
 
 def _draw_fusion(rows: Sequence[Axes], blocks: Sequence[str], fusion: np.ndarray) -> None:
     """One bar a block, beside its attention."""
     low, high = min(0.0, float(fusion.min())), max(0.0, float(fusion.max()))
-    room = 0.3 * max(high - low, 1e-3)  # for the figures
+    room = 0.45 * max(high - low, 1e-3)  # for the figures
     for axes, block, weight in zip(rows, blocks, fusion, strict=True):
         bars = axes.barh([block], [weight], height=0.8, color="0.45")
         axes.bar_label(bars, [f"{weight:.2f}".replace("-", "\N{MINUS SIGN}")], padding=3, fontsize=9)
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set(ylim=(-1, 1), xlim=(low - (1.3 * room if low < 0 else 0), high + room))
+        axes.set(ylim=(-1, 1), xlim=(low - (1.4 * room if low < 0 else 0), high + room))
         axes.tick_params(length=0, labelbottom=False)
         axes.spines[:].set_visible(False)
         axes.grid(False)

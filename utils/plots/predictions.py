@@ -1,19 +1,21 @@
 """Figures of recognition: whether probabilities can be trusted, and emotions over the time of a recording."""
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from utils.emotions import ENGLISH
 from utils.metrics import Reliability
-from utils.plots.style import TRAINING, VALIDATION, WIDTH, with_look
+from utils.plots.style import TRAINING, VALIDATION, WIDTH, with_look, wrapped
 
 # For emotions beside each other; told apart by the colour-blind (CIELAB distances of 16 or more).
 PALETTE = ("#2f8f4e", "#f5c518", "#c9a27e", "#9b5fc0", "#c22727", "#56c5ea", "#173f8a", "#f48fb1", "#b8d96a")
+HATCHES = ("", "///", "...", "xx")  # of the first emotions with these colours, of the next, and so on
 UNSURE, SILENCE = "0.6", "0.95"
 
 
@@ -68,17 +70,18 @@ def plot_timeline(
     figure = Figure(figsize=(WIDTH, 1.6 + sum(heights)), layout="constrained")
     figure.suptitle(Path(name).name)
     band, areas, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    colours = dict(zip(emotions, cycle(PALETTE), strict=False))
+    looks = dict(zip(emotions, _looks(), strict=False))
+    looks |= {"unsure": {"facecolor": UNSURE}, "silence": {"facecolor": SILENCE}}
     minutes = edges[-1] > 180
     times = np.asarray(edges) / (60 if minutes else 1)
     for left, right, label in zip(times[:-1], times[1:], labels, strict=True):
-        band.axvspan(left, right, color=colours.get(label, UNSURE if label == "unsure" else SILENCE), lw=0)
+        band.axvspan(left, right, **looks.get(label, looks["silence"]), linewidth=0)
     band.set(yticks=[])
     band.set_ylabel("answer", rotation=0, ha="right", va="center")
     band.grid(False)
     lower = np.zeros(len(labels))
     for emotion, upper in zip(emotions, np.cumsum(100 * probabilities, axis=1).T, strict=True):
-        areas.stairs(upper, times, baseline=lower, fill=True, color=colours[emotion], linewidth=0)
+        areas.stairs(upper, times, baseline=lower, fill=True, **looks[emotion], linewidth=0)
         lower = upper
     areas.set(ylabel="probability (%)", ylim=(0, 100), xlim=(times[0], times[-1]))
     if novelty is not None:
@@ -86,7 +89,16 @@ def plot_timeline(
         below[0].axhline(1, color="0.5", linewidth=1, linestyle=":")
         below[0].set(ylabel="novelty", ylim=(0, max(2.0, 1.1 * np.nanmax([*novelty, 0]))))
     figure.axes[-1].set_xlabel("time (min)" if minutes else "time (s)")
-    patches = [Patch(color=colours[emotion], label=ENGLISH[emotion]) for emotion in emotions]
-    patches += [Patch(color=UNSURE, label="unsure"), Patch(color=SILENCE, label="silence")]
+    patches = [Patch(**look, linewidth=0, label=wrapped(ENGLISH[name], 1.5)) for name, look in looks.items()]
     figure.legend(handles=patches, loc="outside right upper")
     return figure
+
+
+def _looks() -> Iterator[dict[str, str]]:
+    """Faces of patches that can be told apart: a palette, and the same again with other hatches."""
+    for hatch, colour in product(HATCHES, PALETTE):
+        yield {"facecolor": colour, "hatch": hatch, "edgecolor": "white" if _is_dark(colour) else "black"}
+
+
+def _is_dark(colour: str) -> bool:
+    return np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.6

@@ -2,7 +2,7 @@
 
 import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,13 @@ from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
 from utils.emotions import EMOTIONS, ENGLISH
-from utils.plots.style import COLOURS, WIDTH, with_look
+from utils.plots.style import COLOURS, WIDTH, shortened, with_look, wrapped
 from utils.results import comparisons, grouped, paired
-from utils.significance import Comparison, Summary, compare, p_in_words, summarise
+from utils.significance import SIGNIFICANT, Comparison, Summary, compare, p_in_words, summarise
+
+MINUS = " \N{MINUS SIGN} "  # between two settings that are compared
+SHARE = "share of the true emotion's utterances (%)"
+Row = tuple[str, Summary | Comparison | None, Sequence[float], str]  # name, mean, values, remark
 
 # Beside the colour each curve has a line style, for print in grey.
 STYLES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
@@ -49,31 +53,43 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
 
 @with_look
 def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
-    """The accuracies of a trial's settings and the differences that it asks for, with 95 % intervals.
+    """The differences that a trial asks for, pair by pair; where it asks for none, its settings' accuracies.
 
-    With `reference` the differences are those of all settings from the first, over the same seeds and folds.
+    A line is the 95 % interval of the mean (diamond), dots are pairs of runs, or runs. With `reference` the
+    differences are those of all settings from the first, over the same seeds and folds.
     """
-    groups = grouped(frame)
+    groups, families = grouped(frame), comparisons(frame)
+    rows: list[Row] = []
     if reference:
         first, *others = groups
-        pairs = {label: paired(groups[label], groups[first]) for label in others}
-        differences = {f"{label} − {first}": compare(*pair) for label, pair in pairs.items() if pair[0]}
+        for other in others:
+            name = ", ".join(part for part in other.split(", ") if part not in first.split(", "))
+            if all(pair := paired(groups[other], groups[first])):
+                rows.append((name, one := compare(*pair), one.differences, ""))
+        label = f"accuracy less that of {first} (points)"
+    elif families:
+        for family, compared in families.items():
+            rows += [(family, None, (), "")] if len(families) > 1 else []
+            rows += [(name, one, one.differences, _p_in_words(one)) for name, one in _differences(compared)]
+        label = "difference of the accuracies (points)"
     else:
-        compared = itertools.chain(*comparisons(frame).values())
-        differences = {f"{one} − {other} (p {p_in_words(by.p)})": by for one, other, by in compared}
-    height = 1.1 + 0.3 * max(len(groups), len(differences))
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        rows = [(name, summarise(group.accuracy), group.accuracy, "") for name, group in groups.items()]
+        label = "test accuracy (%)"
+    names = [wrapped(row[0], 3.0) for row in rows]
+    height = 0.08 + 0.15 * max(2, *(1 + name.count("\n") for name in names))
+    figure = Figure(figsize=(WIDTH, 1.1 + height * len(rows)), layout="constrained")
     figure.suptitle(title)
-    scores, *others = figure.subplots(1, 2 if differences else 1, squeeze=False)[0]
-    means = {label: summarise(group.accuracy) for label, group in groups.items()}
-    _draw_rows(scores, means, 40 if differences else 80)
-    for row, group in enumerate(groups.values()):
-        scores.plot(100 * group.accuracy, np.full(len(group), row), "o", color="0.7", markersize=3, zorder=1)
-    scores.set(xlabel="test accuracy (%); dots are runs", ylabel="settings")
-    for axes in others:
-        _draw_rows(axes, differences, 48)
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        _draw_row(axes, place, *row[1:])
+    if reference or families:
         axes.axvline(0, color="0.4", linewidth=1, zorder=0)
-        axes.set(xlabel="difference (points)")
+    axes.set_yticks(range(len(rows)), names)
+    for name, row in zip(axes.get_yticklabels(), rows, strict=True):
+        name.set_fontweight("normal" if row[1] else "bold")
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=label, ylabel="settings")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
     return figure
 
 
@@ -86,27 +102,30 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     groups = grouped(frame[frame.confusion_matrix.notna()])
     matrices = {label: np.sum(group.confusion_matrix.tolist(), axis=0) for label, group in groups.items()}
     labels = next(iter(frame.emotions.dropna()), list(EMOTIONS))
-    columns = min(3, len(matrices))
+    columns = min(3, len(matrices), max(1, int(WIDTH / (0.26 * len(labels) + 0.6))))
     rows = -(-len(matrices) // columns)
-    size = (WIDTH - 1.4) / columns - 0.4  # inches; the colour bar takes 1.4
-    titles = [textwrap.fill(name, width=round(11 * size)) for name in matrices]
-    heading = 0.5 + 0.16 * max(name.count("\n") for name in titles)
-    width = WIDTH if columns > 1 else WIDTH / 2 + 1.8
-    figure = Figure(figsize=(width, 1.1 + rows * (min(size, WIDTH / 2) + heading)), layout="constrained")
+    size = min(WIDTH / columns - 0.5, 0.5 * len(labels))  # inches of a matrix
+    titles = [wrapped(name, size + 0.4, 10) for name in matrices]
+    heading = 0.4 + 0.18 * max(name.count("\n") for name in titles)
+    figure = Figure(figsize=(WIDTH, 2 + rows * (size + heading)), layout="constrained")
     figure.suptitle(title)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    places = figure.add_gridspec(rows + 1, columns, height_ratios=[*[size] * rows, 0.14])
+    grid = np.array(
+        [[figure.add_subplot(places[row, column]) for column in range(columns)] for row in range(rows)]
+    )
     for axes, name, matrix in zip(grid.flat, titles, matrices.values(), strict=False):
-        image = _draw_matrix(axes, matrix, labels, "{rate:.0f}", 8)
+        image = _draw_matrix(axes, matrix, [shortened(label) for label in labels], "{rate:.0f}", 8)
         axes.set_title(name, fontsize=10)
+        _turn_long_labels(axes, size / len(labels))
     for axes in grid.flat[max(len(matrices) - columns, 0) : len(matrices)]:
         axes.set_xlabel("predicted emotion")
     for axes in grid.flat[len(matrices) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("true emotion")
-    _colour_bar(figure, image, grid, 0.6)
-    names = "   ".join(f"{label} {ENGLISH.get(label, '')}".strip() for label in labels)
-    figure.supxlabel(names, fontsize=8.5, color="0.3")
+    named = ", ".join(f"{label} {ENGLISH[label]}" for label in labels if ENGLISH[label] != label)
+    label = f"{SHARE}\n{wrapped(named, WIDTH)}".strip()
+    figure.colorbar(image, cax=figure.add_subplot(places[-1, :]), label=label, location="bottom")
     return figure
 
 
@@ -118,15 +137,21 @@ def plot_confusion_matrix(
 
     Labels are the emotions' codes, in the order of the matrix; `english` has the name of each.
     """
-    size = 0.86 * len(labels)
-    figure = Figure(figsize=(min(size + 2.2, WIDTH), min(size + 1.1, WIDTH)), layout="constrained")
+    names = [dict.fromkeys((label, english[label])) for label in labels]  # an own word is its own name
+    beside = ["\n".join(wrapped(word, 1.9) for word in name) for name in names]
+    room = 0.9 + 0.08 * max(len(line) for name in beside for line in name.splitlines())
+    cell = min(0.8, (WIDTH - room - 1) / len(labels))  # inches
+    size = cell * len(labels)
+    figure = Figure(figsize=(max(room + size + 1, 5), room + size + 0.3), layout="constrained")
+    figure.suptitle(title)
     axes: Axes = figure.subplots()
-    image = _draw_matrix(axes, matrix, labels, "{count}\n{rate:.0f} %", 9)
-    axes.set_xticks(range(len(labels)), [f"{label}\n{english[label]}" for label in labels])
-    rows = zip(labels, np.sum(matrix, axis=1), strict=True)
-    axes.set_yticks(range(len(labels)), [f"{label} · {english[label]}\n({total})" for label, total in rows])
-    axes.set(title=title, xlabel="predicted emotion", ylabel="true emotion (utterances)")
-    _colour_bar(figure, image, axes, 0.8)
+    image = _draw_matrix(axes, matrix, beside, "{count}\n{rate:.0f} %", 9 if cell > 0.5 else 7.5)
+    rows = zip(beside, np.sum(matrix, axis=1), strict=True)
+    axes.set_yticks(range(len(labels)), [f"{name} ({total})" for name, total in rows])
+    axes.set(xlabel="predicted emotion", ylabel="true emotion (utterances)")
+    _turn_long_labels(axes, cell)
+    bar = axes.inset_axes((1 + 0.12 / size, 0, 0.16 / size, 1))
+    figure.colorbar(image, cax=bar, label=SHARE if len(labels) > 3 else SHARE.replace(" utt", "\nutt"))
     return figure
 
 
@@ -141,17 +166,42 @@ def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, labe
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 
-def _draw_rows(axes: Axes, rows: Mapping[str, Summary | Comparison], width: int) -> None:
-    """Means with their 95 % intervals, a row each, the first on top."""
-    above: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-    for row, one in enumerate(rows.values()):
-        mean, sign = (one.mean, "") if isinstance(one, Summary) else (one.difference, "+")
-        axes.plot([100 * one.low, 100 * one.high], [row, row], color=COLOURS[0], linewidth=2)
-        axes.plot(100 * mean, row, "D", color="0.15", markersize=5, zorder=4)
-        axes.annotate(f"{100 * mean:{sign}.1f}", (100 * mean, row), **above)
-    axes.set_yticks(range(len(rows)), [textwrap.fill(label, width) for label in rows], fontsize=7.5)
-    axes.set_ylim(len(rows) - 0.5, -0.8)
-    axes.grid(False, axis="y")
+def _draw_row(
+    axes: Axes, place: int, one: Summary | Comparison | None, values: Sequence[float], remark: str
+) -> None:
+    """The interval of a mean, below it the values, and the mean in figures at the right edge."""
+    if one is None:  # a heading
+        return
+    mean, sign = (one.mean, "") if isinstance(one, Summary) else (one.difference, "+")
+    dots = {"color": "0.55", "markersize": 3.5, "markeredgewidth": 0}
+    axes.plot(100 * np.asarray(values), np.full(len(values), place + 0.22), "o", **dots)
+    axes.plot([100 * one.low, 100 * one.high], [place - 0.1] * 2, color=COLOURS[0], linewidth=2)
+    axes.plot(100 * mean, place - 0.1, "D", color="0.15", markersize=5, zorder=4)
+    text = f"{100 * mean:{sign}.1f}{remark}".replace("-", "\N{MINUS SIGN}")
+    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+
+
+def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[str, Comparison]]:
+    """Comparisons by names such as `ω₀ = 25 − 24`: of what both sides share, only what others do not."""
+    found, shared = [], []
+    for first, second, one in compared:
+        sides = [side.split(", ") for side in (first, second)]
+        own = [[part for part in side if part not in other] for side, other in zip(sides, sides[::-1])]
+        own = own if all(own) else sides
+        keys = [part.partition(" = ")[0] for side in own for part in side]
+        if len(keys) == 2 and keys[0] == keys[1]:
+            own[1] = [own[1][0].partition(" = ")[2]]
+        found.append((MINUS.join(", ".join(side) for side in own), one))
+        shared.append([part for part in sides[0] if part not in own[0]])
+    common = [part for part in shared[0] if all(part in others for others in shared)]
+    rest = [[part for part in parts if part not in common] for parts in shared]
+    names = [f"{name} ({', '.join(parts)})" if parts else name for (name, _), parts in zip(found, rest)]
+    return [(name, one) for name, (_, one) in zip(names, found, strict=True)]
+
+
+def _p_in_words(one: Comparison) -> str:
+    few = ", too few pairs" if one.p >= SIGNIFICANT <= one.least_p else ""
+    return f" (p {p_in_words(one.p)}{few})"
 
 
 def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: str, size: int) -> Any:
@@ -177,9 +227,11 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: st
     return image
 
 
-def _colour_bar(figure: Figure, image: Any, axes: Any, shrink: float) -> None:
-    label = "share of the true emotion's utterances (%)"
-    figure.colorbar(image, ax=axes, label=label, shrink=shrink, pad=0.02)
+def _turn_long_labels(axes: Axes, inches: float) -> None:
+    """Names below columns of that width stand upright where they would run into one another."""
+    labels = axes.get_xticklabels()
+    longest = max(len(line) for label in labels for line in label.get_text().splitlines())
+    axes.tick_params(axis="x", rotation=90 if 0.085 * longest > inches else 0)
 
 
 def _logarithmic_where_wide(axes: Axes) -> None:

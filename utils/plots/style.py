@@ -3,7 +3,10 @@
 Figures are not registered with pyplot: a notebook shows one as the value of a cell, and none stays open.
 """
 
+import base64
+import html
 import io
+import textwrap
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -15,12 +18,12 @@ from matplotlib.text import Text
 
 from utils.files import write_atomically
 
-WIDTH = 9.0  # inches: a notebook's column, or a page's width
+WIDTH = 7.5  # inches: texts of 9 points and more can be read in a window of 600 pixels, too
 COLOURS = seaborn.color_palette("colorblind")
 TRAINING, VALIDATION, TEST = COLOURS[0], COLOURS[1], "0.25"  # middle, light and dark in grey print
 FORMULA = "formula"  # the gid of a text in which matplotlib is to find formulas
 LOOK = {**seaborn.axes_style("ticks"), "figure.dpi": 110, "font.size": 10, "axes.labelsize": 10}
-LOOK |= {"axes.titlesize": 11, "figure.titlesize": 12, "figure.titleweight": "bold"}
+LOOK |= {"axes.titlesize": 10.5, "figure.titlesize": 11.5, "figure.titleweight": "bold"}
 LOOK |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False}
 LOOK |= {"axes.edgecolor": "0.3", "axes.spines.top": False, "axes.spines.right": False}
 LOOK |= {"axes.grid": True, "grid.color": "0.9", "lines.linewidth": 1.6}
@@ -36,11 +39,26 @@ def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
     def wrapper(*args, **kwargs) -> Figure:
         with matplotlib.rc_context(LOOK):
             figure = plot(*args, **kwargs)
+            if title := figure.get_suptitle():
+                figure.suptitle(
+                    "\n".join(wrapped(line, figure.get_figwidth(), 13.5) for line in title.splitlines())
+                )
             _show_names_as_they_are(figure)
             figure._repr_mimebundle_ = partial(_for_notebooks, figure)  # type: ignore[attr-defined]  # IPython's
             return figure
 
     return wrapper
+
+
+def wrapped(text: str, inches: float, points: float = 9) -> str:
+    """A text in as many lines as it takes in that width; a word that is too long is broken."""
+    characters = max(int(72 * inches / (0.57 * points)), 1)
+    return textwrap.fill(text, characters, break_on_hyphens=False)
+
+
+def shortened(name: str) -> str:
+    """A name of at most 14 letters: `indignation-a…`."""
+    return name if len(name) < 15 else f"{name[:13]}…"
 
 
 def _show_names_as_they_are(figure: Figure) -> None:
@@ -55,14 +73,31 @@ def _show_names_as_they_are(figure: Figure) -> None:
 
 
 def _for_notebooks(figure: Figure, include: object = None, exclude: object = None) -> tuple[dict, dict]:
-    """The figure as PNG, with its titles and axes as alternative text."""
-    texts = [figure.get_suptitle()]
-    for axes in figure.axes:
-        texts += [axes.get_title(), axes.get_ylabel(), axes.get_xlabel()]
-    alternative = "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts if text))
+    """The figure as an image in HTML, for only there exporters of notebooks know an alternative text."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=LOOK["figure.dpi"], bbox_inches="tight")
-    return {"image/png": content.getvalue()}, {"image/png": {"alt": alternative}}
+    source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    alternative = html.escape(alternative_text(figure))
+    return {"text/html": f'<img src="{source}" alt="{alternative}" style="max-width: 100%">'}, {}
+
+
+def alternative_text(figure: Figure) -> str:
+    """A figure in words: its label where it has one, its titles, axes, and names of rows and curves."""
+    texts = [str(figure.get_label()), figure.get_suptitle()]
+    for axes in figure.axes:
+        texts += [
+            *(axes.get_title(loc=side) for side in ("left", "center")),
+            axes.get_ylabel(),
+            axes.get_xlabel(),
+        ]
+        texts += [text.get_text() for text in axes.get_yticklabels() if not _is_number(text.get_text())]
+    for legend in (one for one in (*figure.legends, *(axes.get_legend() for axes in figure.axes)) if one):
+        texts += [text.get_text() for text in legend.get_texts()]
+    return "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts if text))
+
+
+def _is_number(text: str) -> bool:
+    return not any(character.isalpha() for character in text)
 
 
 def save_figure(figure: Figure, path: str | Path, pdf: bool = False) -> None:

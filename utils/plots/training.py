@@ -9,18 +9,20 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import ColorType
 
-from utils.emotions import ENGLISH
+from utils.emotions import ENGLISH, in_order
 from utils.metrics import History, kept_epoch
-from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, with_look
+from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, with_look, wrapped
 
+DECIBELS = -70  # where the colours of power spectra begin
 MOST = 3  # standard deviations; the colours of MFCCs end there
 
 
 @with_look
 def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     """One stacked bar an emotion: counts[subset][emotion code] utterances in each subset ("train", …)."""
-    emotions = sorted({emotion for subset in counts.values() for emotion in subset})
-    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else code for code in emotions]
+    emotions = in_order(emotion for subset in counts.values() for emotion in subset)
+    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else wrapped(code, 2) for code in emotions]
+    most = max(sum(subset.get(emotion, 0) for subset in counts.values()) for emotion in emotions)
     figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(emotions)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(emotions))
@@ -29,13 +31,14 @@ def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Fi
         numbers = np.array([of_emotion.get(emotion, 0) for emotion in emotions])
         style = {"height": 0.72, "color": colour, "edgecolor": "white"}
         bars = axes.barh(names, numbers, left=left, label=f"{subset} ({numbers.sum()})", **style)
-        labels = [str(number or "") for number in numbers]
+        labels = [str(number) if number > 0.025 * most else "" for number in numbers]
         axes.bar_label(bars, labels, label_type="center", color=ink, fontsize=9)
         left += numbers
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    axes.set(title=title, xlabel="utterances", ylabel="emotion")
+    figure.suptitle(title)
+    axes.set(xlabel="utterances", ylabel="emotion")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="subset (utterances)")
     return figure
@@ -47,7 +50,8 @@ def plot_waveform(wave: np.ndarray, sample_rate: int, title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
     axes = figure.subplots()
     draw_waveform(axes, wave, sample_rate, TRAINING)
-    axes.set(title=title, xlabel="time (s)", ylabel="amplitude\n(full scale = 1)")
+    figure.suptitle(title)
+    axes.set(xlabel="time (s)", ylabel="amplitude\n(full scale = 1)")
     return figure
 
 
@@ -66,25 +70,38 @@ def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
         variants: name → waveform (samples,), all of the same length; the first is the utterance itself.
         sample_rate: in Hz.
     """
-    figure = Figure(figsize=(WIDTH, 0.8 + 0.85 * len(variants)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.9 * len(variants)), layout="constrained")
     figure.suptitle(title)
-    rows = figure.subplots(len(variants), 2, sharex=True, squeeze=False)
+    rows = figure.subplots(len(variants), 2, sharex=True, sharey="col", squeeze=False)
     kilohertz = sample_rate / 2_000
-    for (waves, spectra), (name, wave) in zip(rows, variants.items(), strict=True):
+    powers = [_power(wave) for wave in variants.values()]
+    loudest = max(power.max() for power in powers) + 1e-12
+    limit = 1.1 * max(float(np.abs(wave).max(initial=1e-3)) for wave in variants.values())
+    for (waves, spectra), (name, wave), power in zip(rows, variants.items(), powers, strict=True):
         draw_waveform(waves, wave, sample_rate, TRAINING if waves is rows[0, 0] else VALIDATION)
-        waves.set_yticks([0])
         waves.set_title(name, loc="left", fontsize=9)
-        window = min(512, len(wave))
-        frames = np.lib.stride_tricks.sliding_window_view(wave, window)[:: window // 2]
-        power = np.abs(np.fft.rfft(frames * np.hanning(window))).T ** 2
-        decibels = 10 * np.log10(np.maximum(power, 1e-7 * power.max() + 1e-12))
+        decibels = 10 * np.log10(np.maximum(power / loudest, 1e-12))
         extent = (0, len(wave) / sample_rate, 0, kilohertz)
-        spectra.imshow(decibels, aspect="auto", origin="lower", cmap="cividis", extent=extent)
-        spectra.set(ylim=(0, min(8, kilohertz)), ylabel="kHz")
+        style = {"cmap": "cividis", "vmin": DECIBELS, "vmax": 0}
+        image = spectra.imshow(decibels, aspect="auto", origin="lower", extent=extent, **style)
         spectra.grid(False)
+    rows[0, 0].set(ylim=(-limit, limit))
+    rows[0, 0].yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
+    rows[0, 1].set(ylim=(0, min(8, kilohertz)))
+    rows[0, 0].set_title("amplitude (full scale = 1)", loc="right", fontsize=9)
+    rows[0, 1].set_title("frequency (kHz)", loc="left", fontsize=9)
+    label = "power (dB below the loudest of all)"
+    figure.colorbar(image, ax=rows, label=label, location="bottom", fraction=0.03, shrink=0.6, aspect=40)
     for axes in rows[-1]:
         axes.set_xlabel("time (s)")
     return figure
+
+
+def _power(wave: np.ndarray) -> np.ndarray:
+    """A power spectrum (frequencies, frames) of a waveform (samples,)."""
+    window = min(512, len(wave))
+    frames = np.lib.stride_tricks.sliding_window_view(wave, window)[:: window // 2]
+    return np.abs(np.fft.rfft(frames * np.hanning(window))).T ** 2
 
 
 @with_look
@@ -95,7 +112,8 @@ def plot_mfcc(mfcc: np.ndarray, hop_length: int, sample_rate: int, title: str) -
     image = draw_mfcc(axes, np.asarray(mfcc), hop_length / sample_rate)
     label = "deviation from the mean\n(standard deviations)"
     figure.colorbar(image, ax=axes, label=label, pad=0.01, extend="both")
-    axes.set(title=title, xlabel="time (s)", ylabel="coefficient (index)")
+    figure.suptitle(title)
+    axes.set(xlabel="time (s)", ylabel="coefficient (index)")
     return figure
 
 
