@@ -105,7 +105,6 @@ def calibration_table(calibrated: Calibrated) -> Table:
         logits, targets = calibrated.logits[subset], calibrated.targets[subset]
         for temperature in (1.0, calibrated.calibration.temperature):
             probabilities = at_temperature(logits, temperature)
-            loss = negative_log_likelihood(logits, targets, temperature)
             rows.append(
                 {
                     "set": f"{subset} ({len(targets)} utterances)",
@@ -113,7 +112,7 @@ def calibration_table(calibrated: Calibrated) -> Table:
                     "accuracy": percent(float((probabilities.argmax(1) == targets).mean())),
                     "mean probability of the answer": percent(float(probabilities.max(1).mean())),
                     "expected calibration error": percent(reliability(probabilities, targets).error),
-                    "loss (cross-entropy, nats)": f"{loss:.3f}",
+                    "loss (nats)": f"{negative_log_likelihood(logits, targets, temperature):.3f}",
                     "unlike the training set": percent(float((calibrated.novelty[subset] > 1).mean())),
                 }
             )

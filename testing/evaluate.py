@@ -1,5 +1,6 @@
 """Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -75,7 +76,7 @@ class Evaluation:
         return self.run.path / f"cross-corpus_{self.corpus.name}" if across else self.run.path
 
     def calibrated(self) -> "Evaluation":
-        """The same answers, as sure as those of testing.predict: by the temperature of the run's calibration."""
+        """The same answers, as sure as testing.predict's: by the temperature of the run's calibration."""
         temperature = load_calibration(self.run.path).temperature
         with np.errstate(divide="ignore"):
             return replace(self, probabilities=at_temperature(np.log(self.probabilities), temperature))
@@ -172,7 +173,9 @@ def evaluate_or_recall(
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold predictions ({error!r}). Evaluate the run anew.") from error
     corpus = Corpus(recorded.corpus, "", utterances, run.emotions)
-    return Evaluation(run, corpus, True, utterances, targets, probabilities, recorded.test, recalled=True)
+    return Evaluation(
+        run, corpus, True, utterances, targets, probabilities, dict(recorded.test), recalled=True
+    )
 
 
 def _answer(
@@ -276,7 +279,8 @@ def measure(
     Keys of the earlier implementation: `model`, `epoch` (empty), `loss` (with the training's label
     smoothing), four scores, inference times (seconds), `trainable_parameters`. Added: `uar`,
     `loss_without_smoothing`; `…_interval` of each score ([low, high], 95 %); `emotions` and, in their order,
-    `…_per_emotion` and `confusion_matrix` (rows: the true emotion); `expected_calibration_error` without a temperature; `utterances`; `device`.
+    `…_per_emotion` and `confusion_matrix` (rows: the true emotion); `expected_calibration_error` without a
+    temperature; `utterances`; `device`.
     """
     num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -69,8 +71,8 @@ def test_notebook_trains_and_its_copy_lies_in_the_run_directory(
     nbformat.validate(executed)
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    shown = [[kind for output in cell.outputs for kind in output.get("data", {})] for cell in code]
-    images = [kinds.count("image/png") for kinds in shown]
+    pages = [[output.get("data", {}).get("text/html", "") for output in cell.outputs] for cell in code]
+    images = [sum("<img " in page for page in shown) for shown in pages]
     assert max(images) == 1  # no figure is shown twice
     assert sum(images) == 6  # split, waveform, MFCCs, variants, architecture, curves
     written = nbformat.writes(executed)
@@ -161,13 +163,55 @@ def test_the_notebook_offers_to_download_the_corpus(committed, monkeypatch):
     assert asked == ["emovo"]
 
 
-def test_colab_lacks_packages_that_are_installed_in_no_version(repository, tmp_path, monkeypatch):
+def test_colab_lacks_packages_and_has_old_ones(repository, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(colab.subprocess, "run", None)
     colab.install_missing(repository / "requirements.txt")  # in this environment nothing is missing
     requirements = tmp_path / "requirements.txt"
     lines = "# torch", "torch>=99  # of any version", "", "no-such-thing>=1,<2", "jupyter>=99", "papermill"
     requirements.write_text("\n".join(lines))
-    assert colab.missing_requirements(requirements) == ["no-such-thing>=1,<2"]
+    assert colab.missing_requirements(requirements) == ["no-such-thing<2,>=1"]
+    (old,) = colab.outdated(requirements)
+    assert old == f"torch {version('torch')} (torch>=99)"
+    requirements.write_text("torch>=99")
+    colab.install_missing(requirements)
+    assert f"older than what is tested: {old}" in capsys.readouterr().out
+
+
+def test_colab_keeps_results_in_drive_and_finds_those_of_other_machines(tmp_path, monkeypatch):
+    package = types.ModuleType("google.colab")
+    package.drive = types.SimpleNamespace(
+        mount=lambda place: (Path(place) / "MyDrive").mkdir(parents=True, exist_ok=True)
+    )
+    monkeypatch.setitem(sys.modules, "google.colab", package)
+    for machine in ("one", "other"):
+        (tmp_path / machine / "training/results/shipped").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / machine)
+        for _ in range(2):  # as when all cells run again
+            colab.keep_results_in_drive(tmp_path / "drive")
+        (colab.RESULTS / f"run_of_{machine}").mkdir()
+    assert {path.name for path in colab.RESULTS.iterdir()} == {"shipped", "run_of_one", "run_of_other"}
+    assert (tmp_path / "drive/MyDrive/CkTIM-net/run_of_one").is_dir()
+
+
+def set_up_without(committed, url: str, folder: Path, monkeypatch) -> str:
+    """What the set-up cell says in Colab where the repository is at a useless address."""
+    package = folder / "packages/google/colab"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setenv("CKTIM_REPOSITORY_URL", url)
+    cell = next(cell for cell in committed.cells if cell.cell_type == "code")
+    environment = {**os.environ, "PYTHONPATH": str(folder / "packages")}
+    command = [sys.executable, "-c", cell.source]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode and "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_in_colab_a_missing_network_and_an_empty_clone_are_named(committed, tmp_path, monkeypatch):
+    (tmp_path / "CkTIM-net").mkdir()
+    (tmp_path / "CkTIM-net/.git").write_text("half a clone")
+    said = set_up_without(committed, (tmp_path / "nowhere").as_uri(), tmp_path, monkeypatch)
+    assert "could not be fetched" in said and "network" in said and "rm -rf CkTIM-net" in said
 
 
 def test_colab_installs_without_touching_what_is_there(tmp_path, monkeypatch):
@@ -183,7 +227,7 @@ def test_colab_installs_without_touching_what_is_there(tmp_path, monkeypatch):
     colab.install_missing(tmp_path / "requirements.txt")
     command, constraints = commands[0]
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
-    assert command[-1] == "no-such-thing>=1"
+    assert command[-1] == "no-such-thing>=1"  # and torch stays as it is
     assert not any(argument.startswith(("torch", "--upgrade")) for argument in command)
     assert any(line.startswith("torch==") for line in constraints)
 

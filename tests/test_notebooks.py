@@ -10,6 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 import soundfile
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
 from PIL import Image
 
 from dataloader.corpora.readers import EMOVO_NAMES
@@ -65,7 +67,7 @@ def outputs(nb, id=None) -> list:
 
 
 def pictures(nb, id=None) -> int:
-    return sum("image/png" in output.get("data", {}) for output in outputs(nb, id))
+    return sum("<img " in output.get("data", {}).get("text/html", "") for output in outputs(nb, id))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,6 +114,24 @@ def test_notebook_test_takes_the_run_that_is_named(demo_runs, run, tmp_path):
     assert not (named / "confusion_matrix.png").exists()
 
 
+def test_notebook_test_without_the_corpus_shows_what_a_shipped_run_recorded(
+    run, repository, tmp_path, monkeypatch
+):
+    if list(repository.glob("dataset/EMOVO*")):
+        pytest.skip("EMOVO is in its usual place")
+    monkeypatch.delenv("EMOVO_ROOT", raising=False)
+    name = "CkTIM_TAB1_for_recognition"
+    shutil.copytree(repository / "training/results" / name, tmp_path / name)
+    nb = run("notebook_test.ipynb", RESULTS_DIR=str(tmp_path))
+    said = str(outputs(nb, "evaluate"))
+    assert f"{name} · EMOVO corpus, test set (as it was recorded)" in said
+    assert "`python -m dataloader.download emovo` gets it" in said and "Demo corpus" not in nbformat.writes(
+        nb
+    )
+    assert pictures(nb) == 3  # learning curves, confusion matrix, kernels
+    assert not any(output.output_type == "error" for output in outputs(nb))
+
+
 def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs, run, tmp_path, repository):
     results = Path(shutil.copytree(demo_runs, tmp_path / "results"))
     evaluate_others(results)
@@ -138,11 +158,18 @@ def test_notebook_results_shows_what_there_is_and_says_what_is_missing(demo_runs
     assert saved == {f"{figure}.{kind}" for figure in figures for kind in ("pdf", "png")}
 
 
-def test_committed_results_have_a_figure_each_with_alternative_text(repository):
+@pytest.mark.parametrize("name", [*NAMES, "notebook_train.ipynb"])
+def test_every_image_of_a_committed_notebook_has_an_alternative_text_as_a_page(repository, name):
+    page, _ = HTMLExporter().from_filename(str(repository / name))
+    images = BeautifulSoup(page, "html.parser").find_all("img")
+    assert len(images) > 6
+    for image in images:
+        assert len(image["alt"]) > 10 and "No description" not in image["alt"]
+
+
+def test_committed_results_are_whole(repository):
     nb = nbformat.read(repository / "notebook_results.ipynb", as_version=4)
-    figures = [output for output in outputs(nb) if "image/png" in output.get("data", {})]
-    assert len(nb.cells) <= 30 and len(figures) == 11
-    assert all(figure.metadata["image/png"]["alt"] for figure in figures)
+    assert len(nb.cells) <= 30 and pictures(nb) == 11
     assert not any("is missing" in str(output) or "Missing" in str(output) for output in outputs(nb))
 
 

@@ -354,12 +354,11 @@ def main(arguments: list[str] | None = None) -> None:
         if distributed.rank() > 0:
             train(config, data, run_dir, resume=run_dir is not None)
             return
-        print(
-            f"{config.model.name}, {config.model.n_temporal_aware_block} TAB(s), "
-            f"{count_parameters(build_for(config, data)):,} trainable parameters; {data.corpus.name} corpus: "
-            f"{len(data.split.train)} utterances to train on, {len(data.split.validation)} to validate; "
-            f"device {pick_device(config.train.device)}."
-        )
+        parameters, tabs = count_parameters(build_for(config, data)), config.model.n_temporal_aware_block
+        device = f"device {pick_device(config.train.device)}"
+        print(f"{config.model.name}, {tabs} TAB(s), {parameters:,} trainable parameters; {device}")
+        counts = f"{len(data.split.train)} utterances to train on, {len(data.split.validation)} to validate"
+        print(f"{data.corpus.name} corpus: {counts}")
         print(f"Run directory: {train(config, data, run_dir, resume=run_dir is not None)}")
 
 

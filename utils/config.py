@@ -6,6 +6,7 @@ The text beside or under a key is its documentation: `python -m utils.config > d
 import difflib
 import inspect
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -504,4 +505,4 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    print(reference())
+    sys.stdout.buffer.write(f"{reference()}\n".encode())  # whatever the terminal's encoding is

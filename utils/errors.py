@@ -50,6 +50,15 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+def can_print(text: str) -> bool:
+    """Whether the encoding of standard output has these characters; a Windows console's may lack them."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
 def _output_is_closed() -> bool:
     """Whether standard output is a pipe whose reader has gone; later output is dropped then."""
     try:

@@ -326,7 +326,7 @@ def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
     return Table(rows, "Accuracy in %: as published, and ours on test sets that training never saw", notes)
 
 
-def distinct_scores(values: Mapping[str, ArrayLike]) -> dict[str, str]:
+def distinct_scores(values: Mapping[str, ArrayLike] | pd.DataFrame) -> dict[str, str]:
     """SCORES that are there, but for UAR where it is the accuracy everywhere, and recall where it is UAR."""
     shown = {score: name for score, name in SCORES.items() if score in values}
     for score, other in (("recall", "uar"), ("uar", "accuracy")):

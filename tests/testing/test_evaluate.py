@@ -22,11 +22,12 @@ from dataloader.corpora.utterance import DEMO_MARKER
 from dataloader.features.extract import load_features
 from dataloader.splits import load_split, save_split
 from models.cktim import count_parameters
-from testing.calibration import calibrate
+from testing.calibration import at_temperature, calibrate, load_calibration
 from testing.evaluate import (
     emotions_table,
     evaluate,
     evaluate_across,
+    evaluate_or_recall,
     evaluate_others,
     main,
     misjudged_table,
@@ -56,8 +57,9 @@ def assert_same(metrics: dict, others: dict) -> None:
     """The same but for times. The loss may differ in the last digits of float32, whose sums depend on where
     in memory the numbers lie; no score does.
     """
-    assert metrics["loss"] == pytest.approx(others["loss"], abs=1e-5)
-    rest = [key for key in metrics if key not in ("loss", "device") and "time" not in key]
+    losses = "loss", "loss_without_smoothing"
+    assert [metrics[key][0] for key in losses] == pytest.approx([others[key][0] for key in losses], abs=1e-5)
+    rest = [key for key in metrics if key not in (*losses, "device") and "time" not in key]
     assert {key: metrics[key] for key in rest} == {key: others[key] for key in rest}
 
 
@@ -438,3 +440,46 @@ def test_an_emotion_that_is_not_tested_is_named_in_the_result(train_tiny, tiny_e
     evaluation = evaluate(train_tiny(data), progress=False)
     assert evaluation.metrics["missing_emotions"] == ["sor (test)"]
     assert "Emotions without any utterance: sor (test)." in str(scores_table(evaluation))
+
+
+def test_on_a_machine_without_the_corpus_a_shipped_run_shows_what_it_recorded(
+    repository, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EMOVO_ROOT", raising=False)
+    run_dir = shutil.copytree(repository / "training/results/CkTIM_TAB1_for_recognition", tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+    with pytest.raises(SystemExit) as exit_:
+        main([str(run_dir)])
+    assert exit_.value.code == 1
+    said = capsys.readouterr()
+    assert "no place is known where EMOVO lies. `python -m dataloader.download emovo` gets it" in said.err
+    assert "EMOVO corpus, test set (as it was recorded)" in said.out and "Each emotion" in said.out
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # no demo corpus was made
+    (run_dir / "predictions.csv").unlink()
+    with pytest.raises(SystemExit) as exit_:
+        main([str(run_dir)])
+    assert exit_.value.code == 2 and "no place is known" in capsys.readouterr().err
+
+
+def test_what_was_recorded_is_what_the_evaluation_found(evaluation, tmp_path):
+    again = evaluate_or_recall(evaluation.run.path, [f"data.root={tmp_path / 'nowhere'}"])
+    assert again.recalled and again.title == f"{evaluation.title} (as it was recorded)"
+    np.testing.assert_allclose(again.probabilities, evaluation.probabilities, atol=1e-6)
+    np.testing.assert_array_equal(again.targets, evaluation.targets)
+    assert str(scores_table(again)).split("\n")[1:] == str(scores_table(evaluation)).split("\n")[1:]
+    assert misjudged_table(again, 5).rows == misjudged_table(evaluation, 5).rows
+
+
+def test_there_is_one_loss_and_calibrated_answers_are_as_sure_as_those_of_predict(evaluation, repository):
+    right = evaluation.probabilities[np.arange(len(evaluation.targets)), evaluation.targets]
+    (loss,) = evaluation.metrics["loss_without_smoothing"]
+    assert loss == pytest.approx(-np.log(right).mean(), abs=1e-5)
+    assert f"{loss:.3f}" in str(scores_table(evaluation))
+    run = load_run(repository / "training/results/CkTIM_TAB1_for_recognition")
+    logits = np.random.default_rng(0).normal(0, 3, evaluation.probabilities.shape)
+    raw = replace(evaluation, run=run, probabilities=at_temperature(logits, 1.0))
+    temperature = load_calibration(run.path).temperature
+    assert temperature != 1
+    np.testing.assert_allclose(raw.calibrated().probabilities, at_temperature(logits, temperature))

@@ -145,7 +145,7 @@ def test_kernels_are_those_of_the_layer_that_is_named(run_dir, monkeypatch):
     run = load_run(run_dir)
     default, other = kernels_figure(run), kernels_figure(run, "input_conv")
     assert isinstance(default, Figure)
-    assert default.get_suptitle().endswith("kernels of blocks.0.convolutions.0")
+    assert default.get_suptitle().replace("\n", " ").endswith("kernels of blocks.0.convolutions.0")
     assert other.get_suptitle().endswith("kernels of input_conv")
     curves = [figure.axes[0].lines[0].get_ydata() for figure in (default, other)]
     assert not np.array_equal(*curves)

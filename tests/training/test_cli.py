@@ -1,5 +1,6 @@
 """The command `cktim`, and what an installed package holds."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -59,3 +60,21 @@ def test_a_command_that_is_gone_says_where_it_went(repository):
     gone = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert gone.returncode == 1
     assert gone.stderr.startswith("error: testing.protocols is gone: it is `python -m training.trials conf/")
+
+
+def test_a_redirected_console_of_windows_stops_no_command(tiny_emovo, repository, tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "OMP_NUM_THREADS": "1"}
+
+    def run(*command: str) -> str:
+        command = (sys.executable, "-m", *command)
+        done = subprocess.run(command, cwd=repository, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode("cp1252")
+        return done.stdout.decode("cp1252")
+
+    places = [f"data.root={tiny_emovo}", f"data.cache_dir={tmp_path}/cache"]
+    places += [f"train.results_dir={tmp_path}/ω₀ → █"]
+    tiny = ["features.signal_length=4096", "model.n_filter=4", "train.num_epochs=1", "train.device=cpu"]
+    first, second, *_ = run("training.train", *places, *tiny).splitlines()
+    assert max(len(first), len(second)) <= 100 and "trainable parameters" in first and "corpus: " in second
+    (run_dir,) = tmp_path.glob("ω*/*")
+    assert "accuracy" in run("testing.evaluate", str(run_dir))

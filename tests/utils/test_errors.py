@@ -1,11 +1,12 @@
 """How commands end: with a message, and without a traceback where nothing is wrong with them."""
 
+import io
 import subprocess
 import sys
 
 import pytest
 
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, can_print, exit_on_user_error
 
 LONG = """
 from utils.errors import exit_on_user_error
@@ -52,3 +53,8 @@ def test_a_command_without_any_output_ends_as_usual(monkeypatch):
     """Standard output is None where it is closed (`>&-`), and in pythonw."""
     monkeypatch.setattr(sys, "stdout", None)
     exit_on_user_error(lambda: print("unheard"))()
+
+
+def test_a_console_of_windows_lacks_some_characters(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
+    assert can_print("validation · 84 %") and not can_print("█")

@@ -1,27 +1,78 @@
-"""Google Colab: install what it lacks, and change nothing that it has. Imports only what Colab has itself."""
+"""Google Colab: install what it lacks, change nothing that it has, and keep results in Google Drive.
 
-import re
+Imports only what Colab has itself.
+"""
+
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from utils.errors import UserError
 
 # They run notebooks outside a browser or serve them: Colab does that itself, with versions of its own.
 NOT_FOR_COLAB = {"jupyter", "nbclient", "papermill"}
+RESULTS, DRIVE = Path("training/results"), Path("/content/drive")
 
 
 def missing_requirements(path: str | Path = "requirements.txt") -> list[str]:
     """The lines of a requirements file whose distribution is not installed in any version."""
+    return [str(needed) for needed, version in _requirements(path) if version is None]
+
+
+def outdated(path: str | Path = "requirements.txt") -> list[str]:
+    """Installed distributions that are older than a requirements file allows: `torch 2.6.0 (torch>=2.11)`."""
+    found = []
+    for needed, version in _requirements(path):
+        least = [Version(one.version) for one in needed.specifier if one.operator == ">="]
+        if version is not None and least and Version(version) < max(least):
+            found.append(f"{needed.name} {version} ({needed})")
+    return found
+
+
+def _requirements(path: str | Path) -> Iterator[tuple[Requirement, str | None]]:
+    """The requirements of a file that Colab does not meet by itself, and their installed versions."""
+    there = {canonicalize_name(one.name): one.version for one in distributions() if one.name}
     lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
-    there = NOT_FOR_COLAB | {_canonical(one.name) for one in distributions() if one.name}
-    return [line for line in lines if line and _canonical(re.split(r"[^\w.-]", line)[0]) not in there]
+    for needed in map(Requirement, filter(None, lines)):
+        if (name := canonicalize_name(needed.name)) not in NOT_FOR_COLAB:
+            yield needed, there.get(name)
+
+
+def keep_results_in_drive(drive: Path = DRIVE) -> None:
+    """Make training/results a link to the folder CkTIM-net of the user's Google Drive, with what lies in it.
+
+    Each notebook has a machine of its own in Colab, and loses it: so all find the runs of one another.
+    """
+    if RESULTS.is_symlink():
+        return
+    from google.colab import drive as mounting
+
+    mounting.mount(str(drive))
+    folder = drive / "MyDrive/CkTIM-net"
+    shutil.copytree(RESULTS, folder, dirs_exist_ok=True)
+    shutil.rmtree(RESULTS)
+    RESULTS.symlink_to(folder, target_is_directory=True)
+    print(f"Results are kept in Google Drive, in {folder.name}.")
 
 
 def install_missing(path: str | Path = "requirements.txt") -> None:
-    """Install the missing requirements with pip, which may neither upgrade nor replace any other package."""
+    """Install the missing requirements with pip, which may neither upgrade nor replace any other package.
+
+    A warning names packages that are too old.
+    """
+    if old := outdated(path):
+        print(
+            f"warning: older than what is tested: {', '.join(old)}. Should something fail, that may be why;"
+        )
+        print("%pip install --upgrade NAME, and Runtime → Restart session, bring newer ones.", flush=True)
     if not (missing := missing_requirements(path)):
         return
     print("Installing", ", ".join(missing), flush=True)
@@ -33,9 +84,6 @@ def install_missing(path: str | Path = "requirements.txt") -> None:
         if subprocess.run([*pip, *missing]).returncode:
             raise UserError(
                 f"pip could not install {', '.join(missing)} beside what is there; its message stands above. "
-                "Choose Runtime → Disconnect and delete runtime, and run the cell again."
+                "Is there a network? If so, choose Runtime → Disconnect and delete runtime, and run the cell "
+                "again."
             )
-
-
-def _canonical(name: str) -> str:
-    return re.sub("[-_.]+", "-", name).lower()

@@ -15,19 +15,21 @@ from pandas import DataFrame
 from utils.plots.results import plot_trial
 from utils.plots.style import save_figure
 from utils.plots.training import plot_variants
-from utils.results import comparisons_in_words, read_trial, trial_command, trial_tables
-from utils.tables import Table, markdown_text
+from utils.results import read_trial, trial_command, trial_tables
+from utils.tables import Table
 
 
-def audio_player(wave: np.ndarray, sample_rate: int) -> HTML | Audio:
+def audio_player(wave: np.ndarray, sample_rate: int, peak: float | None = None) -> HTML | Audio:
     """A player for a waveform (samples,), or a note in its place where CKTIM_AUDIO=0.
 
-    A player holds the sound itself. Set CKTIM_AUDIO=0 for notebooks that are passed on: EMOVO's licence does
-    not allow that for its recordings.
+    Its full level is the amplitude `peak`, by default the waveform's own, so that sounds with one peak can be
+    compared in loudness. A player holds the sound itself. Set CKTIM_AUDIO=0 for notebooks that are passed on:
+    EMOVO's licence does not allow that for its recordings.
     """
     if os.environ.get("CKTIM_AUDIO") == "0":
         return HTML("<em>Run this cell to listen; the corpus's licence keeps sound out of this copy.</em>")
-    return Audio(wave, rate=sample_rate)
+    peak = float(np.abs(wave).max(initial=0)) if peak is None else peak
+    return Audio(wave / (peak or 1), rate=sample_rate, normalize=False)
 
 
 def show_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: str) -> Figure:
@@ -35,8 +37,9 @@ def show_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
 
     Variants are name → waveform (samples,), all of the same length, at `sample_rate` in Hz.
     """
+    peak = max(float(np.abs(wave).max(initial=0)) for wave in variants.values())
     for name, wave in variants.items():
-        player = audio_player(wave, sample_rate)
+        player = audio_player(wave, sample_rate, peak)
         if isinstance(player, HTML):  # the same note in place of each
             display(player)
             break
@@ -89,13 +92,12 @@ def show_trial(
     *further: str,
     folder: str | Path | None = None,
     figure: bool = True,
-    words: bool = False,
     **options: Any,
 ) -> None:
-    """Display a trial's accuracies as a figure and a table, or the command that makes its file of results.
+    """Display a trial's differences (a figure) and scores (a table), or the command that makes its file.
 
     Further files, of the same settings on other seeds, are shown as one with it. `folder` is where to save
-    the figure, `options` are those of plot_trial; with `words`, sentences say which differences there are.
+    the figure, `options` are those of plot_trial.
     """
     files = [Path(path), *map(Path, further)]
     for one in (one for one in files if not one.exists()):
@@ -108,6 +110,3 @@ def show_trial(
         display(keep(plot_trial(frame, scores.caption, **options), name, folder))
         scores = replace(scores, caption="")  # the figure's title
     display(scores)
-    for family, sentences in comparisons_in_words(frame).items() if words else ():
-        items = "".join(f"\n- {markdown_text(sentence)}" for sentence in sentences)
-        display(Markdown(f"**{markdown_text(family)}**\n{items}"))

@@ -41,10 +41,7 @@ def draw_architecture(
     rows = forward, middle, _ = backward + 1.94, backward + 0.97, backward
     height = forward + 0.95
     figure = Figure(figsize=(WIDTH, height))
-    names = ", ".join(ENGLISH[emotion] for emotion in emotions)
-    figure.set_label(
-        f"{title}: a diagram, from the waveform to the scores of {names}; {model.n_filter} channels"
-    )
+    figure.set_label(f"{title}, a diagram: waveform, MFCCs, blocks in two directions, {len(emotions)} scores")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height), aspect="equal")
     axes.axis("off")

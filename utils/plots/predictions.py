@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -94,7 +95,7 @@ def plot_timeline(
     return figure
 
 
-def _looks() -> Iterator[dict[str, str]]:
+def _looks() -> Iterator[dict[str, Any]]:
     """Faces of patches that can be told apart: a palette, and the same again with other hatches."""
     for hatch, colour in product(HATCHES, PALETTE):
         yield {"facecolor": colour, "hatch": hatch, "edgecolor": "white" if _is_dark(colour) else "black"}

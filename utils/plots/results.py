@@ -73,10 +73,12 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
             rows += [(name, one, one.differences, _p_in_words(one)) for name, one in _differences(compared)]
         label = "difference of the accuracies (points)"
     else:
-        rows = [(name, summarise(group.accuracy), group.accuracy, "") for name, group in groups.items()]
+        rows = [
+            (name, summarise(group.accuracy), group.accuracy.tolist(), "") for name, group in groups.items()
+        ]
         label = "test accuracy (%)"
     names = [wrapped(row[0], 3.0) for row in rows]
-    height = 0.08 + 0.15 * max(2, *(1 + name.count("\n") for name in names))
+    height = 0.05 + 0.15 * max(1.6, *(1 + name.count("\n") for name in names))
     figure = Figure(figsize=(WIDTH, 1.1 + height * len(rows)), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots()
@@ -111,8 +113,8 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     figure.suptitle(title)
     places = figure.add_gridspec(rows + 1, columns, height_ratios=[*[size] * rows, 0.14])
     grid = np.array(
-        [[figure.add_subplot(places[row, column]) for column in range(columns)] for row in range(rows)]
-    )
+        [figure.add_subplot(place) for place in (places[i] for i in range(rows * columns))]
+    ).reshape(rows, columns)
     for axes, name, matrix in zip(grid.flat, titles, matrices.values(), strict=False):
         image = _draw_matrix(axes, matrix, [shortened(label) for label in labels], "{rate:.0f}", 8)
         axes.set_title(name, fontsize=10)
@@ -173,7 +175,7 @@ def _draw_row(
     if one is None:  # a heading
         return
     mean, sign = (one.mean, "") if isinstance(one, Summary) else (one.difference, "+")
-    dots = {"color": "0.55", "markersize": 3.5, "markeredgewidth": 0}
+    dots: dict[str, Any] = {"color": "0.55", "markersize": 3.5, "markeredgewidth": 0}
     axes.plot(100 * np.asarray(values), np.full(len(values), place + 0.22), "o", **dots)
     axes.plot([100 * one.low, 100 * one.high], [place - 0.1] * 2, color=COLOURS[0], linewidth=2)
     axes.plot(100 * mean, place - 0.1, "D", color="0.15", markersize=5, zorder=4)
@@ -186,7 +188,10 @@ def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[
     found, shared = [], []
     for first, second, one in compared:
         sides = [side.split(", ") for side in (first, second)]
-        own = [[part for part in side if part not in other] for side, other in zip(sides, sides[::-1])]
+        own = [
+            [part for part in side if part not in other]
+            for side, other in zip(sides, sides[::-1], strict=True)
+        ]
         own = own if all(own) else sides
         keys = [part.partition(" = ")[0] for side in own for part in side]
         if len(keys) == 2 and keys[0] == keys[1]:
@@ -195,8 +200,10 @@ def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[
         shared.append([part for part in sides[0] if part not in own[0]])
     common = [part for part in shared[0] if all(part in others for others in shared)]
     rest = [[part for part in parts if part not in common] for parts in shared]
-    names = [f"{name} ({', '.join(parts)})" if parts else name for (name, _), parts in zip(found, rest)]
-    return [(name, one) for name, (_, one) in zip(names, found, strict=True)]
+    return [
+        (f"{name} ({', '.join(parts)})" if parts else name, one)
+        for (name, one), parts in zip(found, rest, strict=True)
+    ]
 
 
 def _p_in_words(one: Comparison) -> str:
@@ -204,7 +211,7 @@ def _p_in_words(one: Comparison) -> str:
     return f" (p {p_in_words(one.p)}{few})"
 
 
-def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: str, size: int) -> Any:
+def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: str, size: float) -> Any:
     """Rates within each row as colours, in percent; `text` says what stands in a cell."""
     matrix = np.asarray(matrix)
     totals = matrix.sum(axis=1, keepdims=True)

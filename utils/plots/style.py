@@ -40,9 +40,8 @@ def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
         with matplotlib.rc_context(LOOK):
             figure = plot(*args, **kwargs)
             if title := figure.get_suptitle():
-                figure.suptitle(
-                    "\n".join(wrapped(line, figure.get_figwidth(), 13.5) for line in title.splitlines())
-                )
+                lines = (wrapped(line, figure.get_figwidth(), 13.5) for line in title.splitlines())
+                figure.suptitle("\n".join(lines))
             _show_names_as_they_are(figure)
             figure._repr_mimebundle_ = partial(_for_notebooks, figure)  # type: ignore[attr-defined]  # IPython's
             return figure
@@ -85,11 +84,7 @@ def alternative_text(figure: Figure) -> str:
     """A figure in words: its label where it has one, its titles, axes, and names of rows and curves."""
     texts = [str(figure.get_label()), figure.get_suptitle()]
     for axes in figure.axes:
-        texts += [
-            *(axes.get_title(loc=side) for side in ("left", "center")),
-            axes.get_ylabel(),
-            axes.get_xlabel(),
-        ]
+        texts += [axes.get_title("left"), axes.get_title(), axes.get_ylabel(), axes.get_xlabel()]
         texts += [text.get_text() for text in axes.get_yticklabels() if not _is_number(text.get_text())]
     for legend in (one for one in (*figure.legends, *(axes.get_legend() for axes in figure.axes)) if one):
         texts += [text.get_text() for text in legend.get_texts()]

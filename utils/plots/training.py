@@ -88,8 +88,9 @@ def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
     rows[0, 0].set(ylim=(-limit, limit))
     rows[0, 0].yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
     rows[0, 1].set(ylim=(0, min(8, kilohertz)))
-    rows[0, 0].set_title("amplitude (full scale = 1)", loc="right", fontsize=9)
-    rows[0, 1].set_title("frequency (kHz)", loc="left", fontsize=9)
+    middle = rows[len(rows) // 2]
+    middle[0].set_ylabel("amplitude (full scale = 1)")
+    middle[1].set_ylabel("frequency (kHz)")
     label = "power (dB below the loudest of all)"
     figure.colorbar(image, ax=rows, label=label, location="bottom", fraction=0.03, shrink=0.6, aspect=40)
     for axes in rows[-1]:

@@ -67,12 +67,20 @@ def test_every_block_has_its_attention_in_both_directions_over_time(blocks, tmp_
     assert figure.get_figwidth() <= 9 and not pyplot.get_fignums()
     for block in range(blocks):
         axes = labelled(figure, f"TAB {block + 1}")
-        assert axes.get_ylim() == (0.5, 0.8)  # one scale for all blocks and figures
+        low, high = axes.get_ylim()  # one scale for all blocks, with room for all of them
+        assert low < made.attention.min() and high > made.attention.max() and high - low < 0.4
         for line, attention in zip(axes.lines, made.attention[block], strict=True):
             np.testing.assert_allclose(line.get_xdata(), np.arange(FRAMES) * HOP / RATE)
             np.testing.assert_array_equal(line.get_ydata(), attention)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["forwards →", "← backwards"]
+
+
+def test_explanations_that_are_compared_have_one_axis_of_attention():
+    quiet, lively = explanation(1), explanation(1, attention=np.full((1, 2, FRAMES), 0.97))
+    figures = [plot_explanation(one, [quiet, lively]) for one in (quiet, lively)]
+    first, second = (labelled(figure, "TAB 1").get_ylim() for figure in figures)
+    assert first == second and first[0] < quiet.attention.min() and first[1] > 0.97
 
 
 def test_waveform_features_and_attention_share_their_time():

@@ -1,10 +1,17 @@
 """Figures of many runs: they render, with titles and labels, and show the right numbers."""
 
+import base64
+import html
 import json
+import re
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from utils.emotions import EMOTIONS, ENGLISH
@@ -14,6 +21,18 @@ from utils.plots.style import save_figure
 from utils.results import read_trial, runs_frame
 
 pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
+
+RESULTS = Path(__file__).resolve().parents[3] / "training/results"
+
+
+def overlaps(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of titles, names and labels of a figure that run into one another."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    boxes = [(text.get_text(), text.get_window_extent(renderer).padded(-1)) for text in texts]
+    return [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)]
 
 
 @pytest.fixture
@@ -70,27 +89,78 @@ def test_every_plot_renders_with_title_and_labels(name, frame, trial, tmp_path):
 
 
 def test_a_notebook_gets_a_picture_and_words_for_those_who_cannot_see_it(trial):
-    data, metadata = plot_trial(trial, "a title\nof two lines")._repr_mimebundle_()
-    assert data["image/png"].startswith(b"\x89PNG")
-    alternative = metadata["image/png"]["alt"]
-    assert alternative.startswith("a title of two lines; settings; test accuracy (%)")
+    data, _ = plot_trial(trial, 'a "title"\nof two lines')._repr_mimebundle_()
+    found = re.fullmatch(
+        r'<img src="data:image/png;base64,([^"]*)" alt="([^"]*)" style="[^"]*">', data["text/html"]
+    )
+    assert base64.b64decode(found[1]).startswith(b"\x89PNG")
+    assert html.unescape(found[2]) == (
+        'a "title" of two lines; settings; difference of the accuracies (points); CkTIM − TIM'
+    )
 
 
-def test_a_trial_shows_means_intervals_runs_and_differences(trial):
-    scores, differences = plot_trial(trial, "title").axes
-    assert scores.get_ylabel() == "settings"
-    line, mean = scores.lines[:2]  # of runs at 71, 72 and 73: t(0.975, 2) = 4.3027
-    assert line.get_xdata() == pytest.approx([72 - 4.3027 / 3**0.5, 72 + 4.3027 / 3**0.5], abs=1e-3)
-    assert mean.get_xdata() == pytest.approx([72])
-    assert any(list(one.get_xdata()) == pytest.approx([71, 72, 73]) for one in scores.lines)
-    low, high = scores.get_xlim()
-    assert low > 60 and high < 90  # the axis is about the data
-    assert differences.lines[1].get_xdata() == pytest.approx([2])
-    assert [text.get_text() for text in differences.texts] == ["+2.0"]
-    (label,) = differences.get_yticklabels()
-    assert label.get_text() == "CkTIM − TIM (p = 0.25)"
-    texts = [text.get_text() for text in plot_trial(trial, "title", reference=True).axes[1].texts]
-    assert texts == ["-2.0", "+9.0"]
+HALF = 4.3027 / 3**0.5  # of a 95 % interval of three values, 1 apart: t(0.975, 2)
+
+
+def shown(axes) -> tuple[list[str], list[str]]:
+    """The names of a figure's rows, and the texts at their right."""
+    return [name.get_text() for name in axes.get_yticklabels()], [text.get_text() for text in axes.texts]
+
+
+def test_a_trial_shows_paired_differences_with_intervals(trial):
+    (axes,) = plot_trial(trial, "title").axes
+    pairs, line, mean = axes.lines[:3]  # accuracies of 71, 72 and 73, and of 70
+    assert pairs.get_xdata() == pytest.approx([1, 2, 3])
+    assert line.get_xdata() == pytest.approx([2 - HALF, 2 + HALF], abs=1e-3)
+    assert mean.get_xdata() == pytest.approx([2])
+    assert len({float(one.get_ydata()[0]) for one in (pairs, line)}) == 2  # they do not cover one another
+    low, high = axes.get_xlim()
+    assert low < 0 and high < 6  # the axis is about the data
+    assert shown(axes) == (["CkTIM − TIM"], ["+2.0 (p = 0.25, too few pairs)"])
+    (axes,) = plot_trial(trial, "title", reference=True).axes
+    assert shown(axes)[1] == ["−2.0", "+9.0"]
+    assert axes.get_xlabel().startswith("accuracy less that of CkTIM")
+
+
+def test_a_trial_that_compares_nothing_shows_accuracies(trial):
+    trial.attrs["trial"]["compare"] = {}
+    (axes,) = plot_trial(trial, "title").axes
+    runs, line, _ = axes.lines[:3]
+    assert runs.get_xdata() == pytest.approx([71, 72, 73])
+    assert line.get_xdata() == pytest.approx([72 - HALF, 72 + HALF], abs=1e-3)
+    low, high = axes.get_xlim()
+    assert low > 60 and high < 90 and axes.get_ylabel() == "settings"
+    assert shown(axes)[1] == ["72.0", "70.0", "80.0"]
+
+
+def test_values_of_omega_0_stand_in_numerical_order_and_only_what_differs_is_named(repository):
+    (axes,) = plot_trial(read_trial(repository / "training/results/omega_0.json"), "title").axes
+    names, _ = shown(axes)
+    sweep = names[names.index("the wide sweep") + 1 :]
+    assert sweep == [f"ω₀ = 25 − {value}" for value in (1, 5, 10, 50, 100)]
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_axes_of_committed_trials_fit_their_data_and_no_texts_overlap(path):
+    figure = plot_trial(read_trial(path), "title")
+    (axes,) = figure.axes
+    x = np.concatenate([line.get_xdata() for line in axes.lines if line.get_transform() == axes.transData])
+    low, high = axes.get_xlim()
+    assert low <= x.min() and x.max() <= high and x.max() - x.min() > 0.7 * (high - low)
+    assert not overlaps(figure)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 7, 12])
+@pytest.mark.parametrize("words", ["", "a-rather-long-word"])
+def test_titles_names_and_colour_bars_of_matrices_do_not_overlap(classes, words):
+    names = [*EMOTIONS, "cal", "noi", "contempt", "excited", "other"][:classes]
+    names = [f"{name}{words and f'-{words}'}" for name in names]
+    title = "CkTIM_TAB1_seed0_2026-01-31_14-05-59 · EMOVO corpus, test set"
+    figure = plot_confusion_matrix(np.full((classes, classes), 111), names, ENGLISH, title)
+    assert not overlaps(figure)
+    (axes,) = figure.axes
+    axes, bar = axes.get_window_extent(), axes.child_axes[0].get_window_extent()
+    assert bar.height == pytest.approx(axes.height, rel=0.01) and bar.x0 > axes.x1
 
 
 def test_curves_of_several_runs_are_their_mean_with_a_band(make_run):
