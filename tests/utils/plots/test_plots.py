@@ -105,3 +105,19 @@ def test_mfccs_are_standardised_over_the_frames_with_sound():
     np.testing.assert_allclose(shown.mean(1), 0, atol=0.1)
     np.testing.assert_allclose(shown.std(1), 1, atol=0.1)
     assert image.get_clim() == (-3, 3)
+
+
+def test_variants_have_common_axes_of_amplitude_and_one_colour_bar():
+    figure = plot_variants({"itself": WAVE, "quiet": WAVE / 8}, 22_050, "title")
+    loud, spectrum, quiet, fainter, *bars = figure.axes
+    assert loud.get_ylim() == quiet.get_ylim() and loud.get_ylim()[1] >= 1
+    assert len(bars) == 1 and spectrum.images[0].get_clim() == fainter.images[0].get_clim() == (-70, 0)
+    peaks = [axes.images[0].get_array().max() for axes in (spectrum, fainter)]
+    assert peaks == pytest.approx([0, -20 * np.log10(8)], abs=1e-3)
+
+
+def test_long_titles_take_several_lines():
+    title = f"{'a-long-name-of-a-run-' * 6} · EMOVO corpus, test set"
+    figure = plot_waveform(WAVE, 22_050, title)
+    lines = figure.get_suptitle().splitlines()
+    assert len(lines) > 1 and "".join(lines).replace(" ", "") == title.replace(" ", "")

@@ -50,3 +50,11 @@ def test_a_long_timeline_is_in_minutes_and_may_lack_novelty(tmp_path):
     save_figure(figure, tmp_path / "timeline.png")
     assert len(figure.axes) == 2
     assert figure.axes[-1].get_xlabel() == "time (min)" and figure.axes[-1].get_xlim() == (0, 10)
+
+
+def test_more_emotions_than_colours_are_told_apart_by_hatches(tmp_path):
+    emotions = [f"own-word-{number}" for number in range(12)]
+    figure = plot_timeline([0, 1], np.full((1, 12), 1 / 12), ["unsure"], emotions, None, "title")
+    save_figure(figure, tmp_path / "timeline.png")
+    looks = {(patch.get_facecolor(), patch.get_hatch()) for patch in figure.legends[0].get_patches()}
+    assert len(looks) == 14  # and those of unsure and silence
