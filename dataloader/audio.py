@@ -62,6 +62,11 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, say: Say = warn
         corrupt, too short or silent is an AudioError.
     """
     samples, rate = read_mono(path, say)
+    return resample(samples, rate, sample_rate)
+
+
+def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """A waveform (samples,) of `rate` Hz at `sample_rate` Hz, as librosa.resample(res_type="soxr_hq")."""
     return soxr.resample(samples, rate, sample_rate, quality="HQ")
 
 
@@ -89,7 +94,7 @@ def to_waveform(
     _check_length(len(channels), rate, name)
     size = block_size(int(rate), channels.shape[1])
     blocks = (channels[start : start + size] for start in range(0, len(channels), size))
-    return soxr.resample(_mono(blocks, rate, channels.shape[1], name, say), rate, sample_rate, quality="HQ")
+    return resample(_mono(blocks, rate, channels.shape[1], name, say), rate, sample_rate)
 
 
 def audio_seconds(path: str | Path) -> float:

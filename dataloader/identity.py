@@ -11,7 +11,7 @@ import base64
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -37,13 +37,17 @@ RHYTHMS = 0.35 * np.arange(16)  # Hz, of changes over time
 QUIET = 1e-3  # of the loudest frame's power; what is below is no part of the outline
 LEAST_CHANGE, LEAST_FRAMES = 2.0, 32  # dB; 0.6 s. Outlines of steadier or shorter sound look like others
 BLOCK = 1_024  # outlines that are compared at a time
+Use = Callable[[Utterance, np.ndarray, int, list[str]], None]  # samples (samples,), rate in Hz, and remarks
 
 
-def identified(utterances: Sequence[Utterance], index: Path, progress: bool = True) -> tuple[Utterance, ...]:
+def identified(
+    utterances: Sequence[Utterance], index: Path, progress: bool = True, use: Use | None = None
+) -> tuple[Utterance, ...]:
     """Utterances with their fingerprints and outlines; those that cannot be read stay without.
 
     `index` is a file that keeps them, as JSON. A recording is read again when its file is another one, or was
-    changed, as size, times and place on disk tell (in a zip: size and CRC).
+    changed, as size, times and place on disk tell (in a zip: size and CRC). `use` gets the sound of those
+    that are read, in several threads.
     """
     known, states = _load(index), dict(zip(utterances, map(list, _states(utterances)), strict=True))
     entries = {str(one.path): entry for one in utterances if (entry := known.get(str(one.path)))}
@@ -52,7 +56,7 @@ def identified(utterances: Sequence[Utterance], index: Path, progress: bool = Tr
         entries.pop(str(one.path), None)
     bar = progress_bar(total=len(stale), desc="fingerprints", unit="file", disable=not (progress and stale))
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for one, found in zip(stale, pool.map(_identity, stale), strict=True):
+        for one, found in zip(stale, pool.map(lambda one: _identity(one, use), stale), strict=True):
             if found:
                 entries[str(one.path)] = [states[one], *found]
             bar.update()
@@ -66,11 +70,13 @@ def identified(utterances: Sequence[Utterance], index: Path, progress: bool = Tr
     )
 
 
-def identified_corpus(corpus: Corpus, cache_dir: str | Path, progress: bool = True) -> Corpus:
+def identified_corpus(
+    corpus: Corpus, cache_dir: str | Path, progress: bool = True, use: Use | None = None
+) -> Corpus:
     """The same of a whole corpus, kept in `cache_dir`."""
     place = hashlib.sha256(f"{Path.cwd()} {corpus.root}".encode()).hexdigest()[:8]
     index = expanded(cache_dir) / f"{corpus.name[:40]}-{place}.fingerprints"
-    return replace(corpus, utterances=identified(corpus.utterances, index, progress))
+    return replace(corpus, utterances=identified(corpus.utterances, index, progress, use))
 
 
 def fingerprint(samples: np.ndarray, rate: int) -> str:
@@ -153,11 +159,14 @@ def silent(message: str) -> None:
     """Says nothing: what is odd about a recording is said when its features are extracted."""
 
 
-def _identity(utterance: Utterance) -> tuple[str, str] | None:
+def _identity(utterance: Utterance, use: Use | None) -> tuple[str, str] | None:
+    remarks: list[str] = []
     try:
-        samples, rate = read_mono(utterance.path, say=silent)
+        samples, rate = read_mono(utterance.path, say=remarks.append)
     except AudioError:
         return None  # extracting its features says why
+    if use:
+        use(utterance, samples, rate, remarks)
     return fingerprint(samples, rate), base64.b64encode(outline(samples, rate).tobytes()).decode()
 
 

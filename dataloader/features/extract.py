@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torchaudio
 
-from dataloader.audio import AudioError, condition, fit_length, read_audio
+from dataloader.audio import AudioError, condition, fit_length, read_audio, resample
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
 from dataloader.features.normalise import normalise
@@ -23,9 +23,19 @@ from utils.files import expanded
 from utils.progress import progress_bar, warn
 
 READ_AHEAD = 128  # waveforms in memory at a time: 50 MB
+MOST_KEPT = 256 * 2**20  # bytes of waveforms that are kept from fingerprints to features
 MOST_IN_MEMORY = 512 * 2**20  # bytes of frames; more than that stay on disk, and are read as they are used
 
 Cached = tuple[torch.Tensor, tuple[Utterance, ...], dict[str, str]]  # see cached_frames
+
+
+class MelSpectrogram(torchaudio.transforms.MelSpectrogram):
+    """torchaudio's of power 2, given power=None: a third faster, for that takes a root and squares it."""
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(…, samples) → (…, bands, frames)."""
+        spectrum = self.spectrogram(waveform)
+        return self.mel_scale(spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag))
 
 
 class MFCC(torch.nn.Module):
@@ -39,13 +49,13 @@ class MFCC(torch.nn.Module):
 
     def __init__(self, features: FeaturesConfig):
         super().__init__()
-        self.mel = torchaudio.transforms.MelSpectrogram(
+        self.mel = MelSpectrogram(
             features.sample_rate,
             features.n_fft,
             hop_length=features.hop_length,
             f_max=features.f_max or features.sample_rate / 2,
             n_mels=features.n_mels,
-            power=2.0,
+            power=None,
             norm="slaney",
             mel_scale="slaney",
             pad_mode="constant",
@@ -109,11 +119,24 @@ def load_features(
     with a warning that says why; an emotion without any is a UserError. A speaker's mean is over the
     recordings whose names `only` has.
     """
-    corpus = identified_corpus(corpus, cache_dir, progress)
+    kept: dict[Utterance, tuple[np.ndarray, list[str]]] = {}  # waveforms and remarks, not to decode twice
+    room = MOST_KEPT
+
+    def keep(utterance: Utterance, samples: np.ndarray, rate: int, remarks: list[str]) -> None:
+        nonlocal room
+        if room > 0:
+            kept[utterance] = resample(samples, rate, features.sample_rate), remarks
+            room -= kept[utterance][0].nbytes
 
     def read(utterance: Utterance) -> list[np.ndarray]:
-        return [condition(read_audio(utterance.path, features.sample_rate), features)]
+        waveform, remarks = kept.pop(utterance, (None, []))
+        for remark in remarks:
+            warn(remark)
+        if waveform is None:
+            waveform = read_audio(utterance.path, features.sample_rate)
+        return [condition(waveform, features)]
 
+    corpus = identified_corpus(corpus, cache_dir, progress, keep)
     cache = expanded(cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, features)}.npy"
     title = f"features of {corpus.name}"
     frames, utterances, skipped = cached_frames(cache, corpus.utterances, read, 1, features, title, progress)
