@@ -160,16 +160,19 @@ def _draw(config: Config, corpus: Corpus, features: Features, same: Mapping[str,
     """A new split; warnings name the copies in the corpus (copy → original), and the utterances left out."""
     emotion_of = {utterance.name: utterance.emotion for utterance in features.utterances}
     torn = {first for name, first in same.items() if emotion_of[name] != emotion_of[first]}
+    chosen = [one for one in features.utterances if same.get(one.name, one.name) not in torn]
+    torn_fate = "both are left out"
+    if len({one.emotion for one in chosen}) < 2:
+        chosen, torn_fate = list(features.utterances), "they are kept, for too little else is there"
     named = {True: list[str](), False: list[str]()}
     for name, first in same.items():
         named[first in torn].append(f"{name} = {first}")
     for found, fate in (
-        (named[True], "are copies under another emotion; both are left out"),
+        (named[True], f"are copies under another emotion; {torn_fate}"),
         (named[False], "are copies; they stay in one subset with their originals"),
     ):
         if found:
             warn(f"{len(found)} recordings of {corpus.name} {fate}: {some(found)}")
-    chosen = [one for one in features.utterances if same.get(one.name, one.name) not in torn]
     split = draw_split(chosen, config.data, config.train.seed, corpus.name, corpus.utterances)
     split, lost = keep_together(split, same)
     if lost:

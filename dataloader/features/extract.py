@@ -49,7 +49,7 @@ class MFCC(torch.nn.Module):
 
     def __init__(self, features: FeaturesConfig):
         super().__init__()
-        self.mel = MelSpectrogram(
+        self.mel: torch.nn.Module = MelSpectrogram(
             features.sample_rate,
             features.n_fft,
             hop_length=features.hop_length,

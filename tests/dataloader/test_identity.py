@@ -267,6 +267,17 @@ def test_a_copy_of_the_corpus_in_other_files_is_the_same_corpus(build, tmp_path,
     assert not re.search("changed|new since|copies", capsys.readouterr().err)
 
 
+def test_copies_under_two_emotions_are_kept_where_nothing_else_is_there(build, tmp_path, capsys):
+    root = folder(tmp_path / "c", emotions=["happy"])
+    for path in list(root.rglob("*.wav")):
+        write(path.parent.with_name("sad") / path.name, soundfile.read(path)[0])
+    split = prepared(build, root, tmp_path).split
+    assert "copies under another emotion; they are kept, for too little else" in capsys.readouterr().err
+    for subset in SUBSETS:
+        names = getattr(split, subset)
+        assert {name.replace("happy", "sad") for name in names} == {n for n in names if "sad" in n}
+
+
 def test_a_corpus_of_one_emotion_is_refused(build, tmp_path):
     with pytest.raises(UserError, match=r"one emotion alone \(gio\)"):
         prepared(build, folder(tmp_path / "c", emotions=["happy"]), tmp_path)
