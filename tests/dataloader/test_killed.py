@@ -64,7 +64,10 @@ def test_a_process_that_is_killed_leaves_no_wrong_cache(processes, tmp_path, on_
         process.join(moments.uniform(0, seconds))
         process.kill()
         process.join()
-        killed += process.exitcode == -signal.SIGKILL
+        if process.exitcode == -signal.SIGKILL:
+            killed += 1
+        else:  # it was faster than the first one
+            seconds *= 0.5
         for _ in range(2):  # then from the cache
             features = load(config)
             assert torch.equal(features.frames, wanted.frames)

@@ -125,7 +125,8 @@ def test_names_inside_a_run_directory_lead_nowhere(finished, tiny_emovo, tmp_pat
     for sound in tiny_emovo.glob("f1/*.wav"):
         folder = tmp_path / "mine" / sound.name[:3]
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(sound, folder)
+        samples, rate = soundfile.read(sound)
+        soundfile.write(folder / sound.name, samples[::-1], rate)  # none that was trained on
     before = set(tmp_path.rglob("*"))
     assert read_run(run_dir).corpus == "../../outside"  # a text, and no more
     with pytest.raises(UserError, match=r"from the corpus \.\./\.\./outside, but"):
