@@ -24,14 +24,28 @@ SOUND_SUFFIXES = (  # lossless formats first; samples without a header (.raw, .p
     *(".sph", ".nist", ".voc", ".wv", ".tta", ".ape", ".opus", ".ogg", ".oga", ".spx", ".mp3", ".mp2"),
     *(".mpga", ".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".aac", ".webm", ".weba", ".mka"),
     *(".mkv", ".wma", ".wmv", ".asf", ".amr", ".awb", ".ac3", ".eac3", ".avi", ".mpg", ".mpeg", ".flv"),
-    ".ogv",
+    *(
+        ".ogv",
+        ".mts",
+        ".m2ts",
+        ".m2t",
+        ".vob",
+        ".dts",
+        ".rm",
+        ".ra",
+        ".mpc",
+        ".tak",
+        ".shn",
+        ".latm",
+        ".loas",
+    ),
 )
 # FFmpeg's demuxers that may read a file: none that opens other files or addresses which a file names.
 DEMUXERS = (
     "mp3,aac,mov,matroska,ogg,flac,wav,w64,aiff,au,caf,asf,amr,amrnb,amrwb,ac3,eac3,avi,flv,mpeg,mpegts,"
     "wv,tta,ape,voc,nistsphere,pvf,ircam,iff,epaf,avr,dts,loas,mpc,mpc8,rm,tak,shn"
 )
-EXACT = ("mov", "flac", "wv", "tta", "ape", "caf", "avi")  # of them, those whose length is no estimate
+EXACT = ("mov", "flac", "ogg", "wv", "tta", "ape", "caf")  # of them, those whose length is no estimate
 BLOCK = 10  # seconds that are decoded at a time
 BLOCK_VALUES = 2**22  # samples × channels that are decoded at a time, at most: 16 MiB
 TOLERANCE = 0.05  # seconds that may be missing: some headers count themselves, or padding
@@ -40,6 +54,7 @@ LOST_PACKETS = 0.02  # share of packets that players pass over too; tags in the 
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
 UNKNOWN_LENGTH = 2**63 - 1  # samples; libsndfile says so of a FLAC that was written to a pipe
 HEAD = 4_096  # bytes
+ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the object that says how large a file is
 
 W64 = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # the end of its chunks' names
 # Magic → where the first chunk is, bytes of a name, format of a size, its share for the chunk's own head,
@@ -81,6 +96,7 @@ class _Layout:
     share: float = 1.0  # of what was announced that is there
     samples: int | None = None  # that a FLAC announces, 0 where it does not say; None of other formats
     for_libsndfile: bool = True
+    several: bool = False  # whether further chunks hold samples too
     cut: bool = False  # whether it is certain that an unknown amount is missing
 
 
@@ -169,6 +185,8 @@ def _open(stack: ExitStack, file: _View, name: str) -> tuple[Sound, int | None]:
     if not known:
         _refuse_others(head, name)
     layout = _layout(file, head)
+    if layout.several:
+        raise AudioError(f"{name} holds its samples in several chunks (data), of which programs play one.")
     file.patches, file.length = layout.patches, layout.end
     if known and layout.for_libsndfile:
         try:
@@ -286,7 +304,8 @@ def _by_ffmpeg(stack: ExitStack, file: _View, name: str) -> Sound:
         for block in _as_arrays(chain([first], frames)):
             count += len(block)
             yield block
-        _check_whole(count / rate, announced, LOSSY_TOLERANCE, name)
+        share = _announced_bytes(head) / file.length
+        _check_whole(count / rate, max(announced, share * count / rate), LOSSY_TOLERANCE, name)
 
     return Sound(rate, first.layout.nb_channels, None, blocks())
 
@@ -323,10 +342,28 @@ def _as_arrays(frames: Iterator[Any]) -> Iterator[np.ndarray]:
 def _announced(container: Any, stream: Any, head: bytes) -> float:
     """Seconds that a header promises; 0 where it does not, or where FFmpeg estimates them."""
     kind = container.format.name.partition(",")[0]
-    if kind == "matroska":
-        return (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0
-    promised = kind in EXACT or (kind == "mp3" and re.search(b"Xing|Info|VBRI", head))
-    return float((stream.duration or 0) * stream.time_base) if promised else 0.0
+    seconds = float((stream.duration or 0) * stream.time_base)
+    if kind == "mp3":  # FFmpeg estimates it by the bit rate where two were put together
+        xing = re.search(rb"(?:Xing|Info)...[\1\3\5\7\t\x0b\r\x0f](.{4})", head, re.DOTALL)
+        rate = stream.codec_context.sample_rate
+        if not xing:
+            return seconds if b"VBRI" in head else 0.0
+        frames = int.from_bytes(xing[1], "big")
+        return min(seconds, frames * (1_152 if rate >= 32_000 else 576) / rate)
+    if kind in ("matroska", "flv"):
+        known = container.duration if len(container.streams) == 1 else 0
+        return ((known or 0) - max(container.start_time or 0, 0)) / 1e6
+    first = max(stream.start_time or 0, 0) * stream.time_base if kind == "ogg" else 0
+    return float(seconds - first) if kind in EXACT else 0.0
+
+
+def _announced_bytes(head: bytes) -> int:
+    """How large an AVI or a WMA says that it is; 0 of other formats, and where it does not."""
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        size = int.from_bytes(head[4:8], "little") + 8
+        return size if size < UNKNOWN_SIZE else 0
+    at = head.find(ASF_FILE)
+    return int.from_bytes(head[at + 40 : at + 48], "little") if at >= 0 else 0
 
 
 # --- headers ---
@@ -375,6 +412,10 @@ def _layout(file: _View, head: bytes) -> _Layout:
     if head[:4] == b"OggS":
         streams, end = _ogg_streams(file)
         return _Layout(file.length, for_libsndfile=streams == 1 and end >= file.length, cut=end > file.length)
+    if head[:14] == b"Creative Voice":  # libsndfile reads the heads of further blocks as sound
+        first = int.from_bytes(head[20:22], "little")
+        end = first + 4 + int.from_bytes(head[first + 1 : first + 4], "little")
+        return _Layout(file.length, for_libsndfile=end + 1 >= file.length)
     return _Layout(file.length)
 
 
@@ -416,7 +457,8 @@ def _layout_of_chunks(file: _View, magic: bytes) -> _Layout:
         if name.startswith(magic):
             return _Layout(begin - head, begin - head)
     if end + 8 >= file.length or (announced and not file.peek(end, 2**20).strip(b"\0")):
-        return _Layout(file.length, for_libsndfile=samples not in further)
+        again = samples in further
+        return _Layout(file.length, for_libsndfile=not again, several=again and announced > 0)
     return _corrected(file, size_at, code, own, announced, present)
 
 

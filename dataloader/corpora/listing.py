@@ -14,14 +14,15 @@ from dataloader.corpora.archives import members
 from dataloader.decode import SOUND_SUFFIXES
 from utils.errors import some
 
-HEADERLESS = (".raw", ".pcm")  # samples alone, in general
+HEADERLESS = (".raw", ".pcm", ".gsm", ".g722", ".sln", ".ulaw", ".alaw", ".vox")  # samples alone, in general
 SKIPPED = frozenset({".git", ".dvc", ".hg", ".svn", "__MACOSX", ".DS_Store", "Thumbs.db"})
 HEAD = 64  # bytes by which a file of another suffix is known
-# How WAV, AIFF, FLAC, Ogg, MP3 (tag or frame), MP4, Matroska, AU, CAF, NIST, WavPack, AMR, ASF and VOC begin.
+# How WAV, AIFF, FLAC, Ogg, MP3 (tag or frame), MP4, Matroska, AU, CAF, NIST, WavPack, AMR, ASF, VOC, AAC,
+# FLV, TTA, Monkey's Audio, RealMedia, Musepack, PVF and MPEG begin.
 SOUND = re.compile(
     rb"(RIFF|RF64|RIFX)....(WAVE|AVI )|riff|FORM....AIF|fLaC|OggS|ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"
     rb"|....ftyp(?!hei|avif|mif1)|\x1aE\xdf\xa3|\.snd|caff|NIST_1A|wvpk|#!AMR|\x30\x26\xb2\x75\x8e\x66\xcf\x11"
-    rb"|Creative Voice File",
+    rb"|Creative Voice File|\xff[\xf0\xf1\xf8\xf9]|FLV\x01|TTA1|MAC |\.RMF|MP\+|MPCK|PVF1|\x00\x00\x01\xba",
     re.DOTALL,
 )
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that no text holds

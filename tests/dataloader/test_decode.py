@@ -202,7 +202,24 @@ def odd_lengths() -> list[Row]:
         half = lambda f=format, c=codec: (d := ffmpeg(f, c, speech(48_000), 48_000))[: len(d) // 2]
         outcome = {"mp4": "its index", "opus": "cut short:"}.get(format, CUT)
         rows.append((codec, format, 48_000, 1, "the second half is missing", outcome, half))
+    for format, codec in (("avi", "libmp3lame"), ("voc", "pcm_s16le"), ("asf", "wmav2"), ("flv", "aac")):
+        make = lambda f=format, c=codec: ffmpeg(f, c, speech(44_100), 44_100, pipe="yes")
+        rows.append((codec, format, 44_100, 1, "written to a pipe", READ, make))
+        if format != "voc":
+            half = lambda f=format, c=codec: (d := ffmpeg(f, c, speech(44_100), 44_100))[: len(d) // 2]
+            rows.append((codec, format, 44_100, 1, "the second half is missing", CUT, half))
+    ogg = lambda: bases["VORBIS", "OGG", 44_100](44_100).split(b"OggS")
+    hole = lambda: b"OggS".join([*(pages := ogg())[:3], bytes(len(pages[3])), *pages[4:]])
+    rows.append(("VORBIS", "OGG", 44_100, 1, "zeros in its midst", CUT, hole))
+    late = lambda: ffmpeg("webm", "libopus", speech(48_000), 48_000, output_ts_offset="5")
+    rows.append(("libopus", "webm", 48_000, 1, "its clock starts at 5 seconds", READ, late))
+    mixed = lambda: mp3() + mp3(quality="4")
+    rows.append(
+        ("libmp3lame", "mp3", 44_100, 1, "a constant and a variable rate, joined", f"{READ} twice", mixed)
+    )
     wav = lambda: libsndfile("WAV", "PCM_16", speech(44_100), 44_100)
+    two = lambda: wav() + b"data" + struct.pack("<I", 50_000) + wav()[-50_000:]
+    rows.append(("PCM_16", "WAV", 44_100, 1, "two chunks of samples", "in several chunks", two))
     behind = lambda: wav() + b"LIST" + struct.pack("<I", 100) + bytes(10)
     rows.append(("PCM_16", "WAV", 44_100, 1, "a chunk behind the sound is cut short", READ, behind))
     rows.append(

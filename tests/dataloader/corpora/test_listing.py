@@ -7,6 +7,7 @@ import stat
 import zipfile
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -49,10 +50,24 @@ def test_every_suffix_of_sound_is_listed_in_any_case(tmp_path):
     assert [Path(name).suffix for name in listed(tmp_path)] == suffixes
 
 
+@pytest.mark.parametrize(
+    "codec, container", [("aac", "adts"), ("aac", "flv"), ("tta", "tta"), ("mp2", "mpeg")]
+)
+def test_sound_of_ffmpeg_is_known_by_how_it_begins(codec, container, tmp_path):
+    with av.open(tmp_path / "a.dat", "w", format=container) as file:
+        track = file.add_stream(codec, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(NOISE[None].astype(np.float32), "fltp", "mono")
+        frame.sample_rate, size = 48_000, track.codec_context.frame_size or 1_024
+        for piece in av.AudioResampler(track.codec_context.format, "mono", 48_000, size).resample(frame):
+            file.mux(track.encode(piece))
+        file.mux(track.encode(None))
+    assert listed(tmp_path) == ["a.dat"]
+
+
 def test_samples_without_a_header_are_named(tmp_path):
-    for name in ("a.raw", "b.PCM"):
+    for name in ("a.raw", "b.PCM", "c.gsm", "d.ulaw"):
         (tmp_path / name).write_bytes(NOISE.astype("<i2").tobytes())
-    assert listed(tmp_path) == [] and len(list_files(tmp_path).failures()) == 2
+    assert listed(tmp_path) == [] and len(list_files(tmp_path).failures()) == 4
     assert "has no header, so that nothing says its sample rate" in list_files(tmp_path).failures()[1]
     write(tmp_path / "wav.raw")
     assert listed(tmp_path) == ["wav.raw"]
