@@ -10,7 +10,10 @@ from utils.emotions import ENGLISH, common_code, emotion_code, is_emotion
 from utils.errors import some
 
 FOLDER_LAYOUT = "EMOTION/*.wav, SPEAKER/EMOTION/*.wav or EMOTION/SPEAKER/*.wav"
-SPLITS = ("train", "training", "test", "testing", "eval", "val", "valid", "validation", "dev", "devel")
+SPLIT = re.compile(
+    r"(train|training|test|testing|eval|val|valid|validation|dev|devel)([-_ ]?(set|data|split))?",
+    re.IGNORECASE,
+)
 SPEAKER = re.compile(  # actor_01, f1, 0012, speaker_anna: nobody names an emotion so
     r"(speaker|spk|actor|actress|subject|participant|session|ses|id|[a-z])?[-_ ]?\d+"
     r"|(speaker|spk|actor|actress|subject|participant)[-_ ].+",
@@ -50,7 +53,7 @@ def _top(listing: Listing) -> Path:
             break
         depths = [len(parts) for parts in folders]
         packed = max(depths) > 1 and not listing.root.is_dir()  # a zip of a folder
-        if not packed and min(depths) < (2 if first.casefold() in SPLITS else 3):
+        if not packed and min(depths) < (2 if SPLIT.fullmatch(first) else 3):
             break  # the only speaker's
         top /= first
     return top
@@ -60,7 +63,7 @@ def _refuse_splits(top: Path, folders: Iterable[Folders]) -> None:
     levels: dict[int, set[str]] = {}
     for parts in folders:
         for level, word in enumerate(parts):
-            if word.casefold() in SPLITS:
+            if SPLIT.fullmatch(word):
                 levels.setdefault(level, set()).add(word)
     for level, words in levels.items():
         if len(words) > 1:
