@@ -17,12 +17,12 @@ from dataloader.corpora.find import HEARD, find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
-from dataloader.identity import identified_corpus
+from dataloader.identity import copies, identified_corpus
 from dataloader.loaders import Batch, allowed_emotions
 from models.cktim import count_parameters
 from models.losses import among, cross_entropy
 from testing.calibration import at_temperature, load_calibration
-from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
+from testing.load_run import LoadedRun, corpus_settings, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, ENGLISH
@@ -241,20 +241,36 @@ def evaluate_across(
         )
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
     corpus = identified_corpus(replace(corpus, emotions=shared, utterances=chosen), data.cache_dir, progress)
-    _check_strangers(run, corpus)
+    _check_strangers(run, corpus, progress)
     evaluation = _answer(run, corpus, *_everything(run, corpus, progress))
     evaluation.metrics.update(protocol=["cross-corpus"], corpus=[corpus.name], trained_on=[trained_on])
     save(evaluation, None, None)
     return evaluation
 
 
-def _check_strangers(run: LoadedRun, corpus: Corpus) -> None:
-    """Raise a UserError where the run was trained or validated on recordings of another corpus."""
+def _check_strangers(run: LoadedRun, corpus: Corpus, progress: bool) -> None:
+    """Raise a UserError where the run was trained or validated on recordings of another corpus, or on copies.
+
+    Copies through a codec are noticed where the corpus of the training is here.
+    """
     if run.split is None:
         return
+    own: tuple[Utterance, ...] = ()
+    try:
+        trained_on = find_corpus(corpus_settings(run), demo=run.split.corpus == "demo")
+        own = identified_corpus(trained_on, run.config.data.cache_dir, progress).utterances
+    except CorpusError as error:
+        warn(f"{error} Without it only exact copies of recordings that the run learned from are noticed.")
+    names = {*run.split.train, *run.split.validation}
+    own = tuple(replace(one, own_name=f"learned: {one.name}") for one in own if one.name in names)
+    same = copies((*own, *corpus.utterances))
     learned = {run.split.recordings.get(name, " ").partition(" ")[0] for name in run.split.train}
     learned |= {run.split.recordings.get(name, " ").partition(" ")[0] for name in run.split.validation}
-    known = [one.name for one in corpus.utterances if one.fingerprint and one.fingerprint in learned]
+    known = [
+        one.name
+        for one in corpus.utterances
+        if (one.fingerprint and one.fingerprint in learned) or same.get(one.name, "").startswith("learned: ")
+    ]
     if known:
         count = f"{len(known)} of {len(corpus.utterances)} recordings of {corpus.root}"
         remedy = "A test needs others: take these out, or evaluate the run on its own test set."

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 import torch.nn.functional as F
+from scipy.signal import lfilter
 from sklearn.metrics import confusion_matrix
 
 from dataloader.corpora.find import read_corpus
@@ -414,6 +415,24 @@ def test_a_copy_of_the_training_corpus_is_no_other_corpus(own, tmp_path):
     learned = len(split.train) + len(split.validation)
     with pytest.raises(UserError, match=rf"trained or validated on {learned} of 98 recordings of .*others"):
         evaluate_across(run_dir, "folder", [f"data.root={tmp_path / 'others'}"], progress=False)
+
+
+def test_copies_of_the_training_corpus_through_a_codec_are_no_other_corpus(own, tmp_path, capsys):
+    run_dir, root = own
+    (run_dir / "split.json").write_text(json.dumps(asdict(replace(load_run(run_dir).split, recordings={}))))
+    rng, (b, a) = np.random.default_rng(0), ((1, 0, -0.9), (1, -1.8, 0.95))
+    for path in root.rglob("*.wav"):  # noise that comes and goes, in bands that move, as speech does
+        pieces = [0.02 * lfilter(b, np.multiply(a, (1, r, 1)), rng.normal(size=2000)) for r in rng.random(16)]
+        copy = tmp_path / "others" / ENGLISH[path.name[:3]] / f"x{path.stem}.ogg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        for file in (path, copy):
+            soundfile.write(file, np.concatenate(pieces).clip(-1, 1), 16_000)
+    others = [f"data.root={tmp_path / 'others'}"]
+    with pytest.raises(UserError, match=r"trained or validated on \d+ of 98 recordings of .*others"):
+        evaluate_across(run_dir, "folder", others, progress=False)
+    root.rename(root.with_name("elsewhere"))
+    evaluate_across(run_dir, "folder", others, progress=False)
+    assert "only exact copies" in capsys.readouterr().err
 
 
 def test_an_emotion_that_came_later_shifts_nothing(emodb, train_tiny, tmp_path):
