@@ -100,7 +100,7 @@ def to_waveform(
 def audio_seconds(path: str | Path) -> float:
     """How long a sound file is; where its header cannot say so for certain, it is decoded."""
     with _source(Path(path)) as file, decoded(file, str(path)) as sound:
-        _check_rate(sound.rate, path)
+        check_rate(sound.rate, path)
         frames = sum(map(len, sound.blocks)) if sound.frames is None else sound.frames
         return frames / sound.rate
 
@@ -111,7 +111,7 @@ def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, say: Say = wa
     Yields float32 (samples,) of any length, the same but for rounding; silence is no error.
     """
     with _source(Path(path)) as file, decoded(file, str(path)) as sound:
-        _check_rate(sound.rate, path)
+        check_rate(sound.rate, path)
         resampler = soxr.ResampleStream(sound.rate, sample_rate, 1, dtype="float32", quality="HQ")
         to_mono = _Mixer(sound.rate, sound.channels, path, say)
         for channels in sound.blocks:
@@ -126,7 +126,7 @@ def as_channels(sound: np.ndarray, name: str | Path = "the sound", say: Say = wa
     values in int64 are 16-bit sound. An AudioError for what is no sound.
     """
     try:
-        sound = np.atleast_1d(sound)
+        sound = np.atleast_1d(np.asarray(sound))  # a masked array has other methods
     except (ValueError, TypeError, RuntimeError) as error:
         raise AudioError(f"{name} is not an array of samples ({error})") from error
     sound = sound[:, None] if sound.ndim == 1 else sound
@@ -282,7 +282,7 @@ def _swing(waveform: np.ndarray) -> float:
 
 def _mono(blocks: Iterable[np.ndarray], rate: float, channels: int, name: str | Path, say: Say) -> np.ndarray:
     """All blocks as one channel (samples,); an AudioError where it is no speech."""
-    _check_rate(rate, name)
+    check_rate(rate, name)
     samples = np.concatenate([np.zeros(0, np.float32), *map(_Mixer(rate, channels, name, say), blocks)])
     _check_length(len(samples), rate, name)
     if is_silent(samples):
@@ -308,14 +308,17 @@ def _scaled(sound: np.ndarray, name: str | Path, say: Say) -> np.ndarray:
     return (sound / 2.0 ** (bits - 1)).astype(np.float32)
 
 
-def _check_rate(rate: float, name: str | Path) -> None:
+def check_rate(rate: float, name: str | Path) -> None:
+    """Raise an AudioError where this is no sample rate of speech, in Hz."""
+    if not isinstance(rate, (int, float, np.number)):
+        raise AudioError(f"{name} has the sample rate {rate!r}; a number of Hz is needed")
     if not LOWEST_SAMPLE_RATE <= rate <= HIGHEST_SAMPLE_RATE:
         limits = f"{LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE}"
         raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {limits}")
 
 
 def _check_length(samples: int, rate: float, name: str | Path) -> None:
-    _check_rate(rate, name)
+    check_rate(rate, name)
     if samples < int(SHORTEST * rate):  # half a sample does not count
         raise AudioError(f"{name} is too short: {samples} samples, less than {SHORTEST} s")
 

@@ -103,7 +103,8 @@ class Recognizer:
         no waveform.
         """
         sound, rate = audio.as_channels(waveform, name), self.features.sample_rate
-        seconds = len(sound) / max(sample_rate, 1)
+        audio.check_rate(sample_rate, name)
+        seconds = len(sound) / sample_rate
         return self._recognise(name, seconds, lambda: audio.to_waveform(sound, sample_rate, rate, name))
 
     def recognise_file(self, path: str | Path, progress: bool = False) -> Recognition:

@@ -11,7 +11,8 @@ from utils.errors import some
 
 FOLDER_LAYOUT = "EMOTION/*.wav, SPEAKER/EMOTION/*.wav or EMOTION/SPEAKER/*.wav"
 SPLIT = re.compile(
-    r"(train|training|test|testing|eval|val|valid|validation|dev|devel)([-_ ]?(set|data|split))?",
+    r"(train|training|test|testing|eval|val|valid|validation|dev|devel)([-_ ]?(set|data|split))?"
+    r"|fold[-_ ]?\d+",
     re.IGNORECASE,
 )
 SPEAKER = re.compile(  # actor_01, f1, 0012, speaker_anna: nobody names an emotion so

@@ -301,6 +301,16 @@ def test_arrays_of_another_kind_are_named(sound, message):
         to_waveform(sound, RATE, name="mine")
 
 
+@pytest.mark.parametrize("rate", ["22050", None, 0, 10**9])
+def test_a_rate_that_is_none_is_named(rate):
+    with pytest.raises(AudioError, match="sample rate"):
+        to_waveform(voice(), rate)
+
+
+def test_a_masked_array_is_an_array():
+    np.testing.assert_array_equal(to_waveform(np.ma.masked_array(voice()), RATE), to_waveform(voice(), RATE))
+
+
 def test_offsets_and_channels_are_treated_in_arrays_as_in_files(tmp_path):
     speech = voice()[:, None]
     for sound in (speech + 0.02, np.hstack([speech, -speech]), np.hstack([speech, 0 * speech + 0.1])):
