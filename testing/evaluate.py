@@ -260,7 +260,8 @@ def _check_strangers(run: LoadedRun, corpus: Corpus, progress: bool) -> None:
         trained_on = find_corpus(corpus_settings(run), demo=run.split.corpus == "demo")
         own = identified_corpus(trained_on, run.config.data.cache_dir, progress).utterances
     except CorpusError as error:
-        warn(f"{error} Without it only exact copies of recordings that the run learned from are noticed.")
+        noticed = "only exact" if run.split.recordings else "no"
+        warn(f"{error} Without it {noticed} copies of recordings that the run learned from are noticed.")
     names = {*run.split.train, *run.split.validation}
     own = tuple(replace(one, own_name=f"learned: {one.name}") for one in own if one.name in names)
     same = copies((*own, *corpus.utterances))
