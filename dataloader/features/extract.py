@@ -22,7 +22,7 @@ from utils.errors import UserError
 from utils.files import expanded
 from utils.progress import progress_bar, warn
 
-READ_AHEAD = 128  # waveforms in memory at a time: 50 MB
+READ_AHEAD = 128  # utterances that are extracted ahead of the one that is written
 MOST_KEPT = 256 * 2**20  # bytes of waveforms that are kept from fingerprints to features
 MOST_IN_MEMORY = 512 * 2**20  # bytes of frames; more than that stay on disk, and are read as they are used
 
@@ -182,27 +182,29 @@ def cached_frames(
     kept: list[Utterance] = []
     skipped: dict[str, str] = {}
 
-    def fitted(utterance: Utterance) -> list[torch.Tensor] | AudioError:
+    extract = Extractor(features)
+
+    def extracted(utterance: Utterance) -> torch.Tensor | AudioError:
         try:
-            found = waveforms(utterance)
+            found = [fit_length(waveform, features.signal_length) for waveform in waveforms(utterance)]
         except AudioError as error:
             return error
-        return [torch.from_numpy(fit_length(waveform, features.signal_length)) for waveform in found]
+        # One at a time: a larger batch's spectrograms do not fit the processor's caches.
+        return torch.cat([extract(torch.from_numpy(waveform).unsqueeze(0)) for waveform in found])
 
     def blocks() -> Iterator[torch.Tensor]:
-        extract, ahead = Extractor(features), max(READ_AHEAD // each, 1)
+        ahead = max(READ_AHEAD // each, 1)
         bar = progress_bar(total=len(utterances), desc=title, unit="file", disable=not progress)
-        # Threads, not processes: libsndfile and soxr let go of the interpreter's lock; threads start at once.
+        # Threads, not processes: the libraries let go of the interpreter's lock; threads start at once.
         with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(utterances), ahead):
                 chunk = utterances[start : start + ahead]
-                for utterance, found in zip(chunk, pool.map(fitted, chunk), strict=True):
+                for utterance, found in zip(chunk, pool.map(extracted, chunk), strict=True):
                     if isinstance(found, AudioError):
                         skipped[utterance.name] = str(found)
                     else:
                         kept.append(utterance)
-                        # One at a time: a larger batch's spectrograms do not fit the processor's caches.
-                        yield torch.cat([extract(waveform.unsqueeze(0)) for waveform in found])
+                        yield found
                     bar.update()
 
     on_disk = 4 * math.prod(shape) > MOST_IN_MEMORY
