@@ -20,6 +20,7 @@ from dataloader.corpora.archives import read_member
 from dataloader.decode import AudioError as AudioError
 from dataloader.decode import block_size, decoded
 from utils.config import FeaturesConfig
+from utils.files import archive_of
 from utils.progress import warn
 
 SAMPLE_RATE = 22_050  # Hz
@@ -345,8 +346,7 @@ def _source(path: Path) -> BinaryIO:
 def _read_bytes(path: Path) -> bytes:
     """The content of a file on disk or of a member of a zip."""
     try:
-        archive = next((parent for parent in path.parents if parent.is_file()), None)
-        if archive is None:
+        if (archive := archive_of(path)) is None:
             return path.read_bytes()
         with zipfile.ZipFile(archive) as file:
             return read_member(file, path.relative_to(archive).as_posix())

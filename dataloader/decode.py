@@ -24,21 +24,8 @@ SOUND_SUFFIXES = (  # lossless formats first; samples without a header (.raw, .p
     *(".sph", ".nist", ".voc", ".wv", ".tta", ".ape", ".opus", ".ogg", ".oga", ".spx", ".mp3", ".mp2"),
     *(".mpga", ".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".aac", ".webm", ".weba", ".mka"),
     *(".mkv", ".wma", ".wmv", ".asf", ".amr", ".awb", ".ac3", ".eac3", ".avi", ".mpg", ".mpeg", ".flv"),
-    *(
-        ".ogv",
-        ".mts",
-        ".m2ts",
-        ".m2t",
-        ".vob",
-        ".dts",
-        ".rm",
-        ".ra",
-        ".mpc",
-        ".tak",
-        ".shn",
-        ".latm",
-        ".loas",
-    ),
+    *(".ogv", ".mts", ".m2ts", ".m2t", ".vob", ".dts", ".rm", ".ra", ".mpc", ".tak", ".shn", ".latm"),
+    ".loas",
 )
 # FFmpeg's demuxers that may read a file: none that opens other files or addresses which a file names.
 DEMUXERS = (
@@ -81,9 +68,8 @@ class Sound:
     rate: int  # Hz
     channels: int
     frames: int | None  # samples of a channel, where they are known without decoding
-    blocks: Iterator[
-        np.ndarray
-    ]  # float32 (samples, channels); an AudioError at the end where some are missing
+    # float32 (samples, channels); an AudioError at the end where some are missing
+    blocks: Iterator[np.ndarray]
 
 
 @dataclass

@@ -23,7 +23,7 @@ import soxr
 from dataloader.audio import AudioError, read_mono
 from dataloader.corpora.utterance import Corpus, Utterance
 from utils.errors import UserError
-from utils.files import expanded, write_json
+from utils.files import archive_of, expanded, write_json
 from utils.metrics import read_json
 from utils.progress import progress_bar, warn
 
@@ -174,7 +174,7 @@ def _states(utterances: Iterable[Utterance]) -> Iterable[Sequence[int | str]]:
     """Of each recording's file, values of which one changes when the file does."""
     archives: dict[Path, dict[str, tuple[int, int]]] = {}
     for path in (utterance.path for utterance in utterances):
-        archive = next((parent for parent in path.parents if parent.is_file()), None)
+        archive = archive_of(path)
         try:
             if archive is None:
                 status = path.stat()

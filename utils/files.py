@@ -103,7 +103,7 @@ def try_output(path: str | Path) -> None:
 
 def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
     """Raise a UserError where an output is an input, or two outputs are one file, in whatever spelling."""
-    read = {_identity(file): path for path in inputs for file in (path, *_archives(path))}
+    read = {_identity(file): path for path in inputs for file in (path, archive_of(path)) if file is not None}
     written: dict[object, str | Path] = {}
     for path in outputs:
         if (existing := _status(path)) and not stat.S_ISREG(existing.st_mode):
@@ -113,6 +113,11 @@ def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
         if file in written:
             raise UserError(f"{path} and {written[file]} are one file: name another output.")
         written[file] = path
+
+
+def archive_of(path: str | Path) -> Path | None:
+    """The zip in which a recording lies (`x.zip/a.wav`), if it does."""
+    return next((parent for parent in Path(path).parents if os.path.isfile(parent)), None)
 
 
 def problems_of(calls: Iterable[Callable[[], object]]) -> list[str]:
@@ -161,11 +166,6 @@ def _status(path: str | Path) -> os.stat_result | None:
     with suppress(OSError, ValueError):
         return os.stat(path)
     return None
-
-
-def _archives(path: str | Path) -> list[Path]:
-    """The zip in which a recording lies, if it does."""
-    return [parent for parent in Path(path).parents if os.path.isfile(parent)]
 
 
 def _identity(path: str | Path) -> object:
