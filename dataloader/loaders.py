@@ -14,7 +14,13 @@ import torch.nn.functional as F
 
 from dataloader.audio import AudioError, audio_seconds
 from dataloader.augment.features import Draws, FeatureAugmentation
-from dataloader.augment.waveforms import TrainingPool, drawn_each, training_pool, variants_each
+from dataloader.augment.waveforms import (
+    TrainingPool,
+    corpus_variants,
+    drawn_each,
+    training_pool,
+    variants_each,
+)
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
@@ -476,19 +482,19 @@ def make_training_loader(
     allowed = None if (allowed := data.allowed("train")) is None else allowed.to(device)
     pool = TrainingPool(features.frames, features.functionals, names, 1)
     if variants_each(augment):
-        utterances = [features.utterances[row] for row in rows]
         own = None if data.settings.normalise == "none" else data.arrays("train")[:2]
-        rows = None
-        pool = training_pool(utterances, own, data.settings, augment, seed, data.cache_dir, progress)
+        how = data.settings, augment, seed, data.cache_dir, progress
+        pool = training_pool(names, corpus_variants(features.utterances, *how), own, data.settings)
+        rows = pool.rows
     check_sources(pool.sources, data.split)
     if augment.mode == "published":
         target, allowed, weights = repeated(pool.each, target, allowed, weights)
         about = pool.frames, pool.functionals, target
-        return BatchLoader(*about, batch_size, True, seed, None, allowed, weights)
+        return BatchLoader(*about, batch_size, True, seed, rows, allowed, weights)
     augmentation = FeatureAugmentation(augment, seed, mean, data.settings.frames, data.settings.n_mels)
     classes = len(data.corpus.emotions)
-    how = augmentation, batch_size, seed, rows
-    return AugmentedLoader(pool, target, classes, *how, allowed, weights)
+    about = pool, target, classes, augmentation
+    return AugmentedLoader(*about, batch_size, seed, rows, allowed, weights)
 
 
 def balancing_weights(data: Data, balance: str) -> np.ndarray | None:

@@ -45,6 +45,8 @@ def causal_conv(x: Tensor, kernel: Tensor, bias: Tensor | None = None, algorithm
         algorithm = choose_algorithm(x.shape[0], taps)
     if algorithm == "direct":
         return direct_conv(x, kernel, bias)
+    if kernel.shape[1:3] == (1, 1):  # the channels are not mixed
+        return in_blocks(x, taps, lambda block: DepthwiseFFTConv.apply(block, kernel, bias))
     return in_blocks(x, taps, lambda block: FFTConv.apply(block, kernel, bias))
 
 
@@ -116,6 +118,36 @@ class FFTConv(torch.autograd.Function):
         return grad_x, grad_kernel, grad_bias
 
 
+class DepthwiseFFTConv(torch.autograd.Function):
+    """FFTConv with one channel a group, kernel (channels, 1, 1, taps): spectra are multiplied, nothing mixed.
+
+    Written out because PyTorch's backward of `rfft` is a complex transform of twice the length.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        taps = kernel.shape[-1]
+        points = fft_length(x.shape[-1], taps)
+        x_spectrum, spectrum = torch.fft.rfft(x, points), kernel_spectrum(kernel, points)
+        ctx.save_for_backward(x_spectrum, spectrum)
+        ctx.taps, ctx.points, ctx.frames = taps, points, x.shape[-1]
+        return filtered(x_spectrum, spectrum, bias, points, ctx.frames)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x_spectrum, spectrum = ctx.saved_tensors
+        grad_spectrum = torch.fft.rfft(grad.flip(-1), ctx.points)  # reversed in time, as in FFTConv
+        grad_x = grad_kernel = None
+        if ctx.needs_input_grad[0]:
+            grad_x = filtered(grad_spectrum, spectrum, None, ctx.points, ctx.frames).flip(-1)
+        if ctx.needs_input_grad[1]:
+            product = (grad_spectrum * x_spectrum).sum(0)
+            reversed_kernel = torch.fft.irfft(product, ctx.points)[:, ctx.frames - ctx.taps : ctx.frames]
+            grad_kernel = reversed_kernel.flip(-1)[:, None, None]
+        return grad_x, grad_kernel, grad.sum((0, 2)) if ctx.needs_input_grad[2] else None
+
+
 def signal_spectrum(x: Tensor, groups: int, points: int) -> Tensor:
     """(batch, groups · channels, frames) → (frequencies · groups, batch, channels), complex."""
     spectrum = torch.fft.rfft(x, points)
@@ -123,7 +155,9 @@ def signal_spectrum(x: Tensor, groups: int, points: int) -> Tensor:
 
 
 def kernel_spectrum(kernel: Tensor, points: int) -> Tensor:
-    """(groups, out, in, taps) → (frequencies · groups, in, out), complex."""
+    """(groups, out, in, taps) → (frequencies · groups, in, out), or (groups, frequencies) if in = out = 1."""
+    if kernel.shape[1:3] == (1, 1):
+        return torch.fft.rfft(kernel[:, 0, 0], points)
     return torch.fft.rfft(kernel, points).permute(3, 0, 2, 1).flatten(0, 1)
 
 
@@ -136,3 +170,9 @@ def mix(
         product[:groups].add_(bias.view(groups, 1, -1), alpha=points)
     product = product.view(-1, groups, *product.shape[1:]).permute(2, 1, 3, 0).flatten(1, 2)
     return torch.fft.irfft(product, points)[..., :frames]
+
+
+def filtered(x_spectrum: Tensor, spectrum: Tensor, bias: Tensor | None, points: int, frames: int) -> Tensor:
+    """The product of spectra (batch, channels, frequencies) and (channels, frequencies), back in time."""
+    y = torch.fft.irfft(x_spectrum * spectrum, points)[..., :frames]
+    return y if bias is None else y + bias[:, None]

@@ -6,6 +6,7 @@ Romero et al., "CKConv: Continuous Kernel Convolution For Sequential Data", arXi
 import math
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from models.causal_conv import (
     choose_algorithm,
     direct_conv,
     fft_length,
+    filtered,
     in_blocks,
     kernel_spectrum,
     mix,
@@ -33,12 +35,14 @@ class CKConv(nn.Module):
 
     Args:
         in_channels, out_channels, groups: channels a group, and independent groups (one for each direction).
-        generator: module mapping positions (taps,) to values (groups, out_channels · in_channels, taps).
+        generator: module mapping positions (taps,) to values (groups, out_channels · in_channels, taps), or
+            as many in fewer groups.
         horizon: the kernel's reach in frames, that of a training utterance.
         bias: learn one bias per output channel.
         kernel_dropout: probability with which single kernel values are dropped in training.
         window: 0 for none; otherwise each output channel's kernel is multiplied by exp(-lag / width), with a
-            learned width that starts at this share of the horizon (cf. FlexConv, arXiv 2110.08059).
+            learned width that starts at this share of the horizon (cf. FlexConv, arXiv 2110.08059); one for
+            all, or (groups · out_channels,).
         variance_preserving: scale the generator at the start so that white input of variance 1 gives output
             of variance 1; otherwise nothing divides by the taps · in_channels products that are summed.
         algorithm: see models.causal_conv.
@@ -54,7 +58,7 @@ class CKConv(nn.Module):
         *,
         bias: bool = True,
         kernel_dropout: float = 0.0,
-        window: float = 0.0,
+        window: float | Tensor = 0.0,
         variance_preserving: bool = True,
         algorithm: str = "auto",
     ) -> None:
@@ -64,12 +68,13 @@ class CKConv(nn.Module):
         self.generator = generator
         self.bias = nn.Parameter(torch.zeros(groups * out_channels)) if bias else None
         self.log_width = None
-        if window:
-            self.log_width = nn.Parameter(torch.full((groups, out_channels, 1, 1), window).log())
+        if isinstance(window, Tensor) or window:
+            width = torch.as_tensor(window).expand(groups * out_channels)
+            self.log_width = nn.Parameter(width.log().view(groups, out_channels, 1, 1))
         if variance_preserving:
             with torch.no_grad():
-                energy = self.sample_kernel(horizon).square().sum((2, 3)).mean()
-            generator.rescale_output(energy.rsqrt().item())
+                energy = self.sample_kernel(horizon).square().sum((2, 3))
+            generator.rescale_output(energy.flatten().rsqrt() if in_channels == 1 else energy.mean().rsqrt())
         self._frozen = Frozen()
 
     def reach(self, step: float = 1.0) -> int:
@@ -102,7 +107,7 @@ class CKConv(nn.Module):
         positions = 1 - 2 * share
         is_exact = weight.dtype == dtype
         values = self.generator(positions) if is_exact else in_precision(dtype, self.generator, positions)
-        kernel = values.unflatten(1, (self.out_channels, self.in_channels))
+        kernel = values.reshape(self.groups, self.out_channels, self.in_channels, -1)
         if self.log_width is not None:
             kernel = kernel * torch.exp(-share * torch.exp(-self.log_width.to(share)))
         return kernel
@@ -164,7 +169,10 @@ class CKConv(nn.Module):
         def convolve(block: Tensor) -> Tensor:
             points = fft_length(block.shape[-1], taps)
             spectrum, bias = keep((step, taps, points), lambda: transformed(points))
-            block_spectrum, frames = signal_spectrum(block, self.groups, points), block.shape[-1]
+            frames = block.shape[-1]
+            if spectrum.ndim == 2:
+                return filtered(torch.fft.rfft(block, points), spectrum, bias, points, frames)
+            block_spectrum = signal_spectrum(block, self.groups, points)
             return mix(block_spectrum, spectrum, bias, self.groups, points, frames).contiguous()
 
         return in_blocks(x, taps, convolve)
@@ -188,6 +196,30 @@ class CKConv(nn.Module):
 
     def __getstate__(self) -> dict:  # a copy is not frozen
         return {**super().__getstate__(), "_frozen": Frozen()}
+
+
+class SeparableCKConv(nn.Module):
+    """A continuous kernel for each channel, then a 1×1 convolution that mixes the channels of each group.
+
+    As in CCNN (Knigge et al., arXiv 2206.03398, section 3.2). The windows of the channels start on a
+    logarithmic scale from a third of `window` to ten times it. Other arguments as for CKConv; the generator
+    gives `channels` values for each group.
+    """
+
+    def __init__(
+        self, channels: int, groups: int, generator: nn.Module, horizon: int, window: float, **options: Any
+    ) -> None:
+        super().__init__()
+        if window:
+            widths = torch.logspace(math.log10(window / 3), math.log10(min(10 * window, 1)), channels)
+            options["window"] = widths.repeat(groups)
+        self.depthwise = CKConv(1, 1, groups * channels, generator, horizon, bias=False, **options)
+        self.pointwise = nn.Conv1d(groups * channels, groups * channels, 1, groups=groups, bias=False)
+
+    def forward(self, x: Tensor, step: float = 1.0, norm: nn.BatchNorm1d | None = None) -> Tensor:
+        """As CKConv."""
+        y = self.pointwise(self.depthwise(x, step))
+        return y if norm is None else norm(y)
 
 
 def at_least_float32(x: Tensor) -> torch.dtype:

@@ -14,11 +14,12 @@ mathematics as two separate branches, in half the calls.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.ckconv import CKConv
+from models.ckconv import CKConv, SeparableCKConv
 from models.kernel_generators import make_generator
 from models.temporal_aware_block import DilatedCausalConv, TemporalAwareBlock
 from utils.config import ModelConfig
@@ -188,9 +189,13 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def convolution(model: ModelConfig, num_features: int, frames: int, block: int | None = None) -> nn.Module:
-    """The input's convolution, or a block's: CKConv, or TIM-net's (1 tap; in the blocks dilation 2^block)."""
+    """The input's convolution, or a block's: CKConv, or TIM-net's (1 tap; in the blocks dilation 2^block).
+
+    Where the blocks' kernels are separable, the input's convolution is TIM-net's.
+    """
     in_channels = num_features if block is None else model.n_filter
-    if not model.ck:
+    separable = model.ck and model.separable
+    if not model.ck or (separable and block is None):
         taps, dilation = (1, 1) if block is None else (model.kernel_size, 2**block)
         sizes = DIRECTIONS * in_channels, DIRECTIONS * model.n_filter, taps
         return DilatedCausalConv(*sizes, dilation=dilation, groups=DIRECTIONS)
@@ -198,15 +203,15 @@ def convolution(model: ModelConfig, num_features: int, frames: int, block: int |
         omega_0, window = model.input_omega_0, model.input_kernel_window if model.kernel_window else 0.0
     else:
         omega_0, window = model.omega_0, model.kernel_window
-    return CKConv(
-        in_channels,
-        model.n_filter,
-        DIRECTIONS,
-        make_generator(model, DIRECTIONS, in_channels * model.n_filter, omega_0),
-        frames,
-        bias=block is None and model.kernel_bias,  # in a block the batch norm would take it out again
-        kernel_dropout=model.kernel_dropout,
-        window=window,
-        variance_preserving=model.kernel_init == "variance_preserving",
-        algorithm=model.conv_algorithm,
-    )
+    options: dict[str, Any] = {
+        "window": window,
+        "kernel_dropout": model.kernel_dropout,
+        "variance_preserving": model.kernel_init == "variance_preserving",
+        "algorithm": model.conv_algorithm,
+    }
+    kernels = in_channels * (1 if separable else model.n_filter)
+    generator = make_generator(model, DIRECTIONS, kernels, omega_0)
+    if separable:
+        return SeparableCKConv(in_channels, DIRECTIONS, generator, frames, **options)
+    bias = block is None and model.kernel_bias  # in a block the batch norm would take it out again
+    return CKConv(in_channels, model.n_filter, DIRECTIONS, generator, frames, bias=bias, **options)

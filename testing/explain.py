@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dataloader.audio import condition, fit_length, read_audio, to_waveform
 from dataloader.features.extract import Extractor
-from models.ckconv import CKConv
+from models.ckconv import CKConv, SeparableCKConv
 from models.cktim import DIRECTIONS, CkTIMNet
 from testing.calibration import at_temperature, load_calibration
 from testing.evaluate import Evaluation
@@ -126,7 +126,8 @@ def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
 
 def kernels_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
     """Some learned kernels of a layer, such as `input_conv`, as functions of time; a UserError if none."""
-    layers = [name for name, module in run.model.named_modules() if isinstance(module, CKConv)]
+    modules, kinds = run.model.named_modules(), (CKConv, SeparableCKConv)
+    layers = [name for name, module in modules if isinstance(module, kinds)]
     if not layers:
         raise UserError(f"{run.path} has no continuous kernels: it is TIM-net (model.ck is false).")
     if layer not in layers:

@@ -127,7 +127,7 @@ class FixedConv(nn.Module):
         if kind == "onnx" and count_parameters(conv) < self.kernel.numel():
             self.conv = conv
             del self.kernel
-        if kind == "onnx" and choose_algorithm(1, self.taps) == "fft":
+        if kind == "onnx" and conv.in_channels > 1 and choose_algorithm(1, self.taps) == "fft":
             self.products = ConvByProducts(self.taps, frames)
 
     def forward(self, x: Tensor, step: float = 1.0, norm: nn.BatchNorm1d | None = None) -> Tensor:

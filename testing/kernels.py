@@ -13,8 +13,8 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from models.ckconv import CKConv
-from models.cktim import CkTIMNet
+from models.ckconv import CKConv, SeparableCKConv
+from models.cktim import DIRECTIONS, CkTIMNet
 from testing.load_run import LoadedRun, load_run
 from utils.notebooks.display import keep
 from utils.plots.explain import plot_kernel, plot_receptive_fields
@@ -28,9 +28,13 @@ NOISES = 16  # utterances of noise, over which a receptive field is averaged
 
 @torch.no_grad()
 def forward_kernels(conv: CKConv, step: float = CURVE_STEP) -> tuple[Tensor, Tensor]:
-    """Lags (points,) in training frames, forward kernels (out_channels, in_channels, points), on the CPU."""
+    """Lags (points,) in training frames, forward kernels (out, in channels, points), on the CPU.
+
+    Of separable kernels `in` is 1.
+    """
     lags = step * torch.arange(conv.reach(step))
-    return lags, conv.kernel_at(lags)[0].cpu()
+    kernels = conv.kernel_at(lags).unflatten(0, (DIRECTIONS, -1))  # separable ones have a group a channel
+    return lags, kernels[0].flatten(0, 1).cpu()
 
 
 def telling_kernels(conv: CKConv, count: int = 3) -> list[tuple[int, int]]:
@@ -49,7 +53,8 @@ def telling_kernels(conv: CKConv, count: int = 3) -> list[tuple[int, int]]:
 
 def kernel_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
     """Some kernels of a CkTIM run's layer as functions of time, and their samples at HOPS."""
-    conv = cast(CKConv, run.model.get_submodule(layer))
+    found = run.model.get_submodule(layer)
+    conv = found.depthwise if isinstance(found, SeparableCKConv) else cast(CKConv, found)
     pairs = telling_kernels(conv)
     frame_seconds, sample_rate = run.model.frame_seconds, run.config.features.sample_rate
 
@@ -61,7 +66,7 @@ def kernel_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
         f"hop {hop} ({1000 * hop / sample_rate:.0f} ms)": sample(hop / sample_rate / frame_seconds)
         for hop in HOPS
     }
-    labels = [f"channel {i + 1} → {o + 1}" for o, i in pairs]
+    labels = [f"channel {o + 1}" if conv.in_channels == 1 else f"channel {i + 1} → {o + 1}" for o, i in pairs]
     return plot_kernel(*sample(CURVE_STEP), samples, labels, f"{run.path.name} · kernels of {layer}")
 
 

@@ -151,8 +151,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def weights_tell(state: dict[str, Tensor]) -> dict[str, Any]:
     """Settings that the weights show: key → value, as far as they have the expected names."""
-    inputs = [name for name in state if name.startswith("input_conv.")]
-    settings: dict[str, Any] = {"model.ck": any(".generator." in name for name in inputs)} if inputs else {}
+    layers = [name for name in state if name.startswith(("input_conv.", "blocks."))]
+    settings: dict[str, Any] = {"model.ck": any(".generator." in name for name in layers)} if layers else {}
     for name, key, share in (
         ("fusion.weight", "model.n_temporal_aware_block", 1),
         ("feature_mean", "features of a frame", 1),

@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sklearn.model_selection import ParameterGrid
 
+from dataloader.augment.waveforms import corpus_variants, variants_each
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
@@ -426,11 +427,16 @@ def _on_ray(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
 
 def _extract_features(runs: Sequence[Planned], progress: bool) -> None:
     """Extract features of each kind once, here, so that no two runs do it at the same time."""
-    exclude = {"data": {"fold", "protocol"}, "features": {"standardise"}}
+    which: dict[str, Any] = {"include": {"data": True, "features": True, "augment": True, "model": {"aug"}}}
+    which["exclude"] = {"data": {"fold", "protocol"}, "features": {"standardise"}}
     configs = (run.config for run in runs)
-    kinds = {one.model_dump_json(include={"data", "features"}, exclude=exclude): one for one in configs}
+    kinds = {one.model_dump_json(**which): one for one in configs}
     for config in kinds.values():
-        load_features(find_corpus(config.data), config.features, config.data.cache_dir, progress)
+        cache = config.data.cache_dir
+        features = load_features(find_corpus(config.data), config.features, cache, progress)
+        if config.model.aug and variants_each(config.augment):
+            how = config.features, config.augment, config.train.seed, cache, progress
+            corpus_variants(features.utterances, *how)
 
 
 def _unknown(key: str, known: Collection[str]) -> str:

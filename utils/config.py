@@ -205,6 +205,9 @@ class ModelConfig(Section):
     generator_type: Literal["conv", "convKan"] = "conv"
     """The small network that makes a continuous kernel: a perceptron of 1×1 convolutions, or a
     Kolmogorov-Arnold network of learned splines, with ten times the parameters."""
+    separable: bool = False
+    """One continuous kernel a channel, then a 1×1 convolution that mixes the channels, in place of a kernel
+    for each pair of channels. The input's convolution is 1×1, too."""
     kernel_size: Count = key(2, "Taps of TIM-net's dilated convolutions, in frames.")
     omega_0: Positive = 25.0
     """Frequency factor of the TABs' generators: the larger, the faster kernels may vary. For af_type: sin;

@@ -20,7 +20,7 @@ from numpy.random import Generator
 from dataloader.audio import condition, fit_length, import_librosa, read_audio
 from dataloader.corpora.utterance import Utterance
 from dataloader.features.cache import cache_key
-from dataloader.features.extract import cached_frames
+from dataloader.features.extract import Cached, cached_frames
 from dataloader.features.normalise import normalise
 from utils.config import AugmentConfig, FeaturesConfig
 from utils.errors import UserError
@@ -138,29 +138,25 @@ def random_generator(seed: int, name: str, *numbers: int) -> Generator:
 class TrainingPool:
     """Training utterances, each followed by its variants (those of speed perturbation first)."""
 
-    frames: torch.Tensor  # float32 (utterances · each, num_features, frames)
+    frames: torch.Tensor  # float32 (utterances · each, num_features, frames), or more, of which `rows` count
     functionals: torch.Tensor | None  # float32 (utterances · each, num_functionals)
     sources: tuple[str, ...]  # the name of the utterance from which each row was made
     each: int  # rows of one utterance
+    rows: list[int] | None = None  # of `frames`; None where all count
 
 
-def training_pool(
+def corpus_variants(
     utterances: Sequence[Utterance],
-    own: tuple[torch.Tensor, torch.Tensor | None] | None,
     features: FeaturesConfig,
     augment: AugmentConfig,
     seed: int,
     cache_dir: str | Path,
     progress: bool = True,
-) -> TrainingPool:
-    """Make the variants of the training set's waveforms, or read them from the cache.
+) -> Cached:
+    """Raw frames of utterances, each followed by its variants, made or read from the cache (cached_frames).
 
-    They are cached as the features are, by recordings, settings and seed. With `features.normalise: speaker`
-    a speaker at another speed counts as another speaker, for the voice is another.
-
-    Args:
-        utterances: the training set, and nothing else; a UserError where one can no longer be read.
-        own: frames and functionals of these utterances, normalised; None without `features.normalise`.
+    They are cached as the features are: by recordings, settings, and the seed where anything is drawn. So all
+    folds of a corpus share them.
     """
     rate = features.sample_rate
 
@@ -180,22 +176,47 @@ def training_pool(
     recipe = {key: value for key, value in augment.model_dump().items() if not key.startswith(of_features)}
     recipe = {"mode": "published"} if augment.mode == "published" else recipe
     libraries = [version(name) for name in ("librosa", "numpy")]
-    key = cache_key(utterances, features, AUGMENT_VERSION, recipe, seed, libraries)
-    cache, title = expanded(cache_dir) / f"augmented-{key}.npy", "variants of the training set"
-    frames, found, skipped = cached_frames(cache, utterances, waveforms, each, features, title, progress)
-    if skipped:
-        name, reason = next(iter(skipped.items()))
-        raise UserError(f"the training utterance {name} can no longer be used: {reason}. Restore it.")
-    sources = tuple(utterance.name for utterance in found for _ in range(each))
+    drawn = seed if augment.mode == "published" or drawn_each(augment) else None
+    key = cache_key(utterances, features, AUGMENT_VERSION, recipe, drawn, libraries)
+    cache = expanded(cache_dir) / f"augmented-{key}.npy"
+    return cached_frames(cache, utterances, waveforms, each, features, "variants of utterances", progress)
+
+
+def training_pool(
+    names: Sequence[str],
+    variants: Cached,
+    own: tuple[torch.Tensor, torch.Tensor | None] | None,
+    features: FeaturesConfig,
+) -> TrainingPool:
+    """The training set's part of all variants.
+
+    With `features.normalise: speaker` a speaker at another speed counts as another speaker, for the voice is
+    another.
+
+    Args:
+        names: of the training set; a UserError where one can no longer be read.
+        variants: of the corpus (corpus_variants).
+        own: frames and functionals of the training set, normalised; None without `features.normalise`.
+    """
+    frames, utterances, skipped = variants
+    each = len(frames) // max(len(utterances), 1)
+    place = {utterance.name: place for place, utterance in enumerate(utterances)}
+    for name in names:
+        if name not in place:
+            problem = f"the training utterance {name} can no longer be used"
+            raise UserError(f"{problem}: {skipped.get(name, 'it is gone')}. Restore it.")
+    sources = tuple(name for name in names for _ in range(each))
+    rows = [place[name] * each + number for name in names for number in range(each)]
     if own is None:
-        return TrainingPool(frames, None, sources, each)
-    variants = frames.unflatten(0, (-1, each))[:, 1:].flatten(0, 1)
-    speakers = [f"{utterance.speaker} {speed}" for utterance in found for speed in range(1, each)]
+        return TrainingPool(frames, None, sources, each, rows)
+    speaker_of = {utterance.name: utterance.speaker for utterance in utterances}
+    varied_rows = [row for row in rows if row % each]
+    speakers = [f"{speaker_of[name]} {speed}" for name in names for speed in range(1, each)]
 
     def together(own: torch.Tensor, varied: torch.Tensor) -> torch.Tensor:
         return torch.cat([own[:, None], varied.unflatten(0, (-1, each - 1))], 1).flatten(0, 1)
 
-    varied, more = normalise(variants, speakers, features)
+    varied, more = normalise(frames[varied_rows], speakers, features)
     functionals = None if own[1] is None or more is None else together(own[1], more)
     return TrainingPool(together(own[0], varied), functionals, sources, each)
 

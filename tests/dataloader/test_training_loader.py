@@ -11,9 +11,9 @@ import torch
 
 import dataloader.augment.waveforms
 import dataloader.loaders
-from dataloader.audio import read_audio
+from dataloader.audio import AudioError, read_audio
 from dataloader.augment.features import FeatureAugmentation
-from dataloader.augment.waveforms import TrainingPool, training_pool
+from dataloader.augment.waveforms import TrainingPool, corpus_variants, training_pool
 from dataloader.loaders import AugmentedLoader, Batch, BatchLoader, Data, make_training_loader, prepare_data
 from utils.config import Config
 from utils.errors import UserError
@@ -37,9 +37,9 @@ def by_content(batches: Iterable[Batch]) -> dict:
 def test_the_published_scheme_trains_on_each_utterance_and_four_variants(build, data):
     config = build(augment={"mode": "published"})
     names = data.split.train
-    utterances = [data.features.utterances[row] for row in data.rows("train")]
-    pool = training_pool(utterances, None, config.features, config.augment, 0, config.data.cache_dir, False)
-    expected = by_content([Batch(pool.frames, None, data.targets("train").repeat_interleave(5))])
+    settings = config.features, config.augment, 0, config.data.cache_dir, False
+    pool = training_pool(names, corpus_variants(data.features.utterances, *settings), None, config.features)
+    expected = by_content([Batch(pool.frames[pool.rows], None, data.targets("train").repeat_interleave(5))])
     assert len(expected) == 5 * len(names)
     batches = loader(config, data)
     assert type(batches) is BatchLoader
@@ -156,17 +156,22 @@ def test_augmentation_that_would_falsify_features_is_refused(build, data, featur
 
 
 @pytest.mark.parametrize("mode", ["published", "offline", "online"])
-def test_only_recordings_of_the_training_set_are_varied(build, data, mode, tmp_path, monkeypatch):
-    """The others need not even be there, and whatever is in their features changes no batch."""
-    config, read = build(data={"cache_dir": tmp_path}, augment={"mode": mode, "mixup": 0.5}), []
+def test_only_recordings_of_the_training_set_are_trained_on(build, data, mode, tmp_path, monkeypatch):
+    """Whatever is in the others, and in their features, changes no batch, nor that they cannot be read."""
+    augment, poisons = {"mode": mode, "mixup": 0.5}, []
 
-    def spy(path, sample_rate):
-        read.append(path.stem)
-        return read_audio(path, sample_rate)
+    def poison(path, sample_rate):
+        if path.stem in data.split.train:
+            return read_audio(path, sample_rate)
+        if poisons.append(path) or len(poisons) % 2:
+            raise AudioError(f"{path} is gone.")
+        return np.random.default_rng(0).uniform(-0.1, 0.1, 9_000).astype(np.float32)
 
-    monkeypatch.setattr(dataloader.augment.waveforms, "read_audio", spy)
-    clean = loader(config, data)
-    assert sorted(read) == sorted(data.split.train)
+    clean = loader(build(data={"cache_dir": tmp_path / "clean"}, augment=augment), data)
+    monkeypatch.setattr(dataloader.augment.waveforms, "read_audio", poison)
+    config = build(data={"cache_dir": tmp_path / "poisoned"}, augment=augment)
+    loader(config, data)
+    assert len(poisons) == len(data.split.validation) + len(data.split.test)
     x = torch.full_like(data.features.frames, torch.nan)
     x[data.rows("train")] = data.arrays("train").frames
     poisoned = loader(config, replace(data, features=replace(data.features, frames=x)))
@@ -180,9 +185,8 @@ def test_a_variant_of_anything_else_stops_the_training(build, data, mode, subset
     """As if the program varied before it split: a variant of a held-out utterance is among the others."""
     stranger = getattr(data.split, subset)[0]
 
-    def careless(utterances, *rest):
-        held_out = next(u for u in data.features.utterances if u.name == stranger)
-        return training_pool([*utterances, held_out], *rest)
+    def careless(names, *rest):
+        return training_pool([*names, stranger], *rest)
 
     monkeypatch.setattr(dataloader.loaders, "training_pool", careless)
     with pytest.raises(UserError, match=stranger):

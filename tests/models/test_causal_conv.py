@@ -12,6 +12,8 @@ SIZES = [  # groups, in and out channels, frames, taps, batch
     (3, 2, 2, 61, 17, 1),
     (2, 2, 2, 30, 1, 4),
     (2, 2, 2, 1100, 5, 2),
+    (5, 1, 1, 30, 30, 3),
+    (4, 1, 1, 1100, 20, 2),
 ]
 
 
@@ -46,6 +48,8 @@ def test_gradients_are_those_of_finite_differences(algorithm):
     kernel = torch.randn(2, 3, 2, 9, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda *inputs: causal_conv(*inputs, algorithm), (x, kernel, bias))
+    depthwise = (torch.randn(4, 1, 1, 9, dtype=torch.float64, requires_grad=True), bias[:4])
+    assert torch.autograd.gradcheck(lambda *inputs: causal_conv(*inputs, algorithm), (x, *depthwise))
 
 
 def test_fft_and_direct_agree_in_single_precision_at_full_size():

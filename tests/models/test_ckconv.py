@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.causal_conv import causal_conv
-from models.ckconv import CKConv, drop_out
+from models.ckconv import CKConv, SeparableCKConv, drop_out
 from models.kernel_generators import ConvGenerator
 
 
@@ -119,3 +119,27 @@ def test_a_finer_frame_rate_gives_the_same_response(window, factor):
     assert (finer - response).norm() / response.norm() < 0.02
     unscaled = conv(smooth_signal(fine, 6))[..., ::factor]  # of a kernel that is tied to frames
     assert (unscaled - response).norm() / response.norm() > 0.2
+
+
+@pytest.mark.parametrize("frames", [12, 30, 200])
+def test_a_separable_convolution_filters_each_channel_and_then_mixes_those_of_a_direction(frames):
+    torch.manual_seed(0)
+    conv = SeparableCKConv(4, 2, ConvGenerator(2, 4, 8, 10.0), 30, window=0.06).double().eval()
+    x = torch.randn(3, 8, frames, dtype=torch.float64)
+    lags = torch.arange(30, dtype=torch.float64)
+    values = conv.depthwise.generator(1 - 2 * lags / 29).flatten(0, 1)  # (8, taps)
+    widths = torch.tensor([0.02 * 30 ** (channel / 3) for channel in range(4)] * 2, dtype=torch.float64)
+    kernels = values * torch.exp(-lags / 29 / widths[:, None])
+    filtered = torch.zeros_like(x)
+    for t in range(frames):
+        for lag in range(min(t + 1, 30)):
+            filtered[..., t] += kernels[:, lag] * x[..., t - lag]
+    mixing = conv.pointwise.weight.squeeze(-1).chunk(2)
+    expected = torch.cat(
+        [weight @ half for weight, half in zip(mixing, filtered.chunk(2, 1), strict=True)], 1
+    )
+    torch.testing.assert_close(conv(x), expected, rtol=1e-5, atol=1e-6)
+    conv.depthwise._frozen.freeze(1)
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), expected, rtol=1e-5, atol=1e-6)
+    assert kernels.square().sum(1).log().abs().max() < 1e-4  # each channel keeps the variance of white noise

@@ -1,6 +1,7 @@
 """Changes to waveforms: what each does, and that the variants of the training set repeat."""
 
 import warnings
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -136,10 +137,11 @@ def test_draws_depend_on_seed_name_and_number():
 
 
 def pool_of(config, data, seed=0):
-    utterances = [data.features.utterances[row] for row in data.rows("train")]
     own = None if config.features.normalise == "none" else data.arrays("train")[:2]
     settings = config.features, config.augment, seed, config.data.cache_dir
-    return waveforms.training_pool(utterances, own, *settings, progress=False)
+    variants = waveforms.corpus_variants(data.features.utterances, *settings, progress=False)
+    pool = waveforms.training_pool(data.split.train, variants, own, config.features)
+    return pool if pool.rows is None else replace(pool, frames=pool.frames[pool.rows], rows=None)
 
 
 @pytest.mark.parametrize("conditioned", [False, True])
@@ -169,7 +171,7 @@ def test_a_pool_is_each_training_utterance_and_its_variants(build, mode, conditi
             assert torch.equal(pool.frames[row], expected)
 
 
-def test_variants_come_from_the_cache_and_are_made_anew_for_other_settings_seeds_and_splits(
+def test_variants_come_from_the_cache_and_are_made_anew_for_other_settings_and_seeds(
     build, data, tmp_path, monkeypatch
 ):
     def pool(data=data, seed=0, **settings) -> torch.Tensor:
@@ -179,9 +181,12 @@ def test_variants_come_from_the_cache_and_are_made_anew_for_other_settings_seeds
     first = pool()
     for other in (pool(noise_snr=[0, 0]), pool(seed=1)):
         assert torch.equal(other[::2], first[::2]) and not torch.equal(other[1::2], first[1::2])
-    held_out = prepare_data(build(train={"seed": 1}), progress=False)
-    assert not torch.equal(pool(held_out), first)
     monkeypatch.setattr(waveforms, "read_audio", None)
+    other = prepare_data(build(train={"seed": 1}), progress=False)  # another split of the same utterances
+    assert not torch.equal(pool(other), first)
+    place = other.split.train.index(shared := next(n for n in other.split.train if n in data.split.train))
+    row = 2 * data.split.train.index(shared)
+    assert torch.equal(pool(other)[2 * place : 2 * place + 2], first[row : row + 2])
     assert torch.equal(pool(), first) and torch.equal(pool(gain=0.0, mixup=1.0), first)  # these are for later
 
 
