@@ -2,7 +2,8 @@
 
 A temperature is fitted on the validation set that makes the probabilities as right as they are sure, and
 testing.out_of_distribution measures how far from the training set speech may be. Both lie in the run
-directory, where testing.predict finds them. The test set is only measured.
+directory, where testing.predict finds them, with the mean norm of the training's speakers where the run has
+norms. The test set is only measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from dataloader.features.normalise import SpeakerNorm
 from models.losses import among
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from testing.out_of_distribution import Novelty, fit_novelty
@@ -34,11 +37,14 @@ class Calibration:
     temperature: float = 1.0  # by which logits are divided; 1 where the run was not calibrated
     novelty: Novelty | None = None  # None likewise
     validation: Mapping[str, Any] | None = None  # `utterances`; `ece`, `nll` (nats): each [before, after]
+    population: SpeakerNorm | None = None  # the mean over training speakers, with features.normalise: speaker
 
     def save(self, run_dir: Path) -> None:
         """Write it into a run directory."""
         novelty = self.novelty and self.novelty.to_dict()
         content = {"temperature": self.temperature, "validation": self.validation, "novelty": novelty}
+        if self.population:
+            content["population"] = {key: one.tolist() for key, one in vars(self.population).items()}
         write_json(run_dir / runs.CALIBRATION_FILE, content)
 
 
@@ -53,8 +59,10 @@ def load_calibration(run_dir: Path) -> Calibration:
         if not 0 < temperature < np.inf:
             raise ValueError(f"a temperature of {temperature}")
         novelty = content["novelty"] and Novelty.from_dict(content["novelty"])
-        return Calibration(temperature, novelty, content["validation"])
-    except (KeyError, TypeError, ValueError) as error:
+        population = {key: torch.tensor(one) for key, one in content.get("population", {}).items()}
+        norm = SpeakerNorm(**population) if population else None
+        return Calibration(temperature, novelty, content["validation"], norm)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is no calibration ({error!r}). Make it anew: python -m testing.calibration {run_dir}"
         ) from error
@@ -93,7 +101,10 @@ def calibrate(
         "ece": [reliability(at_temperature(validation[0], t), validation[1]).error for t in before_and_after],
         "nll": [negative_log_likelihood(*validation, t) for t in before_and_after],
     }
-    calibration = Calibration(temperature, fitted, fit)
+    norms = data.features.norms
+    speakers = {data.features.utterances[row].speaker for row in data.rows("train")} if norms else ()
+    population = SpeakerNorm.mean_of(norms[one] for one in sorted(speakers)) if norms else None
+    calibration = Calibration(temperature, fitted, fit, population)
     calibration.save(run.path)
     return Calibrated(run, calibration, logits, targets, novelty)
 

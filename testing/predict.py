@@ -5,19 +5,21 @@ From Python:
     recognizer = Recognizer()                # the shipped network; Recognizer(RUN_DIR) for a run of yours
     recognizer(waveform, sample_rate)        # → {"dis": 0.02, "gio": 0.81, …}
     recognizer.recognise_file("hello.wav")   # → Recognition, with silence, doubts, novelty and timeline
+    recognizer.enrol(["calls_of_anna"])      # → a Recognizer for one speaker, from unlabelled recordings
 
 A recording is conditioned, padded or cut as in training. One that is longer than the network's window is
 recognised window by window as well; one longer than any utterance, that way only.
 """
 
 import argparse
+import copy
 import math
 import os
 import statistics
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -30,6 +32,7 @@ from dataloader.audio import AudioError, SilenceError
 from dataloader.corpora.listing import list_files
 from dataloader.decode import SOUND_SUFFIXES
 from dataloader.features.extract import Extractor
+from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
 from testing import predictions
 from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
@@ -38,7 +41,7 @@ from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recog
 from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, problems_of, try_output, write_atomically
 from utils.progress import progress_bar, warn
-from utils.runs import SHIPPED_RUN, files_of, is_run_dir
+from utils.runs import ENROLLED_RUN, SHIPPED_RUN, files_of, is_run_dir
 from utils.tables import unique
 
 LONGEST_UTTERANCE = 3.5  # windows; EMOVO's longest, 14 s, is 3.2. What is longer holds several utterances
@@ -52,29 +55,34 @@ PROCESSES = {os.getpid()}  # that may use several threads, or know that they may
 
 Sound = np.ndarray | Iterable[np.ndarray]  # a waveform, or blocks of a long one
 Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
+Pair = tuple[np.ndarray, int]  # a waveform and its sample rate
+Raw = tuple[torch.Tensor, torch.Tensor]  # frames and functionals, not normalised
 
 
 class Recognizer:
     """The network of a run, ready for any recording; its `emotions` are in the order of the scores.
 
     `overrides` are `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu". Below the
-    probability `sure` the label is `unsure`. A run whose features are normalised by speaker is a UserError.
+    probability `sure` the label is `unsure`. With a run whose features are normalised by speaker, recognition
+    is a UserError until the speaker is enrolled.
     """
 
+    norm: SpeakerNorm | None = None  # of the enrolled speaker
+    enrolled = 0  # recordings of which it is
+
     def __init__(self, run_dir: str | Path = SHIPPED_RUN, overrides: Sequence[str] = (), sure: float = SURE):
-        self.run = load_run(run_dir, overrides)
+        self.run, self.overrides = load_run(run_dir, overrides), overrides
         self.calibration = load_calibration(self.run.path)
         self.emotions, self.sure = self.run.emotions, sure
         if not 0 <= sure <= 1:
             raise UserError(f"sure = {sure}: a probability is between 0 and 1.")
         self.features = self.run.config.features
         self.window, self.hop = self.features.signal_length, max(self.features.signal_length // OVERLAP, 1)
-        if self.features.normalise == "speaker":
-            raise UserError(f"{self.run.path} {NEEDS_A_SPEAKER} Take a run without.")
         self._extract = Extractor(self.features)
         self.run.model.freeze_kernels()
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
-        self._look([noise])  # so that the first recording need not wait for what is made once
+        enrolled = self._of_speaker([self._raw([noise])]) if self.features.normalise == "speaker" else self
+        enrolled._look([noise])  # so that the first recording need not wait for what is made once
 
     def __setstate__(self, state: dict) -> None:  # a copy's network is not frozen
         vars(self).update(state)
@@ -92,6 +100,83 @@ class Recognizer:
         torch.set_num_threads(1)
         PROCESSES.add(os.getpid())
 
+    def enrol(
+        self, recordings: Iterable[str | Path | Failure | Pair], prior: float = PRIOR, progress: bool = False
+    ) -> "Recognizer":
+        """A Recognizer for one speaker, whose unlabelled recordings are the norm of the features.
+
+        This one stays as it is; both share the network. The shipped run gives way to ENROLLED_RUN, which was
+        trained for this; any other run that is not normalised by speaker is a UserError.
+
+        Args:
+            recordings: of the speaker alone: files, folders and zips as find_files takes them, or a waveform
+                and its rate as `recognise` takes them. Each counts as it would be recognised, a long one
+                window by window. A warning names those that are silent or cannot be read; none left is a
+                UserError.
+            prior: see SpeakerNorm.shrunk; more than 0 is for calibrated runs.
+        """
+        if self.features.normalise != "speaker":
+            return self._companion().enrol(recordings, prior, progress)
+        if prior and self.calibration.population is None:
+            problem = f"prior = {prior}: {self.run.path} has not recorded its training speakers' norm"
+            raise UserError(f"{problem}. Calibrate it: python -m testing.calibration {self.run.path}")
+        self._check_process()
+        every = dict(_named([recordings] if isinstance(recordings, str | Path) else recordings))
+        found = []
+        for name, one in progress_bar(every.items(), desc="enrolling", unit="file", disable=not progress):
+            try:
+                if isinstance(one, Failure):
+                    raise AudioError(one.reason)
+                with self._opened(one, name) as opened:
+                    found.append(self._utterances(name, *opened))
+            except Exception as error:  # as in recognise_files
+                warn(f"left out of the speaker's norm: {_reason(name, error)}")
+        if not found:
+            raise UserError("no recording is left for the speaker's norm: name some that hold speech.")
+        return self._of_speaker(found, prior)
+
+    def check_norm(self) -> None:
+        """Raise a UserError where the speaker must be enrolled before anything is recognised."""
+        if self.features.normalise == "speaker" and self.norm is None:
+            remedy = (
+                "Enrol the speaker first: recognizer.enrol(recordings), in a command --same-speaker FOLDER."
+            )
+            raise UserError(f"{self.run.path} {NEEDS_A_SPEAKER} {remedy}")
+
+    def _companion(self) -> "Recognizer":
+        """The network for enrolled speakers that belongs to this one."""
+        remedy = "a run that was trained with features.normalise=speaker"
+        if self.run.path.resolve() != SHIPPED_RUN.resolve():
+            problem = f"{self.run.path} does not use a speaker's norm (features.normalise: none)"
+            raise UserError(f"{problem}. Take the network that comes with the code, or {remedy}.")
+        if not is_run_dir(ENROLLED_RUN):
+            problem = f"the network for enrolled speakers, {ENROLLED_RUN}, is not there"
+            raise UserError(f"{problem}. Restore it, or name {remedy}.")
+        return Recognizer(ENROLLED_RUN, self.overrides, self.sure)
+
+    def _of_speaker(self, found: Sequence[Raw], prior: float = 0.0) -> "Recognizer":
+        """A copy for the speaker of these recordings, with the same network."""
+        frames, functionals = map(torch.cat, zip(*found, strict=True))
+        norm, population = SpeakerNorm.of(frames, functionals), self.calibration.population
+        twin = copy.copy(self)
+        twin.norm = norm.shrunk(population, prior) if population else norm
+        twin.enrolled = len(found)
+        return twin
+
+    def _utterances(self, name: str, seconds: float, read: Callable[[], Sound]) -> Raw:
+        """Of a recording that is to be the norm: one utterance, or the windows of a long one."""
+        sound = read()
+        if isinstance(sound, np.ndarray) and not self._is_long(seconds):
+            return self._raw([sound])
+        blocks = [sound] if isinstance(sound, np.ndarray) else sound
+        windows = (one for _, one in audio.windows(blocks, self.window, self.window))
+        found = [(audio.loudest_level(one), self._raw([one])) for one in windows if not audio.is_silent(one)]
+        if not found:
+            raise SilenceError(f"{name} is silent")
+        silence = _silence([level for level, _ in found])
+        frames, functionals = zip(*(raw for level, raw in found if level >= silence), strict=True)
+        return torch.cat(frames), torch.cat(functionals)
+
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
         """Each emotion's probability; an empty dict in silence. Arguments as in `recognise`."""
         return dict(self.recognise(waveform, sample_rate).answer.probabilities)
@@ -102,22 +187,31 @@ class Recognizer:
         An AudioError where it is shorter than 0.05 s, holds values that are not finite or far beyond 1, or is
         no waveform.
         """
-        sound, rate = audio.as_channels(waveform, name), self.features.sample_rate
-        audio.check_rate(sample_rate, name)
-        seconds = len(sound) / sample_rate
-        return self._recognise(name, seconds, lambda: audio.to_waveform(sound, sample_rate, rate, name))
+        with self._opened((waveform, sample_rate), name) as opened:
+            return self._recognise(name, *opened)
 
     def recognise_file(self, path: str | Path, progress: bool = False) -> Recognition:
         """Recognise a sound file of any format, sample rate and number of channels.
 
         It may lie in a zip (`x.zip/a.wav`). A pipe is read once, and so is standard input, whose name is `-`.
         """
-        with once_read(path) as file:
+        with self._opened(path, name_of(path)) as opened:
+            return self._recognise(name_of(path), *opened, progress)
+
+    @contextmanager
+    def _opened(self, recording: str | Path | Pair, name: str) -> Iterator[tuple[float, Callable[[], Sound]]]:
+        """How many seconds a recording has, and a call that reads it."""
+        rate = self.features.sample_rate
+        if isinstance(recording, tuple):
+            waveform, own_rate = recording
+            sound = audio.as_channels(waveform, name)
+            audio.check_rate(own_rate, name)
+            yield len(sound) / own_rate, lambda: audio.to_waveform(sound, own_rate, rate, name)
+            return
+        with once_read(recording) as file:
             seconds = audio.audio_seconds(file)
             read = audio.stream_audio if self._is_long(seconds) else audio.read_audio
-            return self._recognise(
-                name_of(path), seconds, lambda: read(file, self.features.sample_rate), progress
-            )
+            yield seconds, lambda: read(file, rate)
 
     def _is_long(self, seconds: float) -> bool:
         return seconds * self.features.sample_rate > LONGEST_UTTERANCE * self.window
@@ -126,6 +220,7 @@ class Recognizer:
         self, name: str, seconds: float, read: Callable[[], Sound], progress: bool = False
     ) -> Recognition:
         """Of the waveform that `read` returns, which may be one utterance, or of the blocks of a long one."""
+        self.check_norm()
         try:
             sound = read()
         except SilenceError:
@@ -152,7 +247,7 @@ class Recognizer:
                 levels += [audio.loudest_level(window) for _, window in batch]
                 found += self._look([window for _, window in batch])
                 bar.update(len(batch))
-        silence = min(audio.NEAR_SILENCE, PAUSE * max(levels))
+        silence = _silence(levels)
         found = [({}, None) if level < silence else one for level, one in zip(levels, found, strict=True)]
         edges = [0.0, *((one + other) / 2 for one, other in pairwise(middles)), seconds]
         return [self._answer(*edge, one) for edge, one in zip(pairwise(edges), found, strict=True)]
@@ -164,16 +259,22 @@ class Recognizer:
         found: list[Looked] = [({}, None)] * len(waveforms)
         if not loud:
             return found
-        conditioned = [audio.condition(waveforms[index], self.features) for index in loud]
-        with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
-            fitted = [torch.from_numpy(audio.fit_length(one, self.window)) for one in conditioned]
-            x = torch.cat([self._extract(waveform[None]) for waveform in fitted])
-        logits = predict(self.run.model, x, batch_size=BATCH)
+        x, functionals = self._raw([waveforms[index] for index in loud])
+        x, normalised = self.norm.apply(x, functionals) if self.norm else (x, None)
+        logits = predict(self.run.model, x, normalised, batch_size=BATCH)
         rows = at_temperature(logits.numpy(), self.calibration.temperature)
         novelty = self.calibration.novelty(x).tolist() if self.calibration.novelty else [None] * len(loud)
         for index, row, new in zip(loud, rows.tolist(), novelty, strict=True):
             found[index] = dict(zip(self.emotions, row, strict=True)), new
         return found
+
+    def _raw(self, waveforms: Sequence[np.ndarray]) -> Raw:
+        """Of each waveform as one utterance, conditioned as in training."""
+        conditioned = [audio.condition(waveform, self.features) for waveform in waveforms]
+        with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
+            fitted = [torch.from_numpy(audio.fit_length(one, self.window)) for one in conditioned]
+            x = torch.cat([self._extract(waveform[None]) for waveform in fitted])
+        return x, raw_functionals(x, self.features)
 
     def _answer(self, start: float, end: float, looked: Looked) -> Answer:
         probabilities, novelty = looked
@@ -190,6 +291,35 @@ class Recognizer:
         mean = {e: statistics.fmean(part.probabilities[e] for part in spoken) for e in emotions}
         known = [part.novelty for part in spoken if part.novelty is not None]
         return self._answer(0.0, seconds, (mean, statistics.median(known) if known else None))
+
+
+def _silence(levels: Sequence[float]) -> float:
+    """The level of windows of one recording below which they are silent."""
+    return min(audio.NEAR_SILENCE, PAUSE * max(levels))
+
+
+def _named(
+    recordings: Iterable[str | Path | Failure | Pair],
+) -> Iterator[tuple[str, Path | Failure | Pair]]:
+    """Recordings to be enrolled, each with a name: waveforms, and the files in the folders named."""
+    for number, one in enumerate(recordings, start=1):
+        if isinstance(one, tuple):
+            yield f"waveform {number} (in memory)", one
+        elif isinstance(one, str | Path | Failure):
+            for file in find_files([one]):
+                yield file.name if isinstance(file, Failure) else name_of(file), file
+        else:
+            wanted = "files, folders and pairs (waveform, sample_rate)"
+            raise UserError(f"{wanted} can be enrolled, not a {type(one).__name__}.")
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Why a recording cannot be used."""
+    if isinstance(error, AudioError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{name} cannot be read ({error.strerror or error})"
+    return f"{name} cannot be recognised ({type(error).__name__}: {error})"
 
 
 def find_files(paths: Iterable[str | Path | Failure]) -> Iterator[Path | Failure]:
@@ -223,6 +353,7 @@ def recognise_files(
     recognizer: Recognizer, paths: Iterable[str | Path | Failure], progress: bool = True
 ) -> list[Outcome]:
     """A Recognition of each file, also in folders, or a Failure that says why there is none."""
+    recognizer.check_norm()
     files = list(find_files(paths))
     outcomes: list[Outcome] = []
     single = len(files) == 1
@@ -233,12 +364,8 @@ def recognise_files(
         name = name_of(file)
         try:
             outcomes.append(recognizer.recognise_file(file, progress and single))
-        except AudioError as error:
-            outcomes.append(Failure(name, str(error)))
-        except OSError as error:
-            outcomes.append(Failure(name, f"{name} cannot be read ({error.strerror or error})"))
         except Exception as error:  # no fault of one file, known or not, costs the others their answers
-            outcomes.append(Failure(name, f"{name} cannot be recognised ({type(error).__name__}: {error})"))
+            outcomes.append(Failure(name, _reason(name, error)))
     return outcomes
 
 
@@ -257,12 +384,16 @@ def main(arguments: list[str] | None = None) -> None:
     recordings += "yours, its run directory"
     add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)
     add("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
+    speaker = (
+        "unlabelled recordings of the same speaker, for the norm: a file, folder or zip; may be repeated"
+    )
+    add("--same-speaker", action="append", default=[], metavar="FILE_OR_FOLDER", help=speaker)
     add("--csv", metavar="FILE", help="write all answers there; - is standard output")
     add("--json", metavar="FILE", help="the same as JSON")
     add("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
     sure_help = "least probability of an answer; below it the answer is `unsure` (default: %(default)s)"
     add("--sure", type=float, default=SURE, metavar="P", help=sure_help)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     overrides = [text for text in options.paths if "=" in text and not os.path.exists(text)]
     paths = [text for text in options.paths if text not in overrides]
     mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
@@ -273,12 +404,23 @@ def main(arguments: list[str] | None = None) -> None:
     texts = {kind: path for kind in ("csv", "json") if (path := vars(options)[kind]) is not None}
     printed = [kind for kind, path in texts.items() if path in STDOUT]
     files = [path for kind, path in texts.items() if kind not in printed]
-    found = list(find_files(paths))
-    check_outputs(files, [*(one for one in found if isinstance(one, Path)), *files_of(run_dir)])
+    found, norm = list(find_files(paths)), list(find_files(options.same_speaker))
+    check_outputs(
+        files,
+        [
+            *(one for one in found + norm if isinstance(one, Path)),
+            *files_of(run_dir),
+            *files_of(ENROLLED_RUN),
+        ],
+    )
     try_outputs(
         [*files, *([] if options.plots is None else [plots_folder(options.plots) / "a.png"])], printed
     )
     recognizer = Recognizer(run_dir, overrides, options.sure)
+    if options.same_speaker:
+        recognizer = recognizer.enrol(norm, progress=len(norm) > 1)
+        many = f"{recognizer.enrolled} recording{'s'[: recognizer.enrolled > 1]}"
+        print(f"The speaker's norm: {many}.", file=sys.stderr if printed else sys.stdout)
     outcomes = recognise_files(recognizer, found)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     for failure in failures:

@@ -129,7 +129,7 @@ def go_on(run_dir: Path, config: Config) -> None:
     if config.train.num_epochs != recorded.train.num_epochs:
         longer = recorded.train.model_copy(update={"num_epochs": config.train.num_epochs})
         save_config(recorded.model_copy(update={"train": longer}), run_dir / runs.PARAMETERS_FILE)
-    tested = (runs.CALIBRATION_FILE, runs.PREDICTIONS_FILE, runs.CONFUSION_PLOT_FILE)
+    tested = runs.CALIBRATION_FILE, runs.ENROLMENT_FILE, runs.PREDICTIONS_FILE, runs.CONFUSION_PLOT_FILE
     found = [run_dir / name for name in tested if (run_dir / name).is_file()]
     for path in (found := [*found, *run_dir.glob(f"*{runs.TEST_METRICS_SUFFIX}")]):
         path.unlink()

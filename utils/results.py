@@ -85,6 +85,21 @@ def read_trial(path: str | Path, *further: str | Path) -> pd.DataFrame:
     return frame
 
 
+def read_enrolment(*paths: str | Path) -> pd.DataFrame:
+    """Files of testing.enrolment, of one network's folds say: a row each corpus, count and speaker."""
+    found = []
+    for path in paths:
+        content = read_json(Path(path))
+        try:
+            for row in content["rows"]:
+                about = {key: row[key] for key in ("corpus", "recordings", "all_others")}
+                found += [{**about, "speaker": name, "uar": uar} for name, uar in row["speakers"].items()]
+        except (KeyError, TypeError, AttributeError) as error:
+            problem = f"{path} was not written by testing.enrolment: {error!r}"
+            raise UserError(f"{problem}. Make it anew: python -m testing.enrolment RUN_DIR") from error
+    return pd.DataFrame(found)
+
+
 def trial_content(about: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
     """The content of a trial's file: about it, `settings` that all runs share, `runs` with their others."""
     for run in runs:

@@ -31,6 +31,7 @@ TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
 PREDICTIONS_FILE = "predictions.csv"
 RESUME_FILE = "resume.pt"  # what an unfinished training needs to go on
 CALIBRATION_FILE = "calibration.json"  # by testing.calibration
+ENROLMENT_FILE = "enrolment.json"  # by testing.enrolment
 # What a run is; no output of a command may take its place.
 OF_A_RUN = (MODEL_FILE, PARAMETERS_FILE, SPLIT_FILE, EMOTIONS_FILE, STANDARDISATION_FILE, RESUME_FILE)
 OF_A_RUN += (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE, CALIBRATION_FILE)
@@ -42,6 +43,7 @@ TEST_METRICS |= {"inference_time_tot", "trainable_parameters"}  # of one value e
 DEFAULT_CONFIG = Path(__file__).parents[1] / "conf/config.yaml"
 # The network for recordings of any kind; its features end at 7 kHz, so that 16 kHz are as good as 48.
 SHIPPED_RUN = DEFAULT_CONFIG.parents[1] / "training/results/CkTIM_TAB1_for_recognition"
+ENROLLED_RUN = SHIPPED_RUN.with_name("CkTIM_for_enrolled_speakers")  # in its place for a known speaker
 PUBLISHED_CONFIG = DEFAULT_CONFIG.with_name("published.yaml")
 # The user must say these of a run whose configuration is lost, where its name does not.
 FALLBACK_KEYS = ("model.af_type", "model.hidden_scale", "model.n_temporal_aware_block", "model.omega_0")

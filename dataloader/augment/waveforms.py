@@ -216,7 +216,7 @@ def training_pool(
     def together(own: torch.Tensor, varied: torch.Tensor) -> torch.Tensor:
         return torch.cat([own[:, None], varied.unflatten(0, (-1, each - 1))], 1).flatten(0, 1)
 
-    varied, more = normalise(frames[varied_rows], speakers, features)
+    varied, more, _ = normalise(frames[varied_rows], speakers, features)
     functionals = None if own[1] is None or more is None else together(own[1], more)
     return TrainingPool(together(own[0], varied), functionals, sources, each)
 

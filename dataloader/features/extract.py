@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import torchaudio
 from dataloader.audio import AudioError, condition, fit_length, read_audio, resample
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
-from dataloader.features.normalise import normalise
+from dataloader.features.normalise import SpeakerNorm, normalise
 from dataloader.features.prosody import check_prosody, prosody
 from dataloader.identity import identified_corpus
 from utils.config import FeaturesConfig
@@ -103,6 +103,7 @@ class Features:
     functionals: torch.Tensor | None  # float32 (utterances, num_functionals), for `features.functionals`
     utterances: tuple[Utterance, ...]  # row i is of utterances[i]
     skipped: dict[str, str]  # name → reason, for each recording that could not be used
+    norms: Mapping[str, SpeakerNorm] = field(default_factory=dict)  # of each speaker; with normalise: speaker
 
 
 def load_features(
@@ -151,8 +152,9 @@ def load_features(
     if only is not None and features.normalise == "speaker":
         rows = [row for row, utterance in enumerate(utterances) if utterance.name in only]
         frames, utterances = frames[rows], tuple(utterances[row] for row in rows)
-    frames, functionals = normalise(frames, [utterance.speaker for utterance in utterances], features)
-    return Features(frames, functionals, utterances, skipped)
+    speakers = [utterance.speaker for utterance in utterances]
+    frames, functionals, norms = normalise(frames, speakers, features)
+    return Features(frames, functionals, utterances, skipped, norms)
 
 
 def cached_frames(

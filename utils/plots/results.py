@@ -96,6 +96,37 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
 
 
 @with_look
+def plot_enrolment(frame: DataFrame, title: str) -> Figure:
+    """Unweighted average recall over the recordings of the speaker's norm, a line each corpus.
+
+    `frame` is utils.results.read_enrolment's. Points are means over speakers, bars their 95 % intervals.
+    """
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
+    counts = sorted(set(frame.recordings[~frame.all_others]))
+    for index, (corpus, of_it) in enumerate(frame.groupby("corpus")):
+        place = of_it.recordings.map({one: at for at, one in enumerate(counts)}).where(
+            ~of_it.all_others, len(counts)
+        )
+        means = of_it.groupby([place, "speaker"]).uar.mean()  # of a speaker in several files
+        found = {at: summarise(100 * values) for at, values in means.groupby(level=0)}
+        places = np.array([*found]) + 0.06 * index
+        bars = np.nan_to_num([one.high - one.mean for one in found.values()])
+        several = max(one.n for one in found.values())
+        label = f"{corpus} ({several} speaker{'s'[: several > 1]})"
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
+        line = axes.errorbar(
+            places, [one.mean for one in found.values()], bars, capsize=3, label=label, **style
+        )
+        line.lines[0].set_marker("o")
+    axes.set_xticks(range(len(counts) + 1), [*map(str, counts), "all others"])
+    axes.set(xlabel="recordings of the speaker that are the norm", ylabel="unweighted average recall (%)")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@with_look
 def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
     """Confusion matrices of run directories, in percent of each true emotion's utterances.
 

@@ -1,0 +1,223 @@
+"""How many recordings of a speaker make a norm: `python -m testing.enrolment RUN_DIR [key=value …]`.
+
+Of a run whose features are normalised by speaker. A test speaker's norm is taken from some of the speaker's
+test recordings, drawn at random without regard to their labels; the others are recognised with it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
+from dataloader.loaders import Batch
+from models.losses import among
+from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
+from utils import runs
+from utils.errors import UserError, exit_on_user_error, run_parser, some
+from utils.files import try_output, write_json
+from utils.metrics import scores
+from utils.progress import progress_bar
+from utils.significance import summarise
+from utils.tables import NOTHING, Table, percent, percent_range
+
+COUNTS = (0, 1, 3, 10, 30)  # recordings of the norm; of 0 it is the mean over the training speakers
+DRAWS = 5  # of each count
+
+Judged = Sequence[tuple[SpeakerNorm, np.ndarray]]  # norms, and the rows that are recognised with each
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Recordings of speakers on whom a run was not trained."""
+
+    run: LoadedRun
+    batch: Batch  # with raw frames
+    functionals: Tensor  # raw (utterances, num_functionals)
+    speakers: np.ndarray  # (utterances,)
+    corpora: np.ndarray  # (utterances,)
+    population: SpeakerNorm  # the mean over the training speakers
+    prior: float
+
+    def norm(self, rows: np.ndarray) -> SpeakerNorm:
+        """Of one speaker's recordings."""
+        own = SpeakerNorm.of(self.batch.frames[rows], self.functionals[rows])
+        return own.shrunk(self.population, self.prior)
+
+    def drawn(self, own: Sequence[np.ndarray], count: int, seed: Sequence[int]) -> Judged:
+        """A norm of so many of each speaker's rows, and the others; the population's and all rows for 0."""
+        if count == 0:
+            return [(self.population, np.concatenate(own))]
+        rng = np.random.default_rng((*seed, count))
+        orders = [rng.permutation(rows) for rows in own]
+        return [(self.norm(order[:count]), order[count:]) for order in orders]
+
+    def predictions(self, judged: Judged) -> np.ndarray:
+        """(utterances,) classes; -1 of those that are not recognised."""
+        parts = [norm.apply(self.batch.frames[rows], self.functionals[rows]) for norm, rows in judged]
+        functionals = [one for _, one in parts if one is not None]
+        rows = np.concatenate([rows for _, rows in judged])
+        logits = predict(
+            self.run.model,
+            torch.cat([frames for frames, _ in parts]),
+            torch.cat(functionals) if functionals else None,
+        )
+        allowed = self.batch.allowed
+        found = np.full(len(self.speakers), -1)
+        found[rows] = among(logits, None if allowed is None else allowed[rows]).argmax(1).numpy()
+        return found
+
+    def uar(self, found: np.ndarray, of: np.ndarray) -> float:
+        """Of the recognised ones among the utterances that the mask says."""
+        of = of & (found >= 0)
+        return scores(self.batch.target.numpy()[of], found[of], len(self.run.emotions))["uar"]
+
+    def row(
+        self, corpus: str, recordings: int, found: Sequence[np.ndarray], all_others: bool
+    ) -> dict[str, Any]:
+        """The scores of several draws."""
+        of = self.corpora == corpus
+        uars = [self.uar(one, of) for one in found]
+        return {
+            **{"corpus": corpus, "recordings": recordings, "all_others": all_others},
+            "utterances": int((found[0] >= 0).sum()),
+            "uar": float(np.mean(uars)),
+            "uar_std": float(np.std(uars, ddof=1)) if len(uars) > 1 else None,
+            "speakers": {
+                str(name): float(np.mean([self.uar(one, self.speakers == name) for one in found]))
+                for name in np.unique(self.speakers[of])
+            },
+        }
+
+
+def measure_enrolment(
+    run_dir: str | Path,
+    overrides: Sequence[str] = (),
+    subset: str = "test",
+    prior: float = PRIOR,
+    draws: int = DRAWS,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """The unweighted average recall (UAR) over the number of recordings that a speaker's norm is taken from.
+
+    In each draw every speaker's norm is of other recordings, which are not scored; with all others, each
+    utterance has a norm of its own. The result is written into the run directory (enrolment.json), but for
+    `subset` "validation", on which `prior` (see SpeakerNorm.shrunk) may be chosen.
+
+    Returns:
+        the settings, and `rows` of each corpus and number: `corpus`, `recordings`, `all_others`, `utterances`
+        (scored in a draw), `uar` (mean over the draws), `uar_std` (over the draws; None of one), `speakers`
+        (name → UAR of the emotions that the speaker has, mean over the draws).
+
+    Raises:
+        UserError: the run is not normalised by speaker, or was trained on a speaker of the subset, or one of
+            them has a single recording.
+    """
+    run = load_run(run_dir, overrides)
+    if subset == "test":
+        try_output(run.path / runs.ENROLMENT_FILE)
+    strangers = _strangers(run, subset, prior, progress)
+    speakers, table = strangers.speakers, []
+    with run.model.frozen_kernels():
+        for corpus in np.unique(strangers.corpora):
+            names = np.unique(speakers[strangers.corpora == corpus])
+            own = [np.flatnonzero(speakers == name) for name in names]
+            if (fewest := min(map(len, own))) < 2:
+                problem = f"a speaker of {corpus} has a single recording in the {subset} set of {run.path}"
+                raise UserError(f"{problem}: no other can be the norm.")
+            counts = [count for count in COUNTS if count < fewest]
+            for count in progress_bar(counts, desc=str(corpus), unit="count", disable=not progress):
+                several = range(draws if count else 1)
+                found = [strangers.predictions(strangers.drawn(own, count, (seed, draw))) for draw in several]
+                table.append(strangers.row(str(corpus), count, found, False))
+            each = [(strangers.norm(rows[rows != one]), np.array([one])) for rows in own for one in rows]
+            others = round(np.mean([len(rows) - 1 for rows in own]))
+            table.append(strangers.row(str(corpus), others, [strangers.predictions(each)], True))
+    result = {"subset": subset, "prior": prior, "draws": draws, "seed": seed, "rows": table}
+    if subset == "test":
+        write_json(run.path / runs.ENROLMENT_FILE, result)
+    return result
+
+
+def _strangers(run: LoadedRun, subset: str, prior: float, progress: bool) -> Strangers:
+    features = run.config.features
+    if features.normalise != "speaker":
+        problem = f"{run.path} does not use a speaker's norm (features.normalise: none)"
+        raise UserError(f"{problem}: nobody can be enrolled. Take a run that was trained with speaker.")
+    plain = features.model_copy(update={"normalise": "none", "functionals": False})
+    raw_run = replace(run, config=run.config.model_copy(update={"features": plain}))
+    data = recorded_test_set(raw_run, progress, ("train", subset))
+    speakers, learned = (
+        np.array([data.features.utterances[row].speaker for row in data.rows(part)])
+        for part in (subset, "train")
+    )
+    if known := sorted(set(speakers) & set(learned)):
+        problem = f"{run.path} was trained on {some(known)}, of whom recordings are in its {subset} set too"
+        raise UserError(f"{problem}. Take a run that leaves speakers out, say data.protocol=speaker_kfold.")
+    corpora = [data.features.utterances[row].corpus or data.corpus.name for row in data.rows(subset)]
+    batch, training = data.arrays(subset), data.arrays("train").frames
+    norms = []
+    for name in np.unique(learned):
+        own = training[learned == name]
+        norms.append(SpeakerNorm.of(own, raw_functionals(own, features)))
+    functionals, population = raw_functionals(batch.frames, features), SpeakerNorm.mean_of(norms)
+    return Strangers(run, batch, functionals, speakers, np.array(corpora), population, prior)
+
+
+def enrolment_table(result: dict[str, Any], name: str) -> Table:
+    """The result of measure_enrolment for the run called `name`."""
+    rows, notes = [], []
+    for row in result["rows"]:
+        spread = summarise(list(row["speakers"].values()))
+        count = f"all others ({row['recordings']})" if row["all_others"] else str(row["recordings"])
+        rows.append(
+            {
+                "corpus": row["corpus"],
+                "recordings": count,
+                "UAR": percent(row["uar"]),
+                "std over draws": NOTHING if row["uar_std"] is None else percent(row["uar_std"]),
+                "mean over speakers": percent(spread.mean),
+                "95 %": percent_range(spread.low, spread.high) if spread.n > 1 else NOTHING,
+                "speakers": str(spread.n),
+            }
+        )
+    for corpus in dict.fromkeys(row["corpus"] for row in result["rows"]):
+        measured = [row["recordings"] for row in result["rows"] if row["corpus"] == corpus]
+        if missing := [str(count) for count in COUNTS if count not in measured]:
+            notes.append(
+                f"{corpus}: a speaker has too few recordings to take {', '.join(missing)} for a norm."
+            )
+    notes.append(
+        "The recordings of a norm are not scored in their draw; 0 has the training speakers' mean norm."
+    )
+    prior = f", prior {result['prior']:g}" if result["prior"] else ""
+    return Table(rows, f"{name}: recordings of a speaker's norm ({result['subset']} set{prior})", notes)
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    parser = run_parser(
+        "testing.enrolment",
+        "Measure how many unlabelled recordings of a test speaker it takes for the norm of the features, and "
+        f"write it into the run directory ({runs.ENROLMENT_FILE}).",
+        "where the corpus is now, say: data.root=EMOVO.zip",
+    )
+    prior = "recordings as which the training's speakers count in a norm (default: %(default)g)"
+    parser.add_argument("--prior", type=float, default=PRIOR, metavar="K", help=prior)
+    validation = "of the validation speakers instead, to choose --prior; nothing is written"
+    parser.add_argument("--validation", action="store_true", help=validation)
+    options = parser.parse_intermixed_args(arguments)
+    subset = "validation" if options.validation else "test"
+    result = measure_enrolment(options.run_dir, options.overrides, subset, options.prior)
+    print(enrolment_table(result, runs.existing_run_dir(options.run_dir).name))
+    if not options.validation:
+        print(f"\nWritten: {runs.existing_run_dir(options.run_dir) / runs.ENROLMENT_FILE}")
+
+
+if __name__ == "__main__":
+    main()
