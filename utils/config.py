@@ -140,8 +140,8 @@ class FeaturesConfig(Section):
     perceptron. They are deviations from the speaker's, so they need normalise: speaker."""
     normalise: Literal["none", "speaker"] = "none"
     """speaker: features as deviations from the mean over the speaker's recordings, emotions not looked at.
-    Helps with unknown voices, but no single file of a stranger can be recognised. Needs prosody; of the
-    variants of waveforms it allows speed_perturbation alone."""
+    Helps with unknown voices; a stranger is recognised once some recordings are enrolled. Needs prosody; of
+    the variants of waveforms it allows speed_perturbation alone."""
     standardise: bool = key(True, "Scale features by the training set's mean and std; false as published.")
 
     @model_validator(mode="after")
