@@ -29,7 +29,6 @@ from testing.predictions import SILENCE, UNSURE, Answer, Failure, Recognition
 from training.train import save_model
 from utils.config import Config, save_config
 from utils.emotions import EMOTIONS
-from utils.errors import UserError
 
 RATE = 22_050
 
@@ -115,11 +114,6 @@ def test_prosody_is_that_of_a_corpus(tiny_emovo, tmp_path):
     for utterance, row in zip(chosen, expected, strict=True):
         found = recognizer.recognise_file(utterance.path).answer.probabilities
         np.testing.assert_allclose(list(found.values()), row, atol=1e-5)
-
-
-def test_a_run_with_speakers_means_cannot_recognise_a_single_recording(tmp_path):
-    with pytest.raises(UserError, match=r"features\.normalise: speaker.*Take a run without"):
-        Recognizer(write_run(tmp_path, prosody=True, normalise="speaker"))
 
 
 # --- any file (formats: test_audio) ---

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from training import cli
-from utils.runs import SHIPPED_RUN
+from utils.runs import ENROLLED_RUN, SHIPPED_RUN
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -47,7 +47,11 @@ def test_an_installed_package_has_its_code_configurations_and_network(repository
     files = [path for folder in folders for path in (repository / folder).rglob("*.*")]
     wanted = {path.relative_to(repository).as_posix() for path in files if path.suffix in (".py", ".yaml")}
     assert wanted <= held
-    shipped = {path.relative_to(repository).as_posix() for path in SHIPPED_RUN.iterdir()}
+    shipped = {
+        path.relative_to(repository).as_posix()
+        for run in (SHIPPED_RUN, ENROLLED_RUN)
+        for path in run.glob("*")
+    }
     assert {name for name in held if name.startswith("training/results/")} == shipped
     subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, tmp_path / "there"], check=True)
     command = [sys.executable, "-m", "training.cli", "predict", "--help"]
