@@ -38,6 +38,7 @@ COLUMNS = (
     "intervals",  # score → (low, high), 95 %
     *("best_epoch", "parameters"),  # the kept epoch, counted from 1
     *("seconds", "device", "emotions", "confusion_matrix"),  # the time for one utterance on that device
+    "corpora",  # of a test on several: corpus → its utterances, accuracy and uar; else None
 )
 # Settings that change no result beyond rounding; seed, fold and protocol, which have columns of their own.
 WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "model.conv_algorithm"}
@@ -185,6 +186,7 @@ def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) ->
         "seconds": test["inference_time_one_sample"][0] if test else None,
         "device": test["device"][0] if "device" in test else None,
         **{name: test.get(name) for name in ("emotions", "confusion_matrix")},
+        "corpora": row.get("corpora"),
     }
 
 
@@ -237,6 +239,33 @@ def paired(*groups: pd.DataFrame) -> list[list[float]]:
     one, other = (dict(zip(zip(g.seed, g.fold, strict=True), g.accuracy, strict=True)) for g in groups)
     common = sorted(one.keys() & other.keys(), key=str)
     return [[accuracies[which] for which in common] for accuracies in (one, other)]
+
+
+def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
+    """Corpus → network → UAR in each fold and seed, of trials on one corpus or on several at once."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in (run for frame in frames for run in frame.itertuples()):
+        by_speaker = run.settings.get("features.normalise") == "speaker"
+        name = _head(run) + (", all corpora" if run.corpora else "") + (", enrolled" if by_speaker else "")
+        several = {corpus: one["uar"] for corpus, one in run.corpora.items()} if run.corpora else None
+        for corpus, uar in (several or {run.corpus: run.uar}).items():
+            found.setdefault(corpus, {}).setdefault(name, []).append(uar)
+    return found
+
+
+def unheard_table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    """uar_by_corpus as a table: a row a network, a column a corpus."""
+    networks = dict.fromkeys(name for networks in found.values() for name in networks)
+    rows = [
+        {"network": name} | {c: mean_std(networks.get(name, [])) for c, networks in found.items()}
+        for name in networks
+    ]
+    notes = [
+        "UAR in %, mean ± standard deviation over folds. No speaker is in training and test.",
+        "All corpora: trained on all of them. Enrolled: features are deviations from the mean over the test "
+        "speaker's own recordings, without their labels.",
+    ]
+    return Table(rows, "Voices never heard", notes)
 
 
 def settings_in_words(settings: Mapping[str, Any], ignore: Iterable[str] = ()) -> str:
@@ -307,7 +336,10 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
 
 
 def load_published_results() -> dict[str, Any]:
-    """conf/published_results.yaml: `source`, `caveats` (sentences) and `runs`."""
+    """conf/published_results.yaml: `source`, `caveats` (sentences), `runs`, and `unheard`, of other networks.
+
+    `unheard` is corpus → network → UAR.
+    """
     return yaml.safe_load(PUBLISHED_RESULTS.read_text(encoding="utf-8"))
 
 

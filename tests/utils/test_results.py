@@ -25,9 +25,12 @@ from utils.results import (
     settings_in_words,
     trial_content,
     trial_tables,
+    uar_by_corpus,
+    unheard_table,
     with_effect,
 )
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, flat, read_run
+from utils.tables import NOTHING
 
 CK1 = {"model.ck": True, "model.n_temporal_aware_block": 1}
 TIM1 = {"model.ck": False, "model.n_temporal_aware_block": 1}
@@ -280,6 +283,32 @@ def test_a_trial_s_file_has_the_scores_of_each_corpus(make_run, collected):
         "RAVDESS": {"utterances": 40, "accuracy": 0.25, "uar": 0.2},
     }
     assert "corpora" not in trial_content(collected["trial"], [read_run(make_run("CkTIM_b"))])["runs"][0]
+
+
+def test_uar_by_corpus_takes_the_parts_of_a_test_on_several(trial):
+    parts = [{"A": {"uar": 0.3, "utterances": 5}, "B": {"uar": 0.5, "utterances": 7}}] * 2
+    parts[1] = {**parts[1], "A": {"uar": 0.4, "utterances": 5}}
+    speaker = {**CK1, "features.normalise": "speaker"}
+    rows = [row(CK1, seed, 0.7, corpora=parts[seed]) for seed in range(2)]
+    rows += [row(speaker, 0, 0.7, corpora=parts[1]), row(TIM3, 0, 0.8, corpus="B"), row(CK1, 0, 0.9)]
+    found = uar_by_corpus(trial(runs=rows))
+    assert found == {
+        "A": {"CkTIM with 1 TAB, all corpora": [0.3, 0.4], "CkTIM with 1 TAB, all corpora, enrolled": [0.4]},
+        "B": {
+            "CkTIM with 1 TAB, all corpora": [0.5, 0.5],
+            "CkTIM with 1 TAB, all corpora, enrolled": [0.5],
+            "TIM with 3 TABs": [pytest.approx(0.79)],
+        },
+        "EMOVO": {"CkTIM with 1 TAB": [pytest.approx(0.89)]},
+    }
+    table = unheard_table(found)
+    assert table.rows[0] == {
+        "network": "CkTIM with 1 TAB, all corpora",
+        "A": "35.0 ± 7.1",
+        "B": "50.0 ± 0.0",
+        "EMOVO": NOTHING,
+    }
+    assert [one["network"] for one in table.rows][-1] == "CkTIM with 1 TAB"
 
 
 def test_old_keys_read_as_todays(trial, collected):

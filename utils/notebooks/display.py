@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,17 @@ from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from utils.plots.results import plot_trial
+from utils.plots.results import plot_trial, plot_unheard
 from utils.plots.style import save_figure
 from utils.plots.training import plot_variants
-from utils.results import read_trial, trial_command, trial_tables
+from utils.results import (
+    load_published_results,
+    read_trial,
+    trial_command,
+    trial_tables,
+    uar_by_corpus,
+    unheard_table,
+)
 from utils.tables import Table
 
 
@@ -110,3 +117,18 @@ def show_trial(
         display(keep(plot_trial(frame, scores.caption, **options), name, folder))
         scores = replace(scores, caption="")  # the figure's title
     display(scores)
+
+
+def show_unheard(paths: Iterable[str | Path], folder: str | Path | None = None) -> None:
+    """Display the UAR of trials on unknown speakers by corpus: a figure with those of others, and a table.
+
+    Trials that have no file yet are named with the command that makes them.
+    """
+    there = [path for path in map(Path, paths) if path.exists()]
+    for missing in [path for path in map(Path, paths) if not path.exists()]:
+        display(Markdown(f"**Missing: {missing.as_posix()}.** {trial_command(missing)}"))
+    if there:
+        found = uar_by_corpus(*map(read_trial, there))
+        others = load_published_results()["unheard"]
+        figure = plot_unheard(found, others, "Voices that no training had, and others' figures")
+        display(keep(figure, "unheard_voices", folder), unheard_table(found))

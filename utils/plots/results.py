@@ -86,12 +86,31 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
         _draw_row(axes, place, *row[1:])
     if reference or families:
         axes.axvline(0, color="0.4", linewidth=1, zorder=0)
-    axes.set_yticks(range(len(rows)), names)
-    for name, row in zip(axes.get_yticklabels(), rows, strict=True):
-        name.set_fontweight("normal" if row[1] else "bold")
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=label, ylabel="settings")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
+    _name_rows(axes, rows, names)
+    axes.set(xlabel=label, ylabel="settings")
+    return figure
+
+
+@with_look
+def plot_unheard(
+    found: Mapping[str, Mapping[str, Sequence[float]]], others: Mapping[str, Mapping[str, float]], title: str
+) -> Figure:
+    """UAR on each corpus, of networks of ours (utils.results.uar_by_corpus) and of others (a single figure).
+
+    A line is the 95 % interval of the mean (diamond), dots are folds.
+    """
+    rows: list[Row] = []
+    for corpus, networks in found.items():
+        rows.append((corpus, None, (), ""))
+        rows += [(name, summarise(values), values, "") for name, values in networks.items()]
+        rows += [(name, summarise([value]), (), "") for name, value in others.get(corpus, {}).items()]
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.27 * len(rows)), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        _draw_row(axes, place, *row[1:])
+    _name_rows(axes, rows, [row[0] for row in rows])
+    axes.set(xlabel="unweighted average recall (%)", ylabel="network")
     return figure
 
 
@@ -212,6 +231,16 @@ def _draw_row(
     axes.plot(100 * mean, place - 0.1, "D", color="0.15", markersize=5, zorder=4)
     text = f"{100 * mean:{sign}.1f}{remark}".replace("-", "\N{MINUS SIGN}")
     axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+
+
+def _name_rows(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Names at the left edge, headings in bold."""
+    axes.set_yticks(range(len(rows)), names)
+    for name, row in zip(axes.get_yticklabels(), rows, strict=True):
+        name.set_fontweight("normal" if row[1] else "bold")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
 
 
 def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[str, Comparison]]:

@@ -23,6 +23,7 @@ from utils.plots.results import (
     plot_curves,
     plot_enrolment,
     plot_trial,
+    plot_unheard,
 )
 from utils.plots.style import alternative_text, save_figure
 from utils.results import read_trial, runs_frame
@@ -223,3 +224,15 @@ def test_an_enrolment_curve_has_means_and_intervals_over_speakers():
     low, high = several.lines[2][0].get_segments()[0][:, 1]  # t(0.975, 2) · 10 / √3
     assert high - low == pytest.approx(2 * 4.303 * 10 / 3**0.5, abs=0.01)
     assert "CREMA-D (3 speakers)" in alternative_text(figure)
+
+
+def test_the_figure_of_unheard_voices_shows_every_network_and_the_others():
+    found = {"EMOVO": {"CkTIM with 1 TAB": [0.3, 0.5], "TIM with 6 TABs, all corpora, enrolled": [0.35]}}
+    found["RAVDESS"] = {"CkTIM with 1 TAB": [0.6]}
+    figure = plot_unheard(found, {"EMOVO": {"WavLM base": 0.424}, "TESS": {"WavLM base": 0.9}}, "Voices")
+    (axes,) = figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["EMOVO", *found["EMOVO"], "WavLM base", "RAVDESS", "CkTIM with 1 TAB"]
+    means = [text.get_text() for text in axes.texts]
+    assert means == ["40.0", "35.0", "42.4", "60.0"]
+    assert not overlaps(figure)
