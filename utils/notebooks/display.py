@@ -12,17 +12,19 @@ from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from utils.plots.results import plot_trial, plot_unheard
+from utils.plots.results import plot_enrolment, plot_trial, plot_unheard
 from utils.plots.style import save_figure
 from utils.plots.training import plot_variants
 from utils.results import (
     load_published_results,
+    read_enrolment,
     read_trial,
     trial_command,
     trial_tables,
     uar_by_corpus,
     unheard_table,
 )
+from utils.runs import ENROLMENT_FILE
 from utils.tables import Table
 
 
@@ -132,3 +134,12 @@ def show_unheard(paths: Iterable[str | Path], folder: str | Path | None = None) 
         others = load_published_results()["unheard"]
         figure = plot_unheard(found, others, "Voices that no training had, and others' figures")
         display(keep(figure, "unheard_voices", folder), unheard_table(found))
+
+
+def show_enrolment(results_dir: str | Path, folder: str | Path | None = None) -> None:
+    """Display the UAR over the number of enrolled recordings, of the runs that have enrolment.json."""
+    if files := sorted(Path(results_dir).glob(f"*/{ENROLMENT_FILE}")):
+        title = "How many recordings of a speaker make a norm?"
+        display(keep(plot_enrolment(read_enrolment(*files), title), "enrolment", folder))
+    else:
+        display(Markdown("**Missing: enrolment.json** (`python -m testing.enrolment RUN_DIR`)."))
