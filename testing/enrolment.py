@@ -182,7 +182,7 @@ def enrolment_table(result: dict[str, Any], name: str) -> Table:
                 "UAR": percent(row["uar"]),
                 "std over draws": NOTHING if row["uar_std"] is None else percent(row["uar_std"]),
                 "mean over speakers": percent(spread.mean),
-                "95 %": percent_range(spread.low, spread.high) if spread.n > 1 else NOTHING,
+                "95 %": percent_range(max(spread.low, 0), min(spread.high, 1)) if spread.n > 1 else NOTHING,
                 "speakers": str(spread.n),
             }
         )

@@ -244,7 +244,7 @@ def paired(*groups: pd.DataFrame) -> list[list[float]]:
 def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     """Corpus → network → UAR in each fold and seed, of trials on one corpus or on several at once."""
     found: dict[str, dict[str, list[float]]] = {}
-    for run in (run for frame in frames for run in frame.itertuples()):
+    for _, run in (row for frame in frames for row in frame.iterrows()):
         by_speaker = run.settings.get("features.normalise") == "speaker"
         name = _head(run) + (", all corpora" if run.corpora else "") + (", enrolled" if by_speaker else "")
         several = {corpus: one["uar"] for corpus, one in run.corpora.items()} if run.corpora else None
