@@ -20,8 +20,9 @@ from dataloader.audio import AudioError, fit_length
 from dataloader.corpora.find import read_corpus
 from dataloader.features.extract import Extractor, load_features
 from dataloader.loaders import feature_statistics
+from dataloader.splits import SUBSETS, load_split
 from models.cktim import build_model
-from testing.calibration import at_temperature, calibrate
+from testing.calibration import at_temperature, calibrate, load_calibration
 from testing.evaluate import evaluate
 from testing.load_run import predict
 from testing.predict import SURE, Recognizer, figures, find_files, main, recognise_files
@@ -29,6 +30,7 @@ from testing.predictions import SILENCE, UNSURE, Answer, Failure, Recognition
 from training.train import save_model
 from utils.config import Config, save_config
 from utils.emotions import EMOTIONS
+from utils.runs import ENROLLED_RUN, SHIPPED_RUN
 
 RATE = 22_050
 
@@ -450,3 +452,19 @@ def test_no_two_figures_share_a_name(tmp_path):
     assert len(set(found)) == len(paths) and found[:4] == [
         *("a_b.wav.png", "a_b.wav_2.png", "a_b.wav_3.png", "a_b.wav_4.png")
     ]
+
+
+@pytest.mark.parametrize("run_dir", [SHIPPED_RUN, ENROLLED_RUN], ids=lambda path: path.name)
+def test_no_speaker_of_a_shipped_network_is_in_two_subsets(run_dir):
+    def speaker(name: str) -> str:  # CREMA-D/1001_DFA_ANG_XX, EMOVO/dis-f1-b1, nEMO/AO0_anger_1, RAVDESS/…-01
+        corpus, name = name.split("/", 1)
+        part = {"CREMA-D": name[:4], "EMOVO": name.split("-")[1:2], "RAVDESS": name[-2:]}
+        return f"{corpus}/{part.get(corpus, name.rpartition('/')[2].split('_')[0])}"
+
+    split = load_split(run_dir / "split.json")
+    train, validation, test = (set(map(speaker, getattr(split, subset))) for subset in SUBSETS)
+    assert (len(train), len(validation), len(test)) == (103, 14, 13)
+    assert not (train & validation or train & test or validation & test)
+    assert {name.split("/")[0] for name in test} == {"CREMA-D", "EMOVO", "RAVDESS", "nEMO"}
+    size = sum(path.stat().st_size for path in run_dir.iterdir())
+    assert size < 6e6 and load_calibration(run_dir).temperature != 1

@@ -149,7 +149,8 @@ def _draw_block(axes: Axes, model: ModelConfig) -> None:
     _text(axes, 2.9, 2.2, "the block's own input", va="bottom", color=FAINT)
     for ends in pairwise((0.27, 0.72, 2.16, 3.6, 4.48, 5.25)):
         _arrow(axes, *((x, y) for x in ends))
-    layers = "CKConv" if model.ck else "causal conv.", "batch norm", "ReLU", f"dropout {model.dropout_rate:g}"
+    convolution = ("CKConv, 1×1" if model.separable else "CKConv") if model.ck else "causal conv."
+    layers = convolution, "batch norm", "ReLU", f"dropout {model.dropout_rate:g}"
     for x in (1.315, 2.755):
         _box(axes, x, y, 1.19, 1.52, "white")
         for row, layer in enumerate(layers):
