@@ -137,8 +137,12 @@ def show_unheard(paths: Iterable[str | Path], folder: str | Path | None = None) 
 
 
 def show_enrolment(results_dir: str | Path, folder: str | Path | None = None) -> None:
-    """Display the UAR over the number of enrolled recordings, of the runs that have enrolment.json."""
-    if files := sorted(Path(results_dir).glob(f"*/{ENROLMENT_FILE}")):
+    """Display the UAR over the number of enrolled recordings, of the runs that have enrolment.json.
+
+    Those of the trial unheard_voices count where it has some, for they have every speaker once.
+    """
+    folders = f"unheard_voices/*/{ENROLMENT_FILE}", f"*/{ENROLMENT_FILE}"
+    if files := next((found for one in folders if (found := sorted(Path(results_dir).glob(one)))), None):
         title = "How many recordings of a speaker make a norm?"
         display(keep(plot_enrolment(read_enrolment(*files), title), "enrolment", folder))
     else:

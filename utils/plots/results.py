@@ -118,7 +118,8 @@ def plot_unheard(
 def plot_enrolment(frame: DataFrame, title: str) -> Figure:
     """Unweighted average recall over the recordings of the speaker's norm, a line each corpus.
 
-    `frame` is utils.results.read_enrolment's. Points are means over speakers, bars their 95 % intervals.
+    `frame` is utils.results.read_enrolment's. Points are means over speakers, bars their 95 % intervals, of
+    three speakers or more.
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     figure.suptitle(title)
@@ -131,7 +132,7 @@ def plot_enrolment(frame: DataFrame, title: str) -> Figure:
         means = of_it.groupby([place, "speaker"]).uar.mean()  # of a speaker in several files
         found = {at: summarise(100 * values) for at, values in means.groupby(level=0)}
         places = np.array([*found]) + 0.06 * index
-        bars = np.nan_to_num([one.high - one.mean for one in found.values()])
+        bars = [one.high - one.mean if one.n > 2 else 0.0 for one in found.values()]
         several = max(one.n for one in found.values())
         label = f"{corpus} ({several} speaker{'s'[: several > 1]})"
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
