@@ -247,6 +247,7 @@ def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     for _, run in (row for frame in frames for row in frame.iterrows()):
         by_speaker = run.settings.get("features.normalise") == "speaker"
         name = _head(run) + (", all corpora" if run.corpora else "") + (", enrolled" if by_speaker else "")
+        name += ", partition" if run.protocol == "partition" else ""
         several = {corpus: one["uar"] for corpus, one in run.corpora.items()} if run.corpora else None
         for corpus, uar in (several or {run.corpus: run.uar}).items():
             found.setdefault(corpus, {}).setdefault(name, []).append(uar)
@@ -261,9 +262,10 @@ def unheard_table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
         for name in networks
     ]
     notes = [
-        "UAR in %, mean ± standard deviation over folds. No speaker is in training and test.",
+        "UAR in %, mean ± standard deviation over folds.",
         "All corpora: trained on all of them. Enrolled: features are deviations from the mean over the test "
-        "speaker's own recordings, without their labels.",
+        "speaker's own recordings, without their labels. Partition: EmoBox's folds; that of CREMA-D shares "
+        "its speakers with the training.",
     ]
     return Table(rows, "Voices never heard", notes)
 
