@@ -247,7 +247,7 @@ def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     for _, run in (row for frame in frames for row in frame.iterrows()):
         by_speaker = run.settings.get("features.normalise") == "speaker"
         name = _head(run) + (", all corpora" if run.corpora else "") + (", enrolled" if by_speaker else "")
-        name += ", partition" if run.protocol == "partition" else ""
+        name += ", partition" if str(run.protocol).startswith("partition") else ""
         several = {corpus: one["uar"] for corpus, one in run.corpora.items()} if run.corpora else None
         for corpus, uar in (several or {run.corpus: run.uar}).items():
             found.setdefault(corpus, {}).setdefault(name, []).append(uar)
