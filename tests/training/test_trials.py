@@ -140,7 +140,7 @@ def test_the_trials_of_the_repository_can_be_planned(name, emovo):
         wanted = {**run.settings, "train.seed": run.seed, "data.protocol": run.protocol.split()[0]}
         wanted |= {"data.fold": run.fold} if run.folds is not pd.NA else {}
         assert sum(wanted.items() <= one.items() for one in planned) == 1
-    assert len(planned) == committed.attrs["trial"]["planned"] >= len(committed)  # some stand for what is to come
+    assert len(planned) == committed.attrs["trial"]["planned"] >= len(committed)  # not all are made yet
     for first, second in (pair for pairs in trial.compare.values() for pair in pairs):
         both = [[one for one in planned if side.items() <= one.items()] for side in (first, second)]
         seeds, others = ({(one["train.seed"], one["data.fold"]) for one in side} for side in both)
