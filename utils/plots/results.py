@@ -3,6 +3,7 @@
 import itertools
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,12 +98,15 @@ def plot_unheard(
 ) -> Figure:
     """UAR on each corpus, of networks of ours (utils.results.uar_by_corpus) and of others (a single figure).
 
-    A line is the 95 % interval of the mean (diamond), dots are folds.
+    A line is the 95 % interval of the mean (diamond), of three folds or more; dots are folds.
     """
     rows: list[Row] = []
     for corpus, networks in found.items():
         rows.append((corpus, None, (), ""))
-        rows += [(name, summarise(values), values, "") for name, values in networks.items()]
+        for name, values in networks.items():
+            one = summarise(values)
+            one = one if one.n > 2 else replace(one, low=one.mean, high=one.mean)
+            rows.append((name, one, values, ""))
         rows += [(name, summarise([value]), (), "") for name, value in others.get(corpus, {}).items()]
     figure = Figure(figsize=(WIDTH, 1.1 + 0.27 * len(rows)), layout="constrained")
     figure.suptitle(title)
