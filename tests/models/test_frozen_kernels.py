@@ -100,7 +100,9 @@ def test_functional_call_answers_with_the_given_weights_and_leaves_the_own(pair)
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "fft"])
-@pytest.mark.parametrize("changes", [{}, {"kernel_window": 0.0, "pooling": "mean"}, {"ck": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"kernel_window": 0.0, "pooling": "mean"}, {"separable": True}, {"ck": False}]
+)
 def test_logits_are_those_of_kernels_made_anew(small, algorithm, changes):
     net = small(conv_algorithm=algorithm, **changes)
     for norm in (norm for block in net.blocks for norm in block.norms):  # it is part of a kept kernel
