@@ -121,7 +121,7 @@ class FFTConv(torch.autograd.Function):
 class DepthwiseFFTConv(torch.autograd.Function):
     """FFTConv with one channel a group, kernel (channels, 1, 1, taps): spectra are multiplied, nothing mixed.
 
-    Written out because PyTorch's backward of `rfft` is a complex transform of twice the length.
+    Written out because PyTorch's backward of `rfft` is a complex transform of the full length.
     """
 
     @staticmethod

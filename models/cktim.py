@@ -194,8 +194,7 @@ def convolution(model: ModelConfig, num_features: int, frames: int, block: int |
     Where the blocks' kernels are separable, the input's convolution is TIM-net's.
     """
     in_channels = num_features if block is None else model.n_filter
-    separable = model.ck and model.separable
-    if not model.ck or (separable and block is None):
+    if not model.ck or (model.separable and block is None):
         taps, dilation = (1, 1) if block is None else (model.kernel_size, 2**block)
         sizes = DIRECTIONS * in_channels, DIRECTIONS * model.n_filter, taps
         return DilatedCausalConv(*sizes, dilation=dilation, groups=DIRECTIONS)
@@ -209,9 +208,9 @@ def convolution(model: ModelConfig, num_features: int, frames: int, block: int |
         "variance_preserving": model.kernel_init == "variance_preserving",
         "algorithm": model.conv_algorithm,
     }
-    kernels = in_channels * (1 if separable else model.n_filter)
+    kernels = in_channels * (1 if model.separable else model.n_filter)
     generator = make_generator(model, DIRECTIONS, kernels, omega_0)
-    if separable:
+    if model.separable:
         return SeparableCKConv(in_channels, DIRECTIONS, generator, frames, **options)
     bias = block is None and model.kernel_bias  # in a block the batch norm would take it out again
     return CKConv(in_channels, model.n_filter, DIRECTIONS, generator, frames, bias=bias, **options)

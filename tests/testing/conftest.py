@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from testing.predict import main
 from training.train import train
 from utils.config import Config
 
@@ -48,3 +49,17 @@ def published_root(repository) -> Path:
     if not root.exists():
         pytest.skip("the published run directories are not on disk")
     return root.resolve()
+
+
+@pytest.fixture
+def status():
+    """The exit status of testing.predict's command: status(*arguments)."""
+
+    def status(*arguments) -> int:
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            return exit_.code
+        return 0
+
+    return status

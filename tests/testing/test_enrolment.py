@@ -22,7 +22,7 @@ from testing.calibration import at_temperature, calibrate, load_calibration
 from testing.enrolment import enrolment_table, measure_enrolment
 from testing.evaluate import evaluate
 from testing.load_run import load_run, predict
-from testing.predict import Recognizer, find_files, main
+from testing.predict import Recognizer, find_files
 from testing.predictions import SILENCE
 from utils.errors import UserError
 from utils.metrics import read_json
@@ -259,15 +259,7 @@ def test_the_shipped_network_has_one_for_enrolled_speakers(
 # --- the command ---
 
 
-def status(*arguments) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as exit_:
-        return exit_.code
-    return 0
-
-
-def test_the_command_takes_the_same_speakers_recordings(run, stranger, tmp_path, capsys):
+def test_the_command_takes_the_same_speakers_recordings(run, stranger, tmp_path, capsys, status):
     first, second, judged, *_ = files_of(stranger)
     assert status(run, judged) == 2
     assert "--same-speaker FOLDER" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from models.cktim import build_model
 from testing.calibration import at_temperature, calibrate, load_calibration
 from testing.evaluate import evaluate
 from testing.load_run import predict
-from testing.predict import SURE, Recognizer, figures, find_files, main, recognise_files
+from testing.predict import SURE, Recognizer, figures, find_files, recognise_files
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Recognition
 from training.train import save_model
 from utils.config import Config, save_config
@@ -285,7 +285,7 @@ def messy(tmp_path) -> Path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes and bytes in names there")
-def test_every_file_of_a_messy_folder_has_an_answer_or_a_reason(plain_run, messy, tmp_path, capsys):
+def test_every_file_of_a_messy_folder_has_an_answer_or_a_reason(plain_run, messy, tmp_path, capsys, status):
     files = tmp_path / "answers.csv", tmp_path / "answers.json"
     options = ["--csv", files[0], "--json", files[1], "--plots", tmp_path / "plots"]
     assert status(plain_run, messy, *options) == 1
@@ -336,7 +336,7 @@ def test_an_error_that_nobody_foresaw_costs_one_file(recognizer, folder, monkeyp
     assert silent.answer.label == SILENCE
 
 
-def test_a_zip_of_recordings_is_answered_as_its_folder(plain_run, folder, tmp_path, capsys):
+def test_a_zip_of_recordings_is_answered_as_its_folder(plain_run, folder, tmp_path, capsys, status):
     shutil.make_archive(str(tmp_path / "it"), "zip", folder)
     assert status(plain_run, folder, "--json", "-") == 1
     ours = json.loads(capsys.readouterr().out)
@@ -368,16 +368,7 @@ def test_standard_input_is_called_so(recognizer, folder, monkeypatch):
     assert outcome.name == "standard input" and isinstance(outcome, Recognition)
 
 
-def status(*arguments) -> int:
-    """Of the command."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as exit_:
-        return exit_.code
-    return 0
-
-
-def test_one_file_is_answered_in_a_line(plain_run, folder, capsys):
+def test_one_file_is_answered_in_a_line(plain_run, folder, capsys, status):
     assert status(plain_run, folder / "good.wav") == 0
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{folder / 'good.wav'}: ") and len(printed.out.splitlines()) == 1
@@ -388,7 +379,9 @@ def test_one_file_is_answered_in_a_line(plain_run, folder, capsys):
     assert capsys.readouterr().out.startswith(f"{folder / 'good.wav'}: ")
 
 
-def test_a_folder_is_summarised_and_its_failures_are_an_exit_status(plain_run, folder, tmp_path, capsys):
+def test_a_folder_is_summarised_and_its_failures_are_an_exit_status(
+    plain_run, folder, tmp_path, capsys, status
+):
     files = tmp_path / "answers.csv", tmp_path / "answers.json", tmp_path / "plots"
     options = ["--csv", files[0], "--json", files[1], "--plots", files[2]]
     assert status(plain_run, folder, "train.device=cpu", *options) == 1
@@ -406,7 +399,7 @@ def test_a_folder_is_summarised_and_its_failures_are_an_exit_status(plain_run, f
     assert answer["probabilities"].keys() == set(EMOTIONS)
 
 
-def test_when_nothing_can_be_tried_the_status_is_another(plain_run, folder, tmp_path, capsys):
+def test_when_nothing_can_be_tried_the_status_is_another(plain_run, folder, tmp_path, capsys, status):
     assert status(tmp_path / "no run", folder / "good.wav") == 2
     assert status(plain_run) == 2
     assert status(plain_run, "train.device=cpu") == 2
@@ -416,7 +409,7 @@ def test_when_nothing_can_be_tried_the_status_is_another(plain_run, folder, tmp_
     assert capsys.readouterr().err.count("error: ") == 5
 
 
-def test_a_recording_is_no_output_however_it_is_named(plain_run, folder, tmp_path, capsys):
+def test_a_recording_is_no_output_however_it_is_named(plain_run, folder, tmp_path, capsys, status):
     sound = folder / "good.wav"
     before, link = sound.read_bytes(), tmp_path / "link.csv"
     link.symlink_to(sound)
@@ -428,7 +421,7 @@ def test_a_recording_is_no_output_however_it_is_named(plain_run, folder, tmp_pat
     assert sound.read_bytes() == before and not (tmp_path / "x").exists()
 
 
-def test_an_output_that_fails_costs_no_other(plain_run, folder, tmp_path, capsys):
+def test_an_output_that_fails_costs_no_other(plain_run, folder, tmp_path, capsys, status):
     outputs = ["--csv", tmp_path / "none/a.csv", "--json", tmp_path / "a.json", "--plots", tmp_path / "plots"]
     assert status(plain_run, folder / "good.wav", *outputs) == 1
     printed = capsys.readouterr()

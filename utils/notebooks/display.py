@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,17 @@ def show_trial(
     display(scores)
 
 
-def show_unheard(paths: Iterable[str | Path], folder: str | Path | None = None) -> None:
+def show_unheard(paths: Sequence[str | Path], folder: str | Path | None = None) -> None:
     """Display the UAR of trials on unknown speakers by corpus: a figure with those of others, and a table.
 
     Trials that have no file yet are named with the command that makes them.
     """
-    there = [path for path in map(Path, paths) if path.exists()]
-    for missing in [path for path in map(Path, paths) if not path.exists()]:
-        display(Markdown(f"**Missing: {missing.as_posix()}.** {trial_command(missing)}"))
+    there = []
+    for path in map(Path, paths):
+        if path.exists():
+            there.append(path)
+        else:
+            display(Markdown(f"**Missing: {path.as_posix()}.** {trial_command(path)}"))
     if there:
         found = uar_by_corpus(*map(read_trial, there))
         others = load_published_results()["unheard"]

@@ -83,11 +83,9 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.1 + height * len(rows)), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots()
-    for place, row in enumerate(rows):
-        _draw_row(axes, place, *row[1:])
+    _draw_rows(axes, rows, names)
     if reference or families:
         axes.axvline(0, color="0.4", linewidth=1, zorder=0)
-    _name_rows(axes, rows, names)
     axes.set(xlabel=label, ylabel="settings")
     return figure
 
@@ -111,9 +109,7 @@ def plot_unheard(
     figure = Figure(figsize=(WIDTH, 1.1 + 0.27 * len(rows)), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots()
-    for place, row in enumerate(rows):
-        _draw_row(axes, place, *row[1:])
-    _name_rows(axes, rows, [row[0] for row in rows])
+    _draw_rows(axes, rows, [row[0] for row in rows])
     axes.set(xlabel="unweighted average recall (%)", ylabel="network")
     return figure
 
@@ -238,8 +234,10 @@ def _draw_row(
     axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
 
 
-def _name_rows(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
-    """Names at the left edge, headings in bold."""
+def _draw_rows(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Each row below the one before, its name at the left edge, of headings in bold."""
+    for place, row in enumerate(rows):
+        _draw_row(axes, place, *row[1:])
     axes.set_yticks(range(len(rows)), names)
     for name, row in zip(axes.get_yticklabels(), rows, strict=True):
         name.set_fontweight("normal" if row[1] else "bold")
