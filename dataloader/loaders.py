@@ -29,6 +29,7 @@ from dataloader.identity import copies, recorded
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split, keep_together
 from utils.config import AugmentConfig, Config, FeaturesConfig
 from utils.device import use_huge_pages
+from utils.emotions import without_codes
 from utils.errors import UserError, some
 from utils.progress import warn
 
@@ -73,8 +74,11 @@ class Data:
         """The class indices of a subset."""
         emotions = [self.features.utterances[row].emotion for row in self.rows(subset)]
         if strange := sorted(set(emotions) - set(self.corpus.emotions)):
-            known = ", ".join(self.corpus.emotions)
-            problem = f"{self.corpus.root} has utterances of {', '.join(strange)} in the {subset} set"
+            words = self.corpus.words
+            known, others = (
+                ", ".join(words[one] for one in some) for some in (self.corpus.emotions, strange)
+            )
+            problem = f"{self.corpus.root} has utterances of {others} in the {subset} set"
             raise UserError(f"{problem}, and the run knows {known}. Restore the corpus.")
         return torch.tensor([self.corpus.emotions.index(emotion) for emotion in emotions])
 
@@ -137,7 +141,7 @@ def prepare_data(
         problem = f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}"
         raise UserError(f"{problem}: let data.root name the corpus of that run.")
     if len(corpus.emotions) < 2:
-        problem = f"{corpus.root} has recordings of one emotion alone ({some(corpus.emotions)})"
+        problem = f"{corpus.root} has recordings of one emotion alone ({corpus.words[corpus.emotions[0]]})"
         raise UserError(f"{problem}: there is nothing to tell apart. Add recordings of others.")
     if split is not None:
         split = _as_named(split, {utterance.name for utterance in corpus.utterances})
@@ -158,7 +162,7 @@ def prepare_data(
     if leaks := _leaks(split, same):
         warn(f"{len(leaks)} recordings of the split are in two of its subsets: {some(leaks)}")
     if missing := data.missing_emotions():
-        warn(f"emotions without any utterance: {', '.join(missing)}")
+        warn(f"emotions without any utterance: {', '.join(without_codes(missing, corpus.words))}")
     return data
 
 

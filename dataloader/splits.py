@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dataloader.corpora.utterance import UNKNOWN, Utterance
+from dataloader.corpora.utterance import UNKNOWN, Utterance, words_of
 from dataloader.partition import Partition, read_partition
 from utils.config import DataConfig
 from utils.errors import UserError, some
@@ -112,7 +112,7 @@ def holdout(
         num_train, num_test = _floor(len(names) * train_fraction), _floor(len(names) * test_fraction)
         if min(num_train, num_test, len(names) - num_train - num_test) < 1:
             raise UserError(
-                f"{len(names)} usable utterances of the emotion '{emotion}' are too few to train "
+                f"{_count(utterances, emotion)} are too few to train "
                 f"({train_fraction:g}), validate ({validation_fraction:g}) and test ({test_fraction:g}) on. "
                 "Add recordings or change data.validation_fraction and data.test_fraction."
             )
@@ -141,7 +141,7 @@ def kfold(
         num_validation = _share(len(names), validation_fraction)
         if len(names) < folds or len(rest) <= num_validation:
             raise UserError(
-                f"{len(names)} usable utterances of the emotion '{emotion}' are too few for {folds} folds "
+                f"{_count(utterances, emotion)} are too few for {folds} folds "
                 f"with {validation_fraction:g} of them to validate on. Add recordings, or lower data.folds "
                 "or data.validation_fraction."
             )
@@ -413,6 +413,11 @@ def _names(value: object) -> tuple[str, ...]:
     if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
         raise TypeError("its subsets must be lists of names")
     return tuple(value)
+
+
+def _count(utterances: Utterances, emotion: str) -> str:
+    number = sum(one.emotion == emotion for one in utterances)
+    return f"{number} usable utterances of the emotion '{words_of(utterances)[emotion]}'"
 
 
 def _names_by(attribute: str, utterances: Utterances) -> dict[str, list[str]]:

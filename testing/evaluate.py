@@ -25,7 +25,7 @@ from testing.calibration import at_temperature, load_calibration
 from testing.load_run import LoadedRun, corpus_settings, load_run, predict, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
-from utils.emotions import EMOTIONS, ENGLISH
+from utils.emotions import EMOTIONS, without_codes
 from utils.errors import UserError, exit_on_user_error, run_parser, some
 from utils.files import problems_of, try_output, write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
@@ -87,15 +87,16 @@ class Evaluation:
         return sorted(wrong.tolist(), key=lambda row: -self.probabilities[row].max())
 
     def in_words(self, row: int) -> str:
-        """Markdown: `**tri-m2-b1**: sadness, heard as neutral (71 %; then sadness 20 %, disgust 5 %)`."""
+        """Markdown: `**tri-m2-b1**: sadness, recognised as neutral (71 %; then sadness 20 %, …)`."""
+        words = self.run.words
         first, *others = (
-            (ENGLISH[self.corpus.emotions[index]], f"{100 * self.probabilities[row, index]:.0f} %")
+            (words[self.corpus.emotions[index]], f"{100 * self.probabilities[row, index]:.0f} %")
             for index in self.probabilities[row].argsort()[:-4:-1]
         )
         utterance = self.utterances[row]
         then = ", ".join(f"{emotion} {share}" for emotion, share in others)
-        answer = markdown_text(f"{ENGLISH[utterance.emotion]}, heard as {first[0]} ({first[1]}; then {then})")
-        return f"**{markdown_text(utterance.name)}**: {answer}"
+        answer = f"{words[utterance.emotion]}, recognised as {first[0]} ({first[1]}; then {then})"
+        return f"**{markdown_text(utterance.name)}**: {markdown_text(answer)}"
 
 
 class UnsavedError(UserError):
@@ -203,10 +204,9 @@ def _everything(run: LoadedRun, corpus: Corpus, progress: bool) -> tuple[tuple[U
 def _with_classes_of(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> Corpus:
     """The corpus with the run's emotions; a UserError where an utterance has another one."""
     if strange := sorted({utterance.emotion for utterance in utterances} - set(run.emotions)):
-        raise UserError(
-            f"{run.path} knows {', '.join(run.emotions)}, and {corpus.root} has {', '.join(strange)} too: it "
-            "is not the corpus of that run, or was changed since."
-        )
+        known, others = (", ".join(corpus.words[one] for one in some) for some in (run.emotions, strange))
+        problem = f"{run.path} knows {known}, and {corpus.root} has {others} too"
+        raise UserError(f"{problem}: it is not the corpus of that run, or was changed since.")
     return replace(corpus, emotions=run.emotions)
 
 
@@ -236,7 +236,8 @@ def evaluate_across(
     shared = tuple(emotion for emotion in run.emotions if emotion in corpus.emotions)
     if len(shared) < 2:
         raise UserError(
-            f"{trained_on} and {corpus.name} share {len(shared)} emotions ({', '.join(shared) or 'none'}); a "
+            f"{trained_on} and {corpus.name} share {len(shared)} emotions "
+            f"({', '.join(run.words[one] for one in shared) or 'none'}); a "
             "test needs at least two."
         )
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
@@ -403,7 +404,7 @@ def predictions_csv(evaluation: Evaluation) -> str:
 def confusion_figure(evaluation: Evaluation) -> Figure:
     """The confusion matrix as a figure."""
     matrix = np.array(evaluation.metrics["confusion_matrix"])
-    return plot_confusion_matrix(matrix, evaluation.corpus.emotions, ENGLISH, evaluation.title)
+    return plot_confusion_matrix(matrix, evaluation.corpus.emotions, evaluation.run.words, evaluation.title)
 
 
 def scores_table(evaluation: Evaluation) -> Table:
@@ -429,7 +430,7 @@ def scores_table(evaluation: Evaluation) -> Table:
     note = f"Intervals: bootstrap over the {metrics['utterances']} utterances. "
     note += f"Inference: MFCCs to scores, one utterance at a time, on {metrics['device']}."
     if missing := evaluation.metrics.get("missing_emotions"):
-        note += f" Emotions without any utterance: {', '.join(missing)}."
+        note += f" Emotions without any utterance: {', '.join(without_codes(missing, evaluation.run.words))}."
     headings = "measure", "value", "95 % interval"
     return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, [note])
 
@@ -440,7 +441,7 @@ def emotions_table(evaluation: Evaluation) -> Table:
     scores = {"precision": "precision", "recall": "recall", "F1": "f1_score"}
     rows = [
         {
-            "emotion": f"{emotion} · {ENGLISH[emotion]}",
+            "emotion": evaluation.run.words[emotion],
             "utterances": str(metrics["utterances_per_emotion"][row]),
             **{label: percent(metrics[f"{score}_per_emotion"][row]) for label, score in scores.items()},
         }
@@ -471,14 +472,14 @@ def corpora_table(evaluation: Evaluation) -> Table:
 
 def misjudged_table(evaluation: Evaluation, most: int) -> Table:
     """The misjudged utterances of which the network was surest, `most` of them at most."""
-    emotions, rows = evaluation.corpus.emotions, evaluation.misjudged()
+    words, rows = [evaluation.run.words[one] for one in evaluation.corpus.emotions], evaluation.misjudged()
     shown = [
         {
             "utterance": evaluation.utterances[row].name,
-            "true": ENGLISH[emotions[evaluation.targets[row]]],
-            "heard as": ENGLISH[emotions[evaluation.predictions[row]]],
+            "true": words[evaluation.targets[row]],
+            "predicted": words[evaluation.predictions[row]],
             "probability": percent(evaluation.probabilities[row].max()),
-            "of the true one": percent(evaluation.probabilities[row, evaluation.targets[row]]),
+            "probability of the true one": percent(evaluation.probabilities[row, evaluation.targets[row]]),
         }
         for row in rows[:most]
     ]

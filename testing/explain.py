@@ -20,7 +20,7 @@ from testing.calibration import at_temperature, load_calibration
 from testing.evaluate import Evaluation
 from testing.kernels import LAYER, kernel_figure
 from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
-from utils.emotions import ENGLISH, common_code
+from utils.emotions import emotion_code
 from utils.errors import UserError, exit_on_user_error, run_parser
 from utils.files import check_outputs, problems_of, try_output
 from utils.plots.explain import Explanation, plot_explanation
@@ -45,9 +45,10 @@ def explain(
     if not isinstance(run, LoadedRun):
         run = load_run(run)
     if truth is not None and truth not in run.emotions:
-        word, truth = truth, common_code(truth)
+        word, truth = truth, emotion_code(truth)
         if truth not in run.emotions:
-            raise UserError(f"{word} is no emotion of this run; it knows {', '.join(run.emotions)}.")
+            known = ", ".join(run.words[emotion] for emotion in run.emotions)
+            raise UserError(f"{word} is no emotion of this run; it knows {known}.")
     settings, rate = run.config.features, run.config.features.sample_rate
     if settings.normalise == "speaker":
         raise UserError(f"{run.path} {NEEDS_A_SPEAKER}")
@@ -80,6 +81,7 @@ def explain(
         probabilities=at_temperature(logits.numpy(), load_calibration(run.path).temperature),
         emotions=run.emotions,
         truth=truth,
+        words=run.words,
     )
 
 
@@ -139,7 +141,7 @@ def probabilities_table(explanation: Explanation) -> Table:
     """All emotions, the most probable first."""
     emotions, probabilities = explanation.emotions, explanation.probabilities
     rows = [
-        {"emotion": f"{emotions[i]} · {ENGLISH[emotions[i]]}", "probability": percent(probabilities[i])}
+        {"emotion": explanation.words[emotions[i]], "probability": percent(probabilities[i])}
         for i in probabilities.argsort()[::-1]
     ]
     return Table(rows, f"{explanation.name}: {explanation.in_words}")

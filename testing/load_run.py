@@ -1,8 +1,8 @@
 """A run directory's network, rebuilt from nothing but the directory, and the test set that it recorded."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from testing import earlier_weights
 from utils import runs
 from utils.config import Config, ConfigError, DataConfig
 from utils.device import pick_device, use_huge_pages
-from utils.emotions import EMOTIONS
+from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
 from utils.files import TensorsError, expanded, read_tensors
 from utils.progress import warn
@@ -46,6 +46,7 @@ class LoadedRun:
     split: Split | None  # None where the run did not record it
     model: CkTIMNet  # in evaluation mode, on the device that the configuration names
     emotions: tuple[str, ...] = EMOTIONS  # its classes, in the order of its scores
+    words: Mapping[str, str] = field(default_factory=lambda: ENGLISH)  # emotion → the word that people see
 
 
 def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Sequence[str] = ()) -> LoadedRun:
@@ -78,7 +79,8 @@ def load_run(run_dir: str | Path, overrides: Sequence[str] = (), fallback: Seque
     model = build_model(config.model, len(emotions), *features.sizes)
     check_fit(run_dir, state, model.state_dict())
     model.load_state_dict(state)
-    return LoadedRun(run_dir, config, split, model.to(pick_device(config.train.device)).eval(), emotions)
+    model = model.to(pick_device(config.train.device)).eval()
+    return LoadedRun(run_dir, config, split, model, emotions, runs.read_words(run_dir))
 
 
 def recorded_test_set(

@@ -38,6 +38,7 @@ from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
 from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
+from utils.emotions import CODES
 from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, problems_of, try_output, write_atomically
 from utils.progress import progress_bar, warn
@@ -62,6 +63,7 @@ Raw = tuple[torch.Tensor, torch.Tensor]  # frames and functionals, not normalise
 class Recognizer:
     """The network of a run, ready for any recording; its `emotions` are in the order of the scores.
 
+    Programs get the emotions' codes, and `words` says what people call each: {"gio": "joy", …}.
     `overrides` are `key=value` for testing.load_run.FREE_KEYS, such as "train.device=cpu". Below the
     probability `sure` the label is `unsure`. With a run whose features are normalised by speaker, recognition
     is a UserError until the speaker is enrolled.
@@ -73,7 +75,7 @@ class Recognizer:
     def __init__(self, run_dir: str | Path = SHIPPED_RUN, overrides: Sequence[str] = (), sure: float = SURE):
         self.run, self.overrides = load_run(run_dir, overrides), overrides
         self.calibration = load_calibration(self.run.path)
-        self.emotions, self.sure = self.run.emotions, sure
+        self.emotions, self.words, self.sure = self.run.emotions, self.run.words, sure
         if not 0 <= sure <= 1:
             raise UserError(f"sure = {sure}: a probability is between 0 and 1.")
         self.features = self.run.config.features
@@ -224,7 +226,7 @@ class Recognizer:
         try:
             sound = read()
         except SilenceError:
-            return Recognition(name, Answer(0.0, seconds, SILENCE, {}, None))
+            return Recognition(name, self._answer(0.0, seconds, ({}, None)))
         timeline: tuple[Answer, ...] = ()
         if seconds * self.features.sample_rate > self.window:
             blocks = [sound] if isinstance(sound, np.ndarray) else sound
@@ -279,10 +281,10 @@ class Recognizer:
     def _answer(self, start: float, end: float, looked: Looked) -> Answer:
         probabilities, novelty = looked
         if not probabilities:
-            return Answer(start, end, SILENCE, {}, None)
+            return Answer(start, end, SILENCE, {}, None, self.words)
         first = max(probabilities, key=probabilities.__getitem__)
         label = first if probabilities[first] >= self.sure else UNSURE
-        return Answer(start, end, label, probabilities, novelty)
+        return Answer(start, end, label, probabilities, novelty, self.words)
 
     def _together(self, timeline: Sequence[Answer], seconds: float) -> Answer:
         """Of a recording of several utterances: the mean of what is not silent, and its median novelty."""
@@ -390,6 +392,8 @@ def main(arguments: list[str] | None = None) -> None:
     add("--same-speaker", action="append", default=[], metavar="FILE_OR_FOLDER", help=speaker)
     add("--csv", metavar="FILE", help="write all answers there; - is standard output")
     add("--json", metavar="FILE", help="the same as JSON")
+    codes = "let the CSV and the JSON have the emotions' codes (dis, gio, …) in place of words"
+    add("--codes", action="store_true", help=codes)
     add("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
     sure_help = "least probability of an answer; below it the answer is `unsure` (default: %(default)s)"
     add("--sure", type=float, default=SURE, metavar="P", help=sure_help)
@@ -429,9 +433,9 @@ def main(arguments: list[str] | None = None) -> None:
         show(outcomes)
     writings: list[Callable[[], None]] = []
     for kind, path in texts.items():
-        text = predictions.to_csv(outcomes, recognizer.emotions)
+        text = predictions.to_csv(outcomes, recognizer.emotions, CODES if options.codes else recognizer.words)
         if kind == "json":
-            text = predictions.to_json(outcomes)
+            text = predictions.to_json(outcomes, options.codes)
         if kind in printed:
             print(text, end="")
         else:

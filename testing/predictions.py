@@ -3,14 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from dataloader.corpora.listing import readable
-from utils.emotions import ENGLISH
+from utils.emotions import CODES, ENGLISH
 from utils.tables import NOTHING, Table, csv_text, percent, unique
 
 UNSURE = "unsure"
@@ -27,6 +27,7 @@ class Answer:
     label: str  # the emotion's code; UNSURE where none is probable enough; SILENCE
     probabilities: Mapping[str, float]  # of each emotion, calibrated where the run is; empty in silence
     novelty: float | None  # 1 at the threshold; None in silence, and where the run was not calibrated
+    words: Mapping[str, str] = field(default_factory=lambda: ENGLISH, repr=False, compare=False)  # by code
 
     @property
     def emotion(self) -> str | None:
@@ -43,7 +44,7 @@ class Answer:
         if not self.probabilities:
             return self.label
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        first, *others = [f"{ENGLISH[emotion]} {100 * p:.0f} %" for emotion, p in ranked[:3]]
+        first, *others = [f"{self.words[emotion]} {100 * p:.0f} %" for emotion, p in ranked[:3]]
         said = f"{self.label}, {first}" if self.label == UNSURE else first
         then = f" (then {', '.join(others)})" if others else ""
         return said + then + (f"; {UNLIKE} (novelty {self.novelty:.1f})" if self.unlike else "")
@@ -66,15 +67,16 @@ class Recognition:
             joined.append((parts[0].start, parts[-1].end, label, float(np.mean(sure))))
         return joined
 
-    def to_dict(self) -> dict:
-        """For JSON: label, probabilities and novelty of the whole, then of each part."""
+    def to_dict(self, codes: bool = False) -> dict:
+        """For JSON: label, probabilities and novelty of the whole, then of each part; emotions as words."""
+        words = CODES if codes else self.answer.words
 
         def of(answer: Answer) -> dict[str, Any]:
             return {
                 "start": round(answer.start, 3),
                 "end": round(answer.end, 3),
-                "label": answer.label,
-                "probabilities": {emotion: round(p, 6) for emotion, p in answer.probabilities.items()},
+                "label": words[answer.label],
+                "probabilities": {words[e]: round(p, 6) for e, p in answer.probabilities.items()},
                 "novelty": None if answer.novelty is None else round(answer.novelty, 3),
             }
 
@@ -88,7 +90,7 @@ class Failure:
     name: str
     reason: str
 
-    def to_dict(self) -> dict:
+    def to_dict(self, codes: bool = False) -> dict:
         """For JSON."""
         return {"file": self.name, "error": self.reason}
 
@@ -96,18 +98,20 @@ class Failure:
 Outcome = Recognition | Failure
 
 
-def to_json(outcomes: Sequence[Outcome]) -> str:
+def to_json(outcomes: Sequence[Outcome], codes: bool = False) -> str:
     """A list with an object for each file; see Recognition.to_dict."""
-    return readable(json.dumps([one.to_dict() for one in outcomes], indent=2, ensure_ascii=False)) + "\n"
+    content = [one.to_dict(codes) for one in outcomes]
+    return readable(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
 
-def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
+def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str], words: Mapping[str, str] = ENGLISH) -> str:
     """A line for each file (part: whole), followed by a line for each part of its timeline (1, 2, …).
 
-    An emotion that is called as another column has a number behind its name there, such as `label_2`.
+    `words` says how an emotion is written; one that is called as another column has a number behind its name
+    there, such as `label_2`.
     """
     *columns, error = "file", "part", "start", "end", "label", "novelty", "error"
-    names = unique([*columns, error, *emotions])[len(columns) + 1 :]
+    names = unique([*columns, error, *(words[e] for e in emotions)])[len(columns) + 1 :]
     rows: list[list[object]] = [[*columns, *names, error]]
     for outcome in outcomes:
         if isinstance(outcome, Failure):
@@ -117,7 +121,9 @@ def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str]) -> str:
             novelty = "" if answer.novelty is None else f"{answer.novelty:.3f}"
             start, end = f"{answer.start:.3f}", f"{answer.end:.3f}"
             shares = [f"{answer.probabilities[e]:.6f}" if answer.probabilities else "" for e in emotions]
-            rows.append([outcome.name, part or "whole", start, end, answer.label, novelty, *shares, ""])
+            rows.append(
+                [outcome.name, part or "whole", start, end, words[answer.label], novelty, *shares, ""]
+            )
     return readable(csv_text(rows))
 
 
@@ -127,7 +133,7 @@ def timeline_table(recognition: Recognition) -> Table:
         {
             "from": clock(start),
             "to": clock(end),
-            "heard": ENGLISH[label],
+            "answer": recognition.answer.words[label],
             "probability": NOTHING if np.isnan(probability) else percent(probability),
         }
         for start, end, label, probability in recognition.segments()
@@ -146,12 +152,12 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
         answer = outcome.answer
         novelty = NOTHING if answer.novelty is None else f"{answer.novelty:.2f}"
         probability = percent(max(answer.probabilities.values())) if answer.probabilities else NOTHING
-        remarks = [f"{ENGLISH[answer.emotion]}?"] if answer.label == UNSURE else []
+        remarks = [f"{answer.words[str(answer.emotion)]}?"] if answer.label == UNSURE else []
         remarks += [UNLIKE] if answer.unlike else []
-        length, label = clock(answer.end), ENGLISH[answer.label]
+        length, label = clock(answer.end), answer.words[answer.label]
         rows.append((outcome.name, length, label, probability, novelty, ", ".join(remarks)))
     counts = ", ".join(f"{count} {label}" for label, count in Counter(row[2] for row in rows).most_common())
-    headings = "file", "length", "heard", "probability", "novelty", "remark"
+    headings = "file", "length", "answer", "probability", "novelty", "remark"
     return Table([dict(zip(headings, row, strict=True)) for row in rows], f"{len(outcomes)} files: {counts}")
 
 
@@ -165,7 +171,8 @@ def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
     edges = [*(part.start for part in parts), parts[-1].end]
     labels = [part.label for part in parts]
     known = None if np.isnan(novelty).all() else novelty.tolist()
-    return plot_timeline(edges, probabilities, labels, emotions, known, readable(recognition.name))
+    name, words = readable(recognition.name), recognition.answer.words
+    return plot_timeline(edges, probabilities, labels, emotions, known, name, words)
 
 
 def clock(seconds: float) -> str:

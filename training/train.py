@@ -156,7 +156,9 @@ def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) ->
     """Write the settings, split, emotions and standardisation of a run, before it begins."""
     save_config(config, run_dir / runs.PARAMETERS_FILE)
     save_split(data.split, run_dir / runs.SPLIT_FILE)
-    write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": data.corpus.emotions})
+    emotions = data.corpus.emotions
+    words = {emotion: data.corpus.words[emotion] for emotion in emotions}
+    write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": emotions, "words": words})
     statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
     write_json(run_dir / runs.STANDARDISATION_FILE, statistics, indent=2)
 

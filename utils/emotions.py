@@ -1,7 +1,7 @@
 """One code for each emotion in every corpus, always in this order: a class index is a position in it."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 EMOTIONS = ("dis", "gio", "neu", "pau", "rab", "sor", "tri")  # EMOVO's seven
 
@@ -35,14 +35,20 @@ OTHERS = (
 _CODES = {name: code for code, names in NAMES.items() for name in names.split()}
 
 
-class _English(dict):
-    """Code → English name; an emotion without a code (see common_code) keeps its own name."""
+class _Words(dict):
+    """Code → word; an emotion without a code (see common_code) is its own word."""
 
     def __missing__(self, emotion: str) -> str:
         return emotion
 
 
-ENGLISH = _English({code: names.split()[0] for code, names in NAMES.items()})
+ENGLISH = _Words({code: names.split()[0] for code, names in NAMES.items()})
+CODES = _Words({code: code for code in NAMES})
+
+
+def in_own_words(own: Mapping[str, str]) -> Mapping[str, str]:
+    """Emotion → the word that people see: the user's own, as written, but for codes; else the English one."""
+    return _Words(ENGLISH | {emotion: word for emotion, word in own.items() if word.lower() not in CODES})
 
 
 def common_code(word: str) -> str | None:
@@ -63,7 +69,13 @@ def _plain(word: str) -> str:
 
 def emotion_code(word: str) -> str:
     """The same, where another word is the user's own emotion, in small letters."""
-    return common_code(word) or word.lower()
+    return common_code(word) or unicodedata.normalize("NFC", word.strip().lower())
+
+
+def without_codes(remarks: Iterable[str], words: Mapping[str, str]) -> list[str]:
+    """Remarks about emotions, such as `sor (test)`, with their words: `surprise (test)`."""
+    parts = (remark.rpartition(" ") for remark in remarks)
+    return [f"{words[emotion]} {remark}" for emotion, _, remark in parts]
 
 
 def in_order(emotions: Iterable[str]) -> tuple[str, ...]:

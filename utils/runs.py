@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import count
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import Config, ConfigError, load_config
-from utils.emotions import EMOTIONS
+from utils.emotions import EMOTIONS, ENGLISH, in_own_words
 from utils.errors import UserError
 from utils.files import expanded
 from utils.metrics import History, MetricsError, read_json
@@ -102,6 +102,7 @@ class Run:
     fold: int | None = None  # which of the folds the test set is, counted from 0; None: it has none
     folds: int | None = None  # how many there are
     recordings: str | None = None  # how many, and a hash of them (recordings_key); None: not recorded
+    words: Mapping[str, str] = field(default_factory=lambda: ENGLISH)  # emotion → the word that people see
 
     @property
     def name(self) -> str:
@@ -148,7 +149,13 @@ def read_run(run_dir: str | Path) -> Run:
     training, validation = (History.load(path) if path.exists() else None for path in metrics)
     tests = sorted(run_dir.glob(f"*{TEST_METRICS_SUFFIX}"))
     test = read_test_metrics(tests[0]) if tests else None
-    return Run(run_dir, config, **split, training=training, validation=validation, test=test)
+    about: dict[str, Any] = {
+        "training": training,
+        "validation": validation,
+        "test": test,
+        "words": read_words(run_dir),
+    }
+    return Run(run_dir, config, **split, **about)
 
 
 def recordings_key(recordings: Mapping[str, str]) -> str | None:
@@ -225,6 +232,15 @@ def read_emotions(run_dir: Path) -> tuple[str, ...]:
     if not (isinstance(emotions, list) and emotions and all(isinstance(one, str) for one in emotions)):
         raise UserError(f"{path} holds no list of emotions. Restore it, or train anew.")
     return tuple(emotions)
+
+
+def read_words(run_dir: Path) -> Mapping[str, str]:
+    """Emotion → the word that people see: the user's own; the English one where none is recorded."""
+    content = read_json(path) if (path := run_dir / EMOTIONS_FILE).exists() else {}
+    own = content.get("words", {}) if isinstance(content, dict) else {}
+    if not (isinstance(own, dict) and all(isinstance(word, str) for word in own.values())):
+        raise UserError(f"{path} holds no words for emotions. Restore it, or train anew.")
+    return in_own_words(own)
 
 
 def read_parameters(path: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -129,8 +129,12 @@ def combine(corpora: Sequence[Corpus]) -> Corpus:
     if len(corpora) == 1:
         return corpora[0]
     utterances = [
-        Utterance(
-            u.path, u.emotion, f"{c.name}/{u.speaker}", f"{c.name}/{u.sentence}", f"{c.name}/{u.name}", c.name
+        replace(
+            u,
+            speaker=f"{c.name}/{u.speaker}",
+            sentence=f"{c.name}/{u.sentence}",
+            own_name=f"{c.name}/{u.name}",
+            corpus=c.name,
         )
         for c in corpora
         for u in c.utterances
@@ -151,7 +155,7 @@ def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:
         return corpus
     wanted = {emotion_code(word): word for word in words}
     if strange := [word for emotion, word in wanted.items() if emotion not in corpus.emotions]:
-        there = ", ".join(ENGLISH[emotion] for emotion in corpus.emotions)
+        there = ", ".join(corpus.words[emotion] for emotion in corpus.emotions)
         raise CorpusError(f"data.emotions: {corpus.name} has no {', '.join(strange)}; it has {there}.")
     if len(wanted) < 2:
         raise CorpusError(
@@ -159,7 +163,7 @@ def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:
         )
     kept = tuple(utterance for utterance in corpus.utterances if utterance.emotion in wanted)
     counts = Counter(one.emotion for one in corpus.utterances if one.emotion not in wanted)
-    others = [f"{ENGLISH[emotion]} ({counts[emotion]})" for emotion in in_order(counts)]
+    others = [f"{corpus.words[emotion]} ({counts[emotion]})" for emotion in in_order(counts)]
     number = f"{len(corpus.utterances) - len(kept)} of {corpus.name}'s utterances are left out"
     return replace(
         corpus,
@@ -205,7 +209,7 @@ def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
     if speakers := reader.speakers - len({u.speaker for u in utterances}):
         text += f", and {speakers} of its {reader.speakers} speakers"
     if absent := set(reader.emotions) - {u.emotion for u in utterances}:
-        text += f"; none is of the emotion {', '.join(in_order(absent))}"
+        text += f"; none is of the emotion {', '.join(ENGLISH[one] for one in in_order(absent))}"
     return [text]
 
 

@@ -40,7 +40,8 @@ def folder_parser(listing: Listing) -> Callable[[Path], Utterance | None]:
         if not 1 <= len(parts) <= 2:
             return None
         emotion, speaker = parts if emotion_first and len(parts) == 2 else (parts[-1], (UNKNOWN, *parts)[-2])
-        return Utterance(path, emotion_code(emotion), speaker, UNKNOWN, "/".join((*parts, path.stem)))
+        name = "/".join((*parts, path.stem))
+        return Utterance(path, emotion_code(emotion), speaker, UNKNOWN, name, word=emotion.strip())
 
     return parse
 

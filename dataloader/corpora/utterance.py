@@ -1,8 +1,12 @@
 """An utterance, a corpus of utterances, and the error where there is none."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from utils.emotions import in_own_words
 from utils.errors import UserError
 
 DEMO_MARKER = "demo_corpus.json"  # a file in every demo corpus, so that none is taken for EMOVO
@@ -21,6 +25,7 @@ class Utterance:
     corpus: str = ""  # the name of its corpus, where several are combined
     fingerprint: str = field(default="", compare=False, kw_only=True)  # of its samples (dataloader.identity)
     outline: bytes = field(default=b"", compare=False, kw_only=True, repr=False)
+    word: str = field(default="", compare=False, kw_only=True)  # the user's own for the emotion, as written
 
     @property
     def name(self) -> str:
@@ -43,10 +48,25 @@ class Corpus:
     warnings: tuple[str, ...] = ()
     signal_length: int = 0  # samples at 22 050 Hz that suit it; 0 for no advice
 
+    @cached_property
+    def words(self) -> Mapping[str, str]:
+        """Emotion → the word that people see (words_of)."""
+        return words_of(self.utterances)
+
     @property
     def is_demo(self) -> bool:
         """Whether this is synthetic speech, from which no result may be drawn."""
         return self.name == "demo"
+
+
+def words_of(utterances: Iterable[Utterance]) -> Mapping[str, str]:
+    """Emotion → the word that people see: the user's own, most often written so; else the English one."""
+    written: dict[str, Counter[str]] = {}
+    for one in utterances:
+        written.setdefault(one.emotion, Counter())[one.word] += 1
+    return in_own_words(
+        {code: found.most_common(1)[0][0] for code, found in written.items() if found[""] == 0}
+    )
 
 
 def how_to_get(name: str) -> str:

@@ -146,7 +146,7 @@ def load_features(
         count = f"{len(skipped)} of {len(corpus.utterances)}"
         warn(f"{count} recordings of {corpus.name} cannot be used and are left out:{reasons}")
     present = {utterance.emotion for utterance in utterances}
-    if missing := [emotion for emotion in corpus.emotions if emotion not in present]:
+    if missing := [corpus.words[emotion] for emotion in corpus.emotions if emotion not in present]:
         remedy = "Every emotion needs some: restore the missing or damaged files."
         raise UserError(f"{corpus.root} has no usable recording of {', '.join(missing)}. {remedy}")
     if only is not None and features.normalise == "speaker":

@@ -117,7 +117,7 @@ def test_the_draw_never_changes():
 
 def test_too_few_utterances_of_an_emotion_are_an_error_that_names_it():
     for sentences in (1, 2, 4):
-        with pytest.raises(UserError, match=f"{sentences} usable utterances of the emotion 'rab'"):
+        with pytest.raises(UserError, match=f"{sentences} usable utterances of the emotion 'anger'"):
             holdout(utterances(["dis"]) + utterances(["rab"], 1, sentences), 0, 0.1, 0.2)
 
 
@@ -195,7 +195,12 @@ NO_SPLIT = [  # utterances, protocol and settings of `data`, and the complaint
     (utterances(), "kfold", {"fold": 10}, "data.fold = 10: must be 0 to 9 with kfold, for data.folds is 10"),
     (utterances(), "leave_one_speaker_out", {"fold": 6}, "fold = 6: must be 0 to 5 .* has 6 speakers"),
     (utterances(), "leave_one_sentence_out", {"fold": 14}, "fold = 14: must be 0 to 13 .* has 14 sentences"),
-    (utterances(["dis"], 1, 9), "kfold", {}, "9 usable utterances of the emotion 'dis' are too few for 10 f"),
+    (
+        utterances(["dis"], 1, 9),
+        "kfold",
+        {},
+        "9 usable utterances of the emotion 'disgust' are too few for 10 f",
+    ),
     (utterances(["dis"], 1, 10), "kfold", MUCH, r"10 usable utterances .* with 0\.9 of them to validate"),
     (utterances(speakers=2), "leave_one_speaker_out", {}, "2 speakers are too few"),
     (NO_SPEAKER, "speaker_kfold", {"folds": 3}, "not name the speaker of dis-unknown-b0, .* and 93 more"),

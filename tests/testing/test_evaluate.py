@@ -154,7 +154,7 @@ def test_tables_show_every_score(evaluation):
     text = f"{scores_table(evaluation)}\n{emotions_table(evaluation)}"
     assert f"{100 * evaluation.metrics['accuracy'][0]:.1f} %" in text
     assert f"{evaluation.metrics['trainable_parameters'][0]:,}" in text
-    assert all(emotion in text for emotion in ("dis · disgust", "tri · sadness"))
+    assert all(emotion in text for emotion in ("\ndisgust  ", "\nsadness  "))
 
 
 def test_a_fresh_process_gets_the_same_numbers(evaluation, run_dir, repository):
@@ -307,7 +307,7 @@ def test_across_corpora_needs_another_corpus_with_two_emotions_at_least(run_dir,
     for emotion in ("angry", "smug"):
         (tmp_path / "mine" / emotion).mkdir(parents=True)
         shutil.copy(emodb / "wav/03a01Wa.wav", tmp_path / "mine" / emotion)
-    with pytest.raises(UserError, match=r"EMOVO and folder-mine share 1 emotions \(rab\)"):
+    with pytest.raises(UserError, match=r"EMOVO and folder-mine share 1 emotions \(anger\)"):
         evaluate_across(run_dir, "folder", [f"data.root={tmp_path / 'mine'}"], progress=False)
     with pytest.raises(SystemExit):
         main([str(run_dir), "--corpus", "emodb", "--all"])
@@ -347,7 +347,7 @@ def test_a_corpus_with_more_emotions_than_the_run_is_refused(emodb, train_tiny, 
     # later the folder has a further emotion: classes keep their places, and the test set is the same
     shutil.copytree(tmp_path / "mine/angry", tmp_path / "mine/afraid")
     assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
-    with pytest.raises(UserError, match="has pau too"):
+    with pytest.raises(UserError, match="has afraid too"):
         evaluate(run_dir, everything=True, progress=False)
 
 
@@ -458,7 +458,7 @@ def test_an_emotion_that_is_not_tested_is_named_in_the_result(train_tiny, tiny_e
     data = {"root": root, "protocol": "leave_one_sentence_out", "fold": 4}  # b1, b2, b3, d1, d2
     evaluation = evaluate(train_tiny(data), progress=False)
     assert evaluation.metrics["missing_emotions"] == ["sor (test)"]
-    assert "Emotions without any utterance: sor (test)." in str(scores_table(evaluation))
+    assert "Emotions without any utterance: surprise (test)." in str(scores_table(evaluation))
 
 
 def test_on_a_machine_without_the_corpus_a_shipped_run_shows_what_it_recorded(

@@ -112,7 +112,7 @@ def test_the_truth_may_be_said_in_words(run_dir, tiny_emovo):
     for word, code in (("rab", "rab"), ("Anger", "rab"), ("gioia", "gio"), (None, None)):
         assert explain(run, path, truth=word).truth == code
     for word in ("envy", "calm"):
-        with pytest.raises(UserError, match=rf"{word} is no emotion of this run; it knows dis, gio"):
+        with pytest.raises(UserError, match=rf"{word} is no emotion of this run; it knows disgust, joy"):
             explain(run, path, truth=word)
 
 

@@ -29,7 +29,7 @@ from testing.predict import SURE, Recognizer, figures, find_files, recognise_fil
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Recognition
 from training.train import save_model
 from utils.config import Config, save_config
-from utils.emotions import EMOTIONS
+from utils.emotions import EMOTIONS, ENGLISH
 from utils.runs import ENROLLED_RUN, SHIPPED_RUN
 
 RATE = 22_050
@@ -395,6 +395,9 @@ def test_a_folder_is_summarised_and_its_failures_are_an_exit_status(
     plots = sorted(path.name for path in files[2].iterdir())
     assert len(plots) == 3 and plots[0].endswith("recordings_deep_er_long.FLAC.png")
     assert status(plain_run, folder / "good.wav", "--json", "-") == 0  # nothing else on standard output
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["probabilities"].keys() == {ENGLISH[emotion] for emotion in EMOTIONS}
+    assert status(plain_run, folder / "good.wav", "--json", "-", "--codes") == 0
     (answer,) = json.loads(capsys.readouterr().out)
     assert answer["probabilities"].keys() == set(EMOTIONS)
 

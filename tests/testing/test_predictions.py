@@ -19,6 +19,7 @@ from testing.predictions import (
     to_csv,
     to_json,
 )
+from utils.emotions import CODES, ENGLISH, in_own_words
 
 EMOTIONS = ("gio", "rab", "tri")
 JOY = {"gio": 0.8, "rab": 0.15, "tri": 0.05}
@@ -61,16 +62,18 @@ def test_the_summary_has_a_line_a_file_and_counts():
     assert table.caption.startswith("4 files: 1 unsure, 1 joy, 1 silence, 1 no answer")
     rows = {row["file"]: row for row in table.rows}
     assert rows["a/long.wav"]["remark"] == "anger?, unlike the training speech"
-    assert rows["short.wav"]["heard"] == "joy" and rows["short.wav"]["novelty"] == "–"
-    assert rows["quiet.wav"]["heard"] == "silence" and rows["quiet.wav"]["probability"] == "–"
+    assert rows["short.wav"]["answer"] == "joy" and rows["short.wav"]["novelty"] == "–"
+    assert rows["quiet.wav"]["answer"] == "silence" and rows["quiet.wav"]["probability"] == "–"
     assert rows["bad.wav"]["remark"] == "is not audio"
 
 
 def test_json_holds_everything():
     long, short, quiet, bad = json.loads(to_json(OUTCOMES))
     assert long["label"] == "unsure" and long["novelty"] == 1.5 and long["end"] == 70
-    assert [part["label"] for part in long["timeline"]] == ["gio", "gio", "silence", "unsure"]
-    assert short["probabilities"] == JOY and short["novelty"] is None and short["timeline"] == []
+    assert [part["label"] for part in long["timeline"]] == ["joy", "joy", "silence", "unsure"]
+    assert short["probabilities"] == {ENGLISH[code]: p for code, p in JOY.items()}
+    assert json.loads(to_json(OUTCOMES, codes=True))[1]["probabilities"] == JOY
+    assert short["novelty"] is None and short["timeline"] == []
     assert quiet["label"] == "silence" and quiet["probabilities"] == {}
     assert bad == {"file": "bad.wav", "error": "bad.wav is not audio"}
 
@@ -78,9 +81,27 @@ def test_json_holds_everything():
 def test_csv_has_a_line_a_file_and_one_a_part():
     rows = list(csv.DictReader(io.StringIO(to_csv(OUTCOMES, EMOTIONS))))
     assert [row["part"] for row in rows] == ["whole", "1", "2", "3", "4", "whole", "whole", ""]
-    assert [row["label"] for row in rows[:5]] == ["unsure", "gio", "gio", "silence", "unsure"]
-    assert float(rows[1]["gio"]) == 0.8 and rows[3]["gio"] == "" and rows[3]["novelty"] == ""
+    assert [row["label"] for row in rows[:5]] == ["unsure", "joy", "joy", "silence", "unsure"]
+    assert float(rows[1]["joy"]) == 0.8 and rows[3]["joy"] == "" and rows[3]["novelty"] == ""
     assert rows[-1]["error"] == "bad.wav is not audio" and rows[-1]["file"] == "bad.wav"
+    with_codes = csv.DictReader(io.StringIO(to_csv(OUTCOMES, EMOTIONS, CODES)))
+    assert [(row["label"], row["gio"]) for row in with_codes][1] == ("gio", "0.800000")
+
+
+def test_everywhere_an_emotion_has_the_users_own_word():
+    words = in_own_words({"gio": "Freude", "müde": "Müde", "rab": "RAB"})
+    answer = Answer(0, 1, "gio", {"gio": 0.6, "müde": 0.3, "rab": 0.1}, None, words)
+    outcome = Recognition("a.wav", answer, (answer,))
+    assert str(answer) == "Freude 60 % (then Müde 30 %, anger 10 %)"
+    assert outcome.to_dict()["probabilities"] == {"Freude": 0.6, "Müde": 0.3, "anger": 0.1}
+    assert to_csv([outcome], ("gio", "müde", "rab"), words).startswith(
+        "file,part,start,end,label,novelty,Freude,Müde,anger,error\n"
+    )
+    for table in (timeline_table(outcome), summary_table([outcome])):
+        assert [row["answer"] for row in table.rows] == ["Freude"]
+    (legend,) = timeline_figure(outcome, ("gio", "müde", "rab")).legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == ["Freude", "Müde", "anger", "unsure", "silence"]
 
 
 def test_columns_of_emotions_are_not_those_of_others():

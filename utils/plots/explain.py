@@ -1,7 +1,7 @@
 """Figures of a trained network: an utterance and its answer, its kernels, and how far it looks back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Explanation:
     probabilities: np.ndarray  # (emotions,)
     emotions: tuple[str, ...]  # codes
     truth: str | None = None  # the code of the true emotion, where that is known
+    words: Mapping[str, str] = field(default_factory=lambda: ENGLISH)  # code → the word that is shown
 
     @property
     def answer(self) -> str:
@@ -47,9 +48,9 @@ class Explanation:
     @property
     def in_words(self) -> str:
         """For instance `fear (72 %), in truth anger`."""
-        words = f"{ENGLISH[self.answer]} ({100 * self.probabilities.max():.0f} %)"
+        words = f"{self.words[self.answer]} ({100 * self.probabilities.max():.0f} %)"
         if self.truth is not None:
-            words += ", rightly" if self.truth == self.answer else f", in truth {ENGLISH[self.truth]}"
+            words += ", rightly" if self.truth == self.answer else f", in truth {self.words[self.truth]}"
         return words
 
 
@@ -116,7 +117,7 @@ def _draw_attention(
 
 def _draw_probabilities(axes: Axes, explanation: Explanation) -> None:
     emotions, answer, truth = explanation.emotions, explanation.answer, explanation.truth
-    names = [shortened(ENGLISH[emotion]) for emotion in emotions]
+    names = [shortened(explanation.words[emotion]) for emotion in emotions]
     bars = axes.barh(names, 100 * explanation.probabilities, height=0.72, color="0.75")
     colour = ANSWER if truth is None else RIGHT if truth == answer else WRONG
     bars[emotions.index(answer)].set_facecolor(colour)
@@ -203,15 +204,15 @@ def plot_receptive_fields(fields: Mapping[str, tuple[np.ndarray, float]], title:
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     figure.suptitle(title)
     panels = figure.subplots(1, len(fields), sharex=True, sharey=True, squeeze=False)[0]
-    colours = seaborn.color_palette("crest", max(len(field) for field, _ in fields.values()))
-    for axes, (network, (field, frame_seconds)) in zip(panels, fields.items(), strict=True):
-        for block, (influence, colour) in enumerate(zip(field, colours, strict=False), start=1):
+    colours = seaborn.color_palette("crest", max(len(blocks) for blocks, _ in fields.values()))
+    for axes, (network, (blocks, frame_seconds)) in zip(panels, fields.items(), strict=True):
+        for block, (influence, colour) in enumerate(zip(blocks, colours, strict=False), start=1):
             beyond = 100 * np.cumsum(influence)[::-1]  # of all frames at least as far back
             beyond = np.maximum(beyond, LEAST / 10)  # a line to below the axis, where it sees nothing more
             axes.plot(frame_seconds * np.arange(len(beyond)), beyond, color=colour, label=f"TAB {block}")
         axes.set(title=network, xlabel="lag: time before the last frame (s)")
         axes.legend(title="after")
-    reach = max(frame_seconds * (field.shape[1] - 1) for field, frame_seconds in fields.values())
+    reach = max(frame_seconds * (blocks.shape[1] - 1) for blocks, frame_seconds in fields.values())
     panels[0].set(yscale="log", ylim=(LEAST, 150), xlim=(0, reach))
     panels[0].set_ylabel("influence of this lag and all before it (%)")
     panels[0].yaxis.set_major_formatter("{x:g}")

@@ -57,6 +57,7 @@ def plot_timeline(
     emotions: Sequence[str],
     novelty: Sequence[float] | None,
     name: str,
+    words: Mapping[str, str] = ENGLISH,
 ) -> Figure:
     """Probabilities over the time of a recording as stacked areas, and the answers as a band above them.
 
@@ -66,6 +67,7 @@ def plot_timeline(
         labels: (parts,) the answers: an emotion's code, or anything else (drawn in grey).
         novelty: (parts,) NaN in silence; above 1 the speech is unlike that of the training. None: not known.
         name: path of the recording.
+        words: code → the word that is shown.
     """
     heights = [0.25, 3.0] if novelty is None else [0.25, 3.0, 1.0]
     figure = Figure(figsize=(WIDTH, 1.6 + sum(heights)), layout="constrained")
@@ -90,7 +92,7 @@ def plot_timeline(
         below[0].axhline(1, color="0.5", linewidth=1, linestyle=":")
         below[0].set(ylabel="novelty", ylim=(0, max(2.0, 1.1 * np.nanmax([*novelty, 0]))))
     figure.axes[-1].set_xlabel("time (min)" if minutes else "time (s)")
-    patches = [Patch(**look, linewidth=0, label=wrapped(ENGLISH[name], 1.5)) for name, look in looks.items()]
+    patches = [Patch(**look, linewidth=0, label=wrapped(words[name], 1.5)) for name, look in looks.items()]
     figure.legend(handles=patches, loc="outside right upper")
     return figure
 

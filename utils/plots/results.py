@@ -184,14 +184,13 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
 
 @with_look
 def plot_confusion_matrix(
-    matrix: np.ndarray, labels: Sequence[str], english: Mapping[str, str], title: str
+    matrix: np.ndarray, labels: Sequence[str], words: Mapping[str, str], title: str
 ) -> Figure:
     """Counts (classes, classes) of true (rows) against predicted emotions; colours show rates within rows.
 
-    Labels are the emotions' codes, in the order of the matrix; `english` has the name of each.
+    Labels are the emotions' codes, in the order of the matrix; `words` has the word of each.
     """
-    names = [dict.fromkeys((label, english[label])) for label in labels]  # an own word is its own name
-    beside = ["\n".join(wrapped(word, 1.9) for word in name) for name in names]
+    beside = [wrapped(words[label], 1.9) for label in labels]
     room = 0.9 + 0.08 * max(len(line) for name in beside for line in name.splitlines())
     cell = min(0.8, (WIDTH - room - 1) / len(labels))  # inches
     size = cell * len(labels)

@@ -18,10 +18,12 @@ MOST = 3  # standard deviations; the colours of MFCCs end there
 
 
 @with_look
-def plot_split_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
+def plot_split_counts(
+    counts: Mapping[str, Mapping[str, int]], title: str, words: Mapping[str, str] = ENGLISH
+) -> Figure:
     """One stacked bar an emotion: counts[subset][emotion code] utterances in each subset ("train", …)."""
     emotions = in_order(emotion for subset in counts.values() for emotion in subset)
-    names = [f"{code} · {ENGLISH[code]}" if code in ENGLISH else wrapped(code, 2) for code in emotions]
+    names = [wrapped(words[code], 2) for code in emotions]
     most = max(sum(subset.get(emotion, 0) for subset in counts.values()) for emotion in emotions)
     figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(emotions)), layout="constrained")
     axes = figure.subplots()

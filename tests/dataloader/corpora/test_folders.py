@@ -2,11 +2,12 @@
 
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dataloader.corpora.find import read_corpus
+from dataloader.corpora.find import combine, keep_emotions, read_corpus
 from dataloader.corpora.utterance import CorpusError
 from utils.emotions import ENGLISH, NAMES, common_code, is_emotion
 
@@ -99,3 +100,19 @@ def test_no_word_stands_for_two_emotions():
     assert len(words) == len(set(words))
     assert all(common_code(word) == code for code, names in NAMES.items() for word in names.split())
     assert is_emotion("Frustrated") and common_code("Frustrated") is None and not is_emotion("anna")
+
+
+def test_own_words_are_shown_as_they_are_written_and_spellings_are_one_emotion(tmp_path):
+    folders = "a/{FREUDE,müde,Gelangweilt}/{1,2}.wav b/{Freude,Müde,gelangweilt}/{1,2}.wav"
+    folders += " c/{Freude,müde,Mu\u0308de,rab}/{3,4}.wav"
+    corpus = read_corpus("folder", make(tmp_path / "it", folders))
+    assert corpus.emotions == ("gio", "rab", "noi", "müde")
+    assert [corpus.words[one] for one in corpus.emotions] == ["Freude", "anger", "Gelangweilt", "müde"]
+    kept = keep_emotions(corpus, ["JOY", "MÜDE"])
+    assert kept.warnings[-1].endswith("by data.emotions: anger (2), Gelangweilt (4)")
+    with pytest.raises(CorpusError, match=r"has no Neid; it has Freude, anger, Gelangweilt, müde\."):
+        keep_emotions(corpus, ["Neid"])
+    others = replace(
+        corpus, name="other", utterances=tuple(replace(one, word="") for one in corpus.utterances)
+    )
+    assert combine([corpus, others]).words["gio"] == "joy"  # not all of the corpora are the user's own

@@ -201,7 +201,7 @@ def test_a_whole_corpus_has_no_warning_and_what_is_missing_is_said(tmp_path):
     for path in {*root.rglob("OAF*.wav"), *root.rglob("*_ps.wav")}:
         path.unlink()
     missing = "1600 of TESS's 2800 utterances are missing, and 1 of its 2 speakers; none is of the emotion"
-    assert read_corpus("tess", root).warnings == (f"{missing} sor",)
+    assert read_corpus("tess", root).warnings == (f"{missing} surprise",)
 
 
 def test_a_folder_needs_no_codes(tmp_path):
