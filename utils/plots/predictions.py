@@ -93,7 +93,7 @@ def plot_timeline(
         below[0].set(ylabel="novelty", ylim=(0, max(2.0, 1.1 * np.nanmax([*novelty, 0]))))
     figure.axes[-1].set_xlabel("time (min)" if minutes else "time (s)")
     patches = [Patch(**look, linewidth=0, label=wrapped(words[name], 1.5)) for name, look in looks.items()]
-    figure.legend(handles=patches, loc="outside right upper")
+    figure.legend(handles=patches, loc="outside right center")
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
-from utils.emotions import EMOTIONS, ENGLISH
+from utils.emotions import EMOTIONS
 from utils.plots.style import COLOURS, WIDTH, shortened, with_look, wrapped
 from utils.results import comparisons, grouped, paired
 from utils.significance import SIGNIFICANT, Comparison, Summary, compare, p_in_words, summarise
@@ -152,33 +152,35 @@ def plot_confusion_matrices(frame: DataFrame, title: str) -> Figure:
 
     Those of the same settings are added up; at least one run was evaluated, and all are of one corpus.
     """
-    groups = grouped(frame[frame.confusion_matrix.notna()])
+    tested = frame[frame.confusion_matrix.notna()]
+    groups = grouped(tested)
     matrices = {label: np.sum(group.confusion_matrix.tolist(), axis=0) for label, group in groups.items()}
-    labels = next(iter(frame.emotions.dropna()), list(EMOTIONS))
-    columns = min(3, len(matrices), max(1, int(WIDTH / (0.26 * len(labels) + 0.6))))
+    labels, words = tested.emotions.iloc[0] or EMOTIONS, tested.directory.iloc[0].words
+    names = [shortened(words[label]) for label in labels]
+    room = 0.4 + 0.075 * max(map(len, names))  # inches, for names beside and below
+    columns = min(3, len(matrices), max(1, int((WIDTH - room) / (0.24 * len(labels) + 0.1))))
     rows = -(-len(matrices) // columns)
-    size = min(WIDTH / columns - 0.5, 0.5 * len(labels))  # inches of a matrix
-    titles = [wrapped(name, size + 0.4, 10) for name in matrices]
+    size = min((WIDTH - room) / columns - 0.2, 0.5 * len(labels))  # inches of a matrix
+    titles = [wrapped(name, max(size, 1.5), 10) for name in matrices]
     heading = 0.4 + 0.18 * max(name.count("\n") for name in titles)
-    figure = Figure(figsize=(WIDTH, 2 + rows * (size + heading)), layout="constrained")
+    ends = 1 if rows == 1 or len(matrices) % columns == 0 else 2  # of columns, which have the names below
+    width = max(room + columns * (size + 0.2) + 0.3, 5.6)
+    height = 1.5 + ends * room + rows * (size + heading)
+    figure = Figure(figsize=(width, height), layout="compressed")
     figure.suptitle(title)
-    places = figure.add_gridspec(rows + 1, columns, height_ratios=[*[size] * rows, 0.14])
-    grid = np.array(
-        [figure.add_subplot(place) for place in (places[i] for i in range(rows * columns))]
-    ).reshape(rows, columns)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, name, matrix in zip(grid.flat, titles, matrices.values(), strict=False):
-        image = _draw_matrix(axes, matrix, [shortened(label) for label in labels], "{rate:.0f}", 8)
+        image = _draw_matrix(axes, matrix, names, "{rate:.0f}", 8)
         axes.set_title(name, fontsize=10)
-        _turn_long_labels(axes, size / len(labels))
+        _turn_long_names(axes, names, size / len(labels))
     for axes in grid.flat[max(len(matrices) - columns, 0) : len(matrices)]:
         axes.set_xlabel("predicted emotion")
+        axes.tick_params(labelbottom=True)
     for axes in grid.flat[len(matrices) :]:
-        axes.set_visible(False)
+        axes.remove()
     for axes in grid[:, 0]:
         axes.set_ylabel("true emotion")
-    named = ", ".join(f"{label} {ENGLISH[label]}" for label in labels if ENGLISH[label] != label)
-    label = f"{SHARE}\n{wrapped(named, WIDTH)}".strip()
-    figure.colorbar(image, cax=figure.add_subplot(places[-1, :]), label=label, location="bottom")
+    figure.colorbar(image, ax=figure.axes, label=SHARE, location="bottom", shrink=0.7, aspect=40)
     return figure
 
 
@@ -194,14 +196,14 @@ def plot_confusion_matrix(
     room = 0.9 + 0.08 * max(len(line) for name in beside for line in name.splitlines())
     cell = min(0.8, (WIDTH - room - 1) / len(labels))  # inches
     size = cell * len(labels)
-    figure = Figure(figsize=(max(room + size + 1, 5), room + size + 0.3), layout="constrained")
+    figure = Figure(figsize=(max(room + size + 1, 6.6), room + size + 0.3), layout="constrained")
     figure.suptitle(title)
     axes: Axes = figure.subplots()
     image = _draw_matrix(axes, matrix, beside, "{count}\n{rate:.0f} %", 9 if cell > 0.5 else 7.5)
     rows = zip(beside, np.sum(matrix, axis=1), strict=True)
     axes.set_yticks(range(len(labels)), [f"{name} ({total})" for name, total in rows])
     axes.set(xlabel="predicted emotion", ylabel="true emotion (utterances)")
-    _turn_long_labels(axes, cell)
+    _turn_long_names(axes, beside, cell)
     bar = axes.inset_axes((1 + 0.12 / size, 0, 0.16 / size, 1))
     figure.colorbar(image, cax=bar, label=SHARE if len(labels) > 3 else SHARE.replace(" utt", "\nutt"))
     return figure
@@ -296,10 +298,9 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: st
     return image
 
 
-def _turn_long_labels(axes: Axes, inches: float) -> None:
+def _turn_long_names(axes: Axes, names: Sequence[str], inches: float) -> None:
     """Names below columns of that width stand upright where they would run into one another."""
-    labels = axes.get_xticklabels()
-    longest = max(len(line) for label in labels for line in label.get_text().splitlines())
+    longest = max(len(line) for name in names for line in name.splitlines())
     axes.tick_params(axis="x", rotation=90 if 0.085 * longest > inches else 0)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from matplotlib.text import Text
 from pandas import DataFrame
 from PIL import Image
 
-from utils.emotions import EMOTIONS, ENGLISH
+from utils.emotions import EMOTIONS, ENGLISH, NAMES, in_own_words
 from utils.metrics import History
 from utils.plots.results import (
     plot_confusion_matrices,
@@ -40,7 +41,14 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
     renderer = canvas.get_renderer()
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     boxes = [(text.get_text(), text.get_window_extent(renderer).padded(-1)) for text in texts]
-    return [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)]
+    if title := figure.get_suptitle():
+        panels = [one for axes in figure.axes for one in (axes, *axes.child_axes)]  # colour bars, too
+        boxes += [(f"panel {place}", one.get_window_extent()) for place, one in enumerate(panels)]
+    return [
+        (a, b)
+        for (a, one), (b, other) in combinations(boxes, 2)
+        if one.overlaps(other) and (not b.startswith("panel ") or a == title)
+    ]
 
 
 @pytest.fixture
@@ -159,13 +167,27 @@ def test_the_axes_of_committed_trials_fit_their_data_and_no_texts_overlap(path):
     assert not overlaps(figure)
 
 
+LONG = ("disappointment", "Überraschung (positiv)", "Freude", "schadenfroh-verlegen", "Angst", "sad", "Ärger")
+
+
 @pytest.mark.parametrize("classes", [2, 3, 4, 7, 12])
-@pytest.mark.parametrize("words", ["", "a-rather-long-word"])
+@pytest.mark.parametrize("words", [ENGLISH, dict(zip(NAMES, LONG * 2, strict=False))], ids=["short", "long"])
 def test_titles_names_and_colour_bars_of_matrices_do_not_overlap(classes, words):
-    names = [*EMOTIONS, "cal", "noi", "contempt", "excited", "other"][:classes]
-    names = [f"{name}{words and f'-{words}'}" for name in names]
+    names = [*NAMES, "contempt", "excited", "other"][:classes]
+    words = in_own_words(words)
     title = "CkTIM_TAB1_seed0_2026-01-31_14-05-59 · EMOVO corpus, test set"
-    figure = plot_confusion_matrix(np.full((classes, classes), 111), names, ENGLISH, title)
+    matrix = np.full((classes, classes), 111)
+    run = {
+        "emotions": names,
+        "corpus": "EMOVO",
+        "test_set": "EMOVO corpus, holdout",
+        "confusion_matrix": matrix,
+    }
+    run |= {"network": "CkTIM", "directory": SimpleNamespace(words=words)}
+    runs = [{**run, "key": tabs, "tabs": tabs, "run": tabs, "settings": {}} for tabs in range(1, 6)]
+    for some in (runs[:2], runs):
+        assert not overlaps(plot_confusion_matrices(DataFrame(some), "EMOVO corpus, holdout: test set"))
+    figure = plot_confusion_matrix(matrix, names, words, title)
     assert not overlaps(figure)
     (axes,) = figure.axes
     axes, bar = axes.get_window_extent(), axes.child_axes[0].get_window_extent()
