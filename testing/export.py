@@ -9,7 +9,8 @@ One graph from waveforms to scores, with every continuous kernel as numbers:
       → logits (batch, emotions), probabilities (batch, emotions)
 
 `onnx` needs requirements-export.txt, and runs in onnxruntime and OpenVINO; `torch` is one of torch.export.
-Either is compared with the run on real utterances first, and not written unless the logits agree.
+`web` is a folder with a page that recognises in the browser alone, from the ONNX file (testing.web).
+All are compared with the run on real utterances first, and not written unless the logits agree.
 """
 
 import copy
@@ -36,6 +37,7 @@ from dataloader.features.extract import MFCC
 from models.causal_conv import choose_algorithm, direct_conv
 from models.ckconv import CKConv
 from models.cktim import count_parameters
+from testing import web
 from testing.evaluate import describe_device
 from testing.load_run import LoadedRun, corpus_settings, load_run, predict
 from testing.products import ConvByProducts, MelSpectrogramByProducts
@@ -44,10 +46,11 @@ from utils.emotions import ENGLISH
 from utils.errors import UserError, exit_on_user_error, run_parser
 from utils.files import check_outputs, try_output, write_atomically
 from utils.progress import measure_in_turns, milliseconds
-from utils.runs import files_of
+from utils.runs import SHIPPED_RUN, files_of
 from utils.tables import Table
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+PAGE = "web"  # the folder of a page
 OPSET = 18  # of ONNX; the lowest that PyTorch writes. From 20 on there is an inverse transform, DFT, which
 # onnxruntime 1.32 loads with a dynamic length and then fails to run: testing.products does without.
 LARGEST_FOLDED = 256  # numbers; larger arrays that follow from others are made when a program loads the file
@@ -152,11 +155,17 @@ def metadata(run: LoadedRun) -> dict[str, str]:
     }
 
 
-def traced(run: LoadedRun, kind: str) -> torch.export.ExportedProgram:
-    """The graph of a Recogniser, for any batch and length; a UserError for a run whose features forbid it."""
+def check_features(run: LoadedRun) -> None:
+    """A UserError for a run whose features cannot be computed in a graph."""
     for key in ("functionals", "normalise", "prosody"):
         if getattr(run.config.features, key) not in (False, "none"):
-            raise UserError(f"{run.path} uses features.{key}, which cannot be part of an exported graph.")
+            problem = f"{run.path} uses features.{key}, which cannot be part of an exported graph"
+            raise UserError(f"{problem}. Take a run without it, such as {SHIPPED_RUN}.")
+
+
+def traced(run: LoadedRun, kind: str) -> torch.export.ExportedProgram:
+    """The graph of a Recogniser, for any batch and length; a UserError for a run whose features forbid it."""
+    check_features(run)
     example = torch.randn(2, 1_000, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=TRIM_HOP)},)
     program = torch.export.export(Recogniser(run, kind), (example,), dynamic_shapes=shapes)
@@ -309,6 +318,29 @@ def export(
     return replace(made, path=path)
 
 
+def export_page(
+    run_dir: str | Path,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    recordings: Sequence[str | Path] = (),
+    runtime: str | Path | None = None,
+) -> Export:
+    """Export a run as a folder with a web page that recognises without a server; the rest as in `export`.
+
+    `runtime` is where onnxruntime-web lies (see testing.web.runtime_parts); npm fetches it if left out.
+    """
+    run = load_run(run_dir, [*overrides, "train.device=cpu"])
+    check_features(run)
+    folder = Path(out) if out else run.path / PAGE
+    web.check_folder(folder)
+    waveforms = real_utterances(run, recordings)
+    files = web.page_files(run, TRIM_HOP, runtime)
+    check_outputs([folder / name for name in (*files, FILES["onnx"])], [*recordings, *files_of(run.path)])
+    made = checked(run, "onnx", waveforms)
+    web.write_page(folder, {**files, FILES["onnx"]: made.content})
+    return replace(made, path=folder)
+
+
 def benchmark(
     run_dir: str | Path, overrides: Sequence[str] = (), recordings: Sequence[str | Path] = ()
 ) -> Table:
@@ -344,17 +376,25 @@ def main(arguments: list[str] | None = None) -> None:
     about = "Export a run as one file, from waveforms to scores, after comparing it with the run."
     parser = run_parser("testing.export", about, "where the corpus is on this machine: data.root=…")
     add = parser.add_argument
-    add("--format", choices=FILES, default="onnx", help="onnx if left out; torch is one of torch.export")
-    add("--out", type=Path, help=f"RUN_DIR/{' or '.join(FILES.values())} if left out")
+    add("--format", choices=[*FILES, PAGE], default="onnx", help="onnx if left out; web is a page, in a folder")
+    add("--out", type=Path, help=f"RUN_DIR/{', '.join(FILES.values())} or {PAGE} if left out")
     add("--recordings", nargs="+", type=Path, default=(), metavar="FILE", help="to compare on")
+    runtime = "of a page: a folder or .tgz of onnxruntime-web; npm fetches it if left out"
+    add("--runtime", type=Path, metavar="PATH", help=runtime)
     add("--benchmark", action="store_true", help="time PyTorch, torch.export and ONNX Runtime; write nothing")
     options = parser.parse_intermixed_args(arguments)
     if options.benchmark:
         print(benchmark(options.run_dir, options.overrides, options.recordings))
         return
-    made = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
-    kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"
-    print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB, {kind}).")
+    if options.format == PAGE:
+        made = export_page(
+            options.run_dir, options.out, options.overrides, options.recordings, options.runtime
+        )
+        print(f"Written: {made.path}. Show it: python -m http.server --bind 127.0.0.1 --directory {made.path}")
+    else:
+        made = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
+        kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"
+        print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB, {kind}).")
     print(f"On {made.utterances} utterances its logits are the run's within {made.difference:.0e}.")
 
 
