@@ -376,7 +376,7 @@ def main(arguments: list[str] | None = None) -> None:
     about = "Export a run as one file, from waveforms to scores, after comparing it with the run."
     parser = run_parser("testing.export", about, "where the corpus is on this machine: data.root=…")
     add = parser.add_argument
-    add("--format", choices=[*FILES, PAGE], default="onnx", help="onnx if left out; web is a page, in a folder")
+    add("--format", choices=[*FILES, PAGE], default="onnx", help="onnx if left out; web is a folder")
     add("--out", type=Path, help=f"RUN_DIR/{', '.join(FILES.values())} or {PAGE} if left out")
     add("--recordings", nargs="+", type=Path, default=(), metavar="FILE", help="to compare on")
     runtime = "of a page: a folder or .tgz of onnxruntime-web; npm fetches it if left out"
@@ -390,7 +390,8 @@ def main(arguments: list[str] | None = None) -> None:
         made = export_page(
             options.run_dir, options.out, options.overrides, options.recordings, options.runtime
         )
-        print(f"Written: {made.path}. Show it: python -m http.server --bind 127.0.0.1 --directory {made.path}")
+        server = f"python -m http.server --bind 127.0.0.1 --directory {made.path}"
+        print(f"Written: {made.path}. Show it: {server}")
     else:
         made = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
         kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"

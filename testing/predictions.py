@@ -17,7 +17,8 @@ UNSURE = "unsure"
 SILENCE = "silence"
 UNLIKE = "unlike the training speech"
 LIMITS = (  # in the words of docs/model_card.md
-    "The network judges how a voice sounds, not how a person feels. It must not decide anything about a person."
+    "The network judges how a voice sounds, not how a person feels. "
+    "It must not decide anything about a person."
 )
 
 

@@ -1,6 +1,6 @@
 """The files of a web page that recognises in the browser alone: `testing.export RUN_DIR --format web`.
 
-The page is in testing/page, and has the exported network beside it. onnxruntime-web comes from its npm package.
+The page is in testing/page; beside it are the exported network, and onnxruntime-web from its npm package.
 """
 
 import json
@@ -15,12 +15,11 @@ from testing import predict
 from testing.calibration import load_calibration
 from testing.load_run import LoadedRun
 from testing.predictions import LIMITS, SILENCE, UNSURE
-from utils.emotions import ENGLISH
 from utils.errors import UserError
 from utils.files import write_atomically
 
 RUNTIME = "onnxruntime-web@1.30.0"  # of npm
-PARTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")  # that the page needs
+PARTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 PAGE = Path(__file__).with_name("page")
 SETTINGS = "settings.json"
 PATIENCE = 600  # seconds for npm
@@ -43,8 +42,7 @@ def settings(run: LoadedRun, least_samples: int) -> dict[str, object]:
         "run": run.path.name,
         "limits": LIMITS,
         "emotions": run.emotions,
-        "emotions_english": [ENGLISH[emotion] for emotion in run.emotions],
-        "words": {label: ENGLISH[label] for label in (UNSURE, SILENCE)},
+        "words": {label: run.words[label] for label in (*run.emotions, UNSURE, SILENCE)},
         "temperature": load_calibration(run.path).temperature,
         "sure": predict.SURE,
         "sample_rate": run.config.features.sample_rate,  # Hz
@@ -81,9 +79,9 @@ def runtime_parts(source: str | Path | None) -> dict[str, bytes]:
                 files = {name: package.extractfile(members[name]) for name in PARTS if name in members}
                 parts = {name: file.read() for name, file in files.items() if file}
     except (OSError, tarfile.TarError) as error:
-        raise UserError(f"{source} cannot be read ({error}). Name a folder or a .tgz of {RUNTIME}.") from error
+        raise UserError(f"{source} cannot be read ({error}): name a folder or .tgz of {RUNTIME}.") from error
     if missing := [name for name in PARTS if name not in parts]:
-        raise UserError(f"{source} lacks {', '.join(missing)}: name a folder or a .tgz of {RUNTIME}.")
+        raise UserError(f"{source} lacks {', '.join(missing)}: name a folder or .tgz of {RUNTIME}.")
     return parts
 
 

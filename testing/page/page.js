@@ -17,14 +17,13 @@ const say = (text, problem = false) => {
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 
 function show(answer) {
-  const { emotions, emotions_english: words, words: others } = recogniser.settings;
-  const word = (code) => others[code] ?? words[emotions.indexOf(code)];
+  const { emotions, words } = recogniser.settings;
   at("answer").hidden = false;
-  at("label").textContent = word(answer.label);
+  at("label").textContent = words[answer.label];
   at("label").dataset.label = answer.label;
   const sure = answer.probabilities && Math.round(100 * Math.max(...answer.probabilities));
   at("doubt").textContent = !answer.probabilities ? "There is no speech in it."
-    : answer.label === "unsure" ? `No emotion is probable enough. The most probable is ${word(answer.first)}, ${sure} %.`
+    : answer.label === "unsure" ? `No emotion is probable enough. The most probable is ${words[answer.first]}, ${sure} %.`
     : `${sure} % probable.`;
   const share = (index) => answer.probabilities?.[index] ?? 0;
   at("bars").replaceChildren(...emotions.map((code, index) => {
@@ -32,7 +31,7 @@ function show(answer) {
     const track = made("span", "track");
     track.append(made("i", ""));
     track.firstChild.style.width = `${100 * share(index)}%`;
-    row.append(made("span", "", words[index]), track, made("span", "share", `${Math.round(100 * share(index))} %`));
+    row.append(made("span", "", words[code]), track, made("span", "share", `${Math.round(100 * share(index))} %`));
     return row;
   }));
   at("time").hidden = answer.timeline.length < 2;
@@ -41,12 +40,12 @@ function show(answer) {
     span.style.flexGrow = part.end - part.start;
     const index = emotions.indexOf(part.label);
     span.style.background = index < 0 ? "var(--track)" : COLOURS[index % COLOURS.length];
-    span.title = `${clock(part.start)} to ${clock(part.end)}: ${word(part.label)}`;
+    span.title = `${clock(part.start)} to ${clock(part.end)}: ${words[part.label]}`;
     return span;
   }));
   const seen = [...new Set(answer.timeline.map((part) => emotions.indexOf(part.label)).filter((one) => one >= 0))];
   at("legend").replaceChildren(...seen.map((index) => {
-    const name = made("span", "", words[index]);
+    const name = made("span", "", words[emotions[index]]);
     name.style.setProperty("--colour", COLOURS[index % COLOURS.length]);
     return name;
   }), made("span", "", "grey: unsure or silent"));
@@ -55,6 +54,7 @@ function show(answer) {
 
 async function recogniseBytes(bytes, name, announced = 0) {
   say(`${name}: recognising …`);
+  const missing = share(bytes);
   const channels = await recogniser.decode(bytes);
   if (channels[0].length > MOST_SECONDS * recogniser.settings.sample_rate) {
     throw new SoundError(`${name} is longer than ${MOST_SECONDS / 60} minutes. Take a part of it.`);
@@ -62,8 +62,9 @@ async function recogniseBytes(bytes, name, announced = 0) {
   const progress = (share) => say(`${name}: recognising, ${Math.round(100 * share)} %`);
   show(await recogniser.recognise(channels, progress));
   const seconds = channels[0].length / recogniser.settings.sample_rate;
-  const cut = announced > 1.02 * seconds + 0.15;
-  say(`${name}, ${clock(seconds)}${cut ? `: it is cut short, for it announces ${clock(announced)}` : ""}`, cut);
+  const whole = Math.max(announced, missing * seconds);
+  const cut = whole > 1.02 * seconds + 0.15;
+  say(`${name}, ${clock(seconds)}${cut ? `: it is cut short, for it announces ${clock(whole)}` : ""}`, cut);
 }
 
 // Run one thing at a time, with a message for whatever fails.
@@ -101,6 +102,14 @@ function announced(file) {
     audio.preload = "metadata";
     audio.src = url;
   }).finally(() => URL.revokeObjectURL(url));
+}
+
+// How many times as long as it is a WAV says that it is; 1 where it is whole, and of other files.
+function share(bytes) {
+  const view = new DataView(bytes);
+  if (bytes.byteLength < 12 || view.getUint32(0) !== 0x52494646) return 1; // RIFF
+  const size = view.getUint32(4, true) + 8;
+  return size < 0x7fff0000 ? size / bytes.byteLength : 1; // programs that write to a pipe claim more
 }
 
 // Samples as a WAV of floats, which the browser decodes and resamples like any file.

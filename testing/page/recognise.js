@@ -111,7 +111,7 @@ class Recogniser {
         for (const index of kept) part[i] += block[index][i] / kept.length;
       }
       if (choose) offset = average(part);
-      const [low, high] = [...part.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity])];
+      const [low, high] = part.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
       for (let i = 0; i < part.length; i++) part[i] = high - low < rounding ? 0 : part[i] - offset;
     }
     return wave;
