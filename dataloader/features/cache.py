@@ -73,9 +73,10 @@ def load_description(path: Path) -> dict | None:
 def cache_key(utterances: Sequence[Utterance], features: FeaturesConfig, *more: object) -> str:
     """The start of a hash of all that frames depend on: recordings, settings, libraries, and `more`."""
     settings = features.model_dump(exclude={"standardise", "normalise", "functionals"})  # done to the cached
-    by_librosa = features.trim_silence or features.prosody
-    libraries = ("torchaudio", "soxr", "soundfile", *(["librosa"] if by_librosa else []))
+    libraries = ("torchaudio", "soxr", "soundfile", *(["librosa"] if features.trim_silence else []))
     versions = {name: version(name) for name in libraries}
+    if features.prosody:
+        versions["prosody"] = "torch"  # once it was librosa's
     recordings = [(one.name, one.fingerprint) for one in utterances]
     everything = [CACHE_VERSION, settings, versions, recordings, *more]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]

@@ -91,8 +91,7 @@ class Extractor(MFCC):
         mfccs = super().forward(waveforms)
         if not self.settings.prosody:
             return mfccs
-        below = [prosody(waveform.numpy(force=True), self.settings) for waveform in waveforms]
-        return torch.cat([mfccs, torch.stack(below).to(mfccs)], dim=1)
+        return torch.cat([mfccs, prosody(waveforms, self.settings).to(mfccs)], dim=1)
 
 
 @dataclass(frozen=True)

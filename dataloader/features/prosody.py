@@ -1,14 +1,17 @@
 """Pitch, voicing, level and brightness beside the MFCCs (`features.prosody`)."""
 
-import numpy as np
+import math
+
 import torch
+import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
 
-from dataloader.audio import import_librosa
 from utils.config import PROSODY, FeaturesConfig
 from utils.errors import UserError
 
 PITCH_RANGE = 65.0, 600.0  # Hz: of adults' speaking voices, excited ones included
+TROUGH = 0.1  # of YIN's difference function: its first minimum below is the period
 VOICED = 0.6  # correlation with the signal one period later, from which a frame is voiced
 SPEECH_RANGE = 35.0  # dB below the loudest frame, down to which a frame is speech
 STEEPEST = 0.3  # of log pitch from frame to frame; faster changes are errors of the pitch tracker
@@ -28,42 +31,88 @@ def check_prosody(features: FeaturesConfig) -> None:
         raise UserError(f"{problem}, twice the highest pitch.")
 
 
-def prosody(waveform: np.ndarray, features: FeaturesConfig) -> Tensor:
-    """The prosody of a waveform (samples,), frame by frame; frames are those of the MFCCs.
-
-    Pitch is tracked by YIN (de Cheveigné and Kawahara, JASA 111, 2002; librosa.yin).
+def prosody(waveforms: Tensor, features: FeaturesConfig) -> Tensor:
+    """The prosody of waveforms (batch, samples), frame by frame; frames are those of the MFCCs.
 
     Returns:
-        float32 (8, frames), in the order of PROSODY: log of the pitch in Hz, correlation with the signal one
-        period later, level in dB, log of the spectral centroid in Hz, zero crossings per sample, change of
-        log pitch since the frame before; 1 where there is speech and 1 where that is voiced, else 0.
+        float32 (batch, 8, frames), in the order of PROSODY: log of the pitch in Hz, correlation with the
+        signal one period later, level in dB, log of the spectral centroid in Hz, zero crossings per sample,
+        change of log pitch since the frame before; 1 where there is speech, 1 where that is voiced, else 0.
     """
-    librosa = import_librosa()
     rate, n_fft, hop = features.sample_rate, features.n_fft, features.hop_length
-    frame = {"frame_length": n_fft, "hop_length": hop}
-    lowest, highest = PITCH_RANGE
-    pitch = librosa.yin(waveform, fmin=lowest, fmax=highest, sr=rate, **frame)
-    periodicity = _periodicity(waveform, np.rint(rate / pitch).astype(int), n_fft, hop)
-    level = 20 * np.log10(librosa.feature.rms(y=waveform, **frame)[0] + 1e-5)
-    centroid = librosa.feature.spectral_centroid(y=waveform, sr=rate, n_fft=n_fft, hop_length=hop)[0]
-    crossings = librosa.feature.zero_crossing_rate(waveform, **frame)[0]
-    log_pitch = np.log(pitch)
-    change = np.diff(log_pitch, prepend=log_pitch[:1]).clip(-STEEPEST, STEEPEST)
-    speech = level > level.max() - SPEECH_RANGE
-    voiced = speech & (periodicity > VOICED)
-    rows = [log_pitch, periodicity, level, np.log(centroid + 50), crossings, change, speech, voiced]
-    return torch.from_numpy(np.stack(rows).astype(np.float32))
+    waveforms = waveforms.float()
+    padded = F.pad(waveforms, (n_fft // 2, n_fft // 2))
+    energy = F.pad(padded.double().square().cumsum(-1), (1, 0)).unfold(-1, n_fft + 1, hop)
+    whole = energy[..., -1] - energy[..., 0]  # (batch, frames)
+    correlation = autocorrelation(padded.unfold(-1, n_fft, hop), math.ceil(rate / PITCH_RANGE[0]))
+    first = energy[..., : correlation.shape[-1]] - energy[..., :1]  # of the first 0, 1, … samples
+    period = yin(correlation, first.float(), math.floor(rate / PITCH_RANGE[1]))
+    lag = period.round().long().unsqueeze(-1)
+    early = energy.gather(-1, n_fft - lag)[..., 0] - energy[..., 0]
+    late = energy[..., -1] - energy.gather(-1, lag)[..., 0]
+    periodicity = correlation.gather(-1, lag)[..., 0] / ((early * late).sqrt() + 1e-9)
+    level = 20 * torch.log10((whole / n_fft).sqrt() + 1e-5)
+    log_pitch = torch.log(rate / period)
+    change = log_pitch.diff(prepend=log_pitch[:, :1]).clamp(-STEEPEST, STEEPEST)
+    speech = level > level.amax(-1, keepdim=True) - SPEECH_RANGE
+    rows = [
+        log_pitch,
+        periodicity,
+        level,
+        torch.log(spectral_centroid(waveforms, features) + 50),
+        zero_crossing_rate(waveforms, n_fft, hop),
+        change,
+        speech,
+        speech & (periodicity > VOICED),
+    ]
+    return torch.stack([row.float() for row in rows], dim=1)
 
 
-def _periodicity(waveform: np.ndarray, period: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
-    """The correlation (frames,) of each frame with itself `period` samples later, from -1 to 1."""
-    padded = np.pad(waveform, n_fft // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    found = np.empty(len(windows))
-    for index, (window, lag) in enumerate(zip(windows, period, strict=True)):
-        early, late = window[:-lag], window[lag:]
-        found[index] = (early @ late) / (np.sqrt((early @ early) * (late @ late)) + 1e-9)
-    return found
+def autocorrelation(frames: Tensor, longest: int) -> Tensor:
+    """Sums of products with the frame itself 0 … `longest` samples later: (…, n_fft) → (…, longest + 1)."""
+    spectrum = torch.fft.rfft(frames, next_fast_len(frames.shape[-1] + longest, real=True))
+    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+    return torch.fft.irfft(power, 2 * (power.shape[-1] - 1))[..., : longest + 1]
+
+
+def yin(correlation: Tensor, first: Tensor, shortest: int) -> Tensor:
+    """The period (…,) in samples, from `shortest` to as long as `correlation` has lags.
+
+    YIN (de Cheveigné and Kawahara, JASA 111, 2002, equations 7 and 8 and steps 4 and 5), as librosa.yin.
+
+    Args:
+        correlation: (…, lags from 0 on), see autocorrelation.
+        first: (…, lags), the energy of a frame's first samples, as many as the lag.
+    """
+    difference = (2 * (correlation[..., :1] - correlation) - first)[..., 1:]
+    lags = torch.arange(1, difference.shape[-1] + 1, device=difference.device)
+    mean = difference.cumsum(-1) / lags
+    d = (difference / (mean + torch.finfo(mean.dtype).tiny))[..., shortest - 1 :]
+    before, here, after = d[..., :-2], d[..., 1:-1], d[..., 2:]
+    trough = F.pad((here < before) & (here <= after), (1, 1))
+    trough[..., 0] = d[..., 0] < d[..., 1]
+    trough &= d < TROUGH
+    found = torch.where(trough.any(-1), trough.int().argmax(-1), d.argmin(-1)).unsqueeze(-1)
+    bend, slope = after + before - 2 * here, (after - before) / 2
+    shift = torch.where(slope.abs() < bend.abs(), -slope / bend, 0)  # to the parabola's vertex
+    return (shortest + found + F.pad(shift, (1, 1)).gather(-1, found))[..., 0]
+
+
+def spectral_centroid(waveforms: Tensor, features: FeaturesConfig) -> Tensor:
+    """The mean frequency in Hz, weighed by the magnitude spectrum: (batch, samples) → (batch, frames)."""
+    n_fft, window = features.n_fft, torch.hann_window(features.n_fft, device=waveforms.device)
+    options = {"window": window, "pad_mode": "constant", "return_complex": True}
+    magnitude = torch.stft(waveforms, n_fft, features.hop_length, **options).abs()
+    hertz = torch.fft.rfftfreq(n_fft, 1 / features.sample_rate, device=waveforms.device)
+    return (hertz @ magnitude) / magnitude.sum(-2).clamp(min=torch.finfo(magnitude.dtype).tiny)
+
+
+def zero_crossing_rate(waveforms: Tensor, n_fft: int, hop: int) -> Tensor:
+    """Changes of sign per sample: (batch, samples) → (batch, frames)."""
+    negative = waveforms < -1e-10
+    crossings = F.pad((negative[:, 1:] != negative[:, :-1]).long(), (n_fft // 2 + 1, n_fft // 2))
+    until = crossings.cumsum(-1).unfold(-1, n_fft, hop)
+    return (until[..., -1] - until[..., 0]) / n_fft
 
 
 def counted(x: Tensor) -> Tensor:

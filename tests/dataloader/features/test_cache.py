@@ -61,7 +61,7 @@ def test_the_key_depends_on_librosa_where_it_is_used(monkeypatch):
     for librosa in ("0", "2"):
         versions = {"librosa": librosa}
         monkeypatch.setattr("dataloader.features.cache.version", lambda name, v=versions: v.get(name, "1"))
-        keys.append([cache_key([], FeaturesConfig(prosody=prosody)) for prosody in (False, True)])
+        keys.append([cache_key([], FeaturesConfig(trim_silence=trim)) for trim in (False, True)])
     assert keys[0][0] == keys[1][0] and keys[0][1] != keys[1][1]
 
 

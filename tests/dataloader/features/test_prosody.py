@@ -23,7 +23,7 @@ def tone(pitch: float, level: float = 0.3, seconds: float = 2.0) -> np.ndarray:
 
 
 def named(waveform: np.ndarray) -> dict[str, np.ndarray]:
-    return dict(zip(PROSODY, prosody(waveform, SETTINGS).numpy(), strict=True))
+    return dict(zip(PROSODY, prosody(torch.from_numpy(waveform)[None], SETTINGS)[0].numpy(), strict=True))
 
 
 @pytest.mark.parametrize("pitch", [90.0, 180.0, 400.0])
@@ -56,7 +56,7 @@ def test_noise_is_no_voice_and_silence_no_speech():
 
 
 def test_digital_silence_gives_finite_values():
-    assert prosody(np.zeros(9_000, np.float32), SETTINGS).isfinite().all()
+    assert prosody(torch.zeros(1, 9_000), SETTINGS).isfinite().all()
 
 
 def test_prosody_stands_below_the_mfccs():
@@ -64,7 +64,44 @@ def test_prosody_stands_below_the_mfccs():
     x = Extractor(FeaturesConfig(n_mfcc=13, prosody=True))(waveforms)
     assert x.shape == (2, 21, 1 + len(waveforms[0]) // 512)
     assert torch.equal(x[:, :13], Extractor(FeaturesConfig(n_mfcc=13))(waveforms))
-    assert torch.equal(x[1, 13:], prosody(waveforms[1].numpy(), SETTINGS))
+    assert torch.equal(x[:, 13:], prosody(waveforms, SETTINGS))
+
+
+def syllables() -> np.ndarray:
+    """Three voiced stretches of moving pitch, with noise, pauses and digital silence between."""
+    noise = np.random.default_rng(0).standard_normal(3 * RATE)
+    time = np.arange(3 * RATE) / RATE
+    pitch = 150 * 2 ** np.sin(2 * np.pi * time)
+    voice = sum(np.sin(2 * np.pi * k * np.cumsum(pitch) / RATE) / k for k in range(1, 12))
+    loudness = np.sin(np.pi * time) ** 2
+    loudness[: RATE // 4] = 0
+    return (loudness * (0.2 * voice + 0.02 * noise)).astype(np.float32)
+
+
+@pytest.mark.parametrize("hop", [512, 1024])
+def test_pitch_level_centroid_and_crossings_are_those_of_librosa(hop):
+    wave, frame = syllables(), {"frame_length": 2048, "hop_length": hop}
+    found = prosody(torch.from_numpy(wave)[None], FeaturesConfig(hop_length=hop))[0].numpy()
+    found = dict(zip(PROSODY, found, strict=True))
+    librosas = {
+        "pitch": np.log(librosa.yin(wave, fmin=65, fmax=600, sr=RATE, **frame)),
+        "level": 20 * np.log10(librosa.feature.rms(y=wave, **frame)[0] + 1e-5),
+        "centroid": np.log(librosa.feature.spectral_centroid(y=wave, sr=RATE, hop_length=hop)[0] + 50),
+        "crossings": librosa.feature.zero_crossing_rate(wave, **frame)[0],
+    }
+    for name, expected in librosas.items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-3, err_msg=name)
+
+
+def test_periodicity_is_the_correlation_of_a_frame_with_itself_a_period_later():
+    wave = syllables()
+    found = named(wave)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(wave.astype(float), 1024), 2048)[::512]
+    for window, pitch, periodicity in zip(windows, found["pitch"], found["periodicity"], strict=True):
+        period = round(RATE / np.exp(pitch.astype(float)))
+        early, late = window[:-period], window[period:]
+        norm = np.sqrt((early @ early) * (late @ late)) + 1e-9
+        assert periodicity == pytest.approx(early @ late / norm, abs=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:With fmin", "ignore:n_fft=")
@@ -80,7 +117,13 @@ def test_windows_that_are_long_enough_give_prosody_of_any_length_and_others_are_
     except UserError as error:
         assert re.search("features.(n_fft|sample_rate) = .*needs at least", str(error))
         with pytest.raises(librosa.util.exceptions.ParameterError):
-            prosody(waveform, features)
+            librosa.yin(waveform, fmin=65, fmax=600, sr=rate, frame_length=n_fft, hop_length=100)
     else:
-        rows = prosody(waveform, features)
-        assert rows.shape == (8, features.frames) and rows.isfinite().all()
+        rows = prosody(torch.from_numpy(waveform)[None], features)
+        assert rows.shape == (1, 8, features.frames) and rows.isfinite().all()
+
+
+def test_waveforms_of_a_batch_do_not_depend_on_each_other():
+    waves = torch.from_numpy(np.stack([syllables(), 3 * syllables()[::-1], 0 * syllables()]))
+    one_by_one = torch.cat([prosody(wave[None], SETTINGS) for wave in waves])
+    torch.testing.assert_close(prosody(waves, SETTINGS), one_by_one, atol=1e-4, rtol=0)
