@@ -1,16 +1,9 @@
 """Sound files to waveforms of one channel, one sample rate and one length; errors name unusable files."""
 
-import atexit
-import importlib.util
 import io
-import os
-import shutil
-import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
@@ -145,34 +138,25 @@ def as_channels(sound: np.ndarray, name: str | Path = "the sound", say: Say = wa
 def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
     """Trim and level a whole utterance (samples,), in training and recognition alike: (samples or fewer,).
 
-    `features.trim_silence` cuts off both ends, as far as frames are more than TRIM_DB below the loudest
-    (librosa.effects.trim); `normalise_level` then scales the rest to a root mean square of LEVEL.
+    `features.trim_silence` cuts off both ends, as far as frames are more than TRIM_DB below the loudest, as
+    librosa.effects.trim does; `normalise_level` then scales the rest to a root mean square of LEVEL.
     """
     if features.trim_silence:
-        waveform = import_librosa().effects.trim(waveform, top_db=TRIM_DB)[0]
+        waveform = _trimmed(waveform)
     if features.normalise_level:
         rms = np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))
         waveform = waveform * np.float32(LEVEL / rms) if rms > 0 else waveform
     return waveform
 
 
-def import_librosa() -> ModuleType:
-    """librosa, imported when it is first needed, for that takes a second.
-
-    Numba caches compiled code beside librosa or in the user's home; where neither can be written, a folder
-    must be named.
-    """
-    found = importlib.util.find_spec("librosa")
-    places = [os.path.expanduser("~"), *((found and found.submodule_search_locations) or [])]
-    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(place, os.W_OK) for place in places):
-        folder = tempfile.mkdtemp(prefix="cktim-numba-")  # its own: the code that lies there is run
-        os.environ["NUMBA_CACHE_DIR"] = folder
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    import librosa
-
-    # Version 1.0 warns of parameters that it passes to itself, numba of memory that was never set.
-    warnings.filterwarnings("ignore", module="librosa|numba")
-    return librosa
+def _trimmed(waveform: np.ndarray) -> np.ndarray:
+    hop = LEVEL_FRAME // 4
+    padded = np.pad(waveform, (LEVEL_FRAME // 2 + 1, LEVEL_FRAME // 2)).astype(np.float64)
+    energy = np.cumsum(np.square(padded))
+    power = (energy[LEVEL_FRAME::hop] - energy[:-LEVEL_FRAME:hop]) / LEVEL_FRAME
+    power = np.maximum(power, 1e-10)
+    loud = np.flatnonzero(power > power.max() * 10 ** (-TRIM_DB / 10))
+    return waveform[hop * loud[0] : hop * (loud[-1] + 1)]
 
 
 def fit_length(waveform: np.ndarray, signal_length: int) -> np.ndarray:

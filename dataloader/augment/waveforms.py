@@ -4,12 +4,19 @@ All draws depend on the seed, the utterance's name, and the number of the varian
 of utterances, batch sizes, threads or the machine.
 """
 
+import atexit
 import hashlib
+import importlib.util
 import math
+import os
+import shutil
+import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import soxr
@@ -17,7 +24,7 @@ import torch
 import torchaudio.functional as audio
 from numpy.random import Generator
 
-from dataloader.audio import condition, fit_length, import_librosa, read_audio
+from dataloader.audio import condition, fit_length, read_audio
 from dataloader.corpora.utterance import Utterance
 from dataloader.features.cache import cache_key
 from dataloader.features.extract import Cached, cached_frames
@@ -33,6 +40,25 @@ PUBLISHED_SPEEDS = (0.25, 0.5, 1.5, 2.0)
 Wave = np.ndarray  # (samples,)
 Waves = dict[str, Wave]  # by a description of the change
 AUGMENT_VERSION = 1  # raise it when this code starts to make other variants
+
+
+def import_librosa() -> ModuleType:
+    """librosa, imported when it is first needed, for that takes a second.
+
+    Numba caches compiled code beside librosa or in the user's home; where neither can be written, a folder
+    must be named.
+    """
+    found = importlib.util.find_spec("librosa")
+    places = [os.path.expanduser("~"), *((found and found.submodule_search_locations) or [])]
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(place, os.W_OK) for place in places):
+        folder = tempfile.mkdtemp(prefix="cktim-numba-")  # its own: the code that lies there is run
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    import librosa
+
+    # Version 1.0 warns of parameters that it passes to itself, numba of memory that was never set.
+    warnings.filterwarnings("ignore", module="librosa|numba")
+    return librosa
 
 
 def add_noise(wave: Wave, snr: float, rng: Generator) -> Wave:

@@ -73,8 +73,7 @@ def load_description(path: Path) -> dict | None:
 def cache_key(utterances: Sequence[Utterance], features: FeaturesConfig, *more: object) -> str:
     """The start of a hash of all that frames depend on: recordings, settings, libraries, and `more`."""
     settings = features.model_dump(exclude={"standardise", "normalise", "functionals"})  # done to the cached
-    libraries = ("torchaudio", "soxr", "soundfile", *(["librosa"] if features.trim_silence else []))
-    versions = {name: version(name) for name in libraries}
+    versions = {name: version(name) for name in ("torchaudio", "soxr", "soundfile")}
     if features.prosody:
         versions["prosody"] = "torch"  # once it was librosa's
     recordings = [(one.name, one.fingerprint) for one in utterances]

@@ -1,6 +1,7 @@
 """Pitch, voicing, level and brightness beside the MFCCs (`features.prosody`)."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -101,7 +102,7 @@ def yin(correlation: Tensor, first: Tensor, shortest: int) -> Tensor:
 def spectral_centroid(waveforms: Tensor, features: FeaturesConfig) -> Tensor:
     """The mean frequency in Hz, weighed by the magnitude spectrum: (batch, samples) → (batch, frames)."""
     n_fft, window = features.n_fft, torch.hann_window(features.n_fft, device=waveforms.device)
-    options = {"window": window, "pad_mode": "constant", "return_complex": True}
+    options: dict[str, Any] = {"window": window, "pad_mode": "constant", "return_complex": True}
     magnitude = torch.stft(waveforms, n_fft, features.hop_length, **options).abs()
     hertz = torch.fft.rfftfreq(n_fft, 1 / features.sample_rate, device=waveforms.device)
     return (hertz @ magnitude) / magnitude.sum(-2).clamp(min=torch.finfo(magnitude.dtype).tiny)

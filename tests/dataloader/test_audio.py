@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 import zipfile
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -376,6 +377,16 @@ def spoken(before: float, after: float, level: float) -> np.ndarray:
     """A burst of noise of one second with fainter noise (40 dB below) for so many seconds around it."""
     loudness = np.repeat([0.01, 1.0, 0.01], [int(seconds * RATE) for seconds in (before, 1, after)])
     return (level * loudness * noise(len(loudness))[:, 0]).astype(np.float32)
+
+
+@pytest.mark.parametrize("samples", [1, 511, 2_047, 2_048, 30_000, 44_123])
+@pytest.mark.parametrize("silence", [0.0, 1e-6, 1e-3])
+def test_trimming_is_librosas(samples, silence):
+    rng = np.random.default_rng(samples)
+    loudness = np.concatenate([[silence] * 9_000, [0.1] * samples, [silence] * 5_000])
+    waveform = (loudness * rng.standard_normal(len(loudness))).astype(np.float32)
+    theirs = librosa.effects.trim(waveform, top_db=30)[0]
+    np.testing.assert_array_equal(condition(waveform, FeaturesConfig(trim_silence=True)), theirs)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (1, 0), (0, 2), (0.7, 0.4)])

@@ -127,7 +127,8 @@ def test_odd_paths_a_read_only_corpus_and_a_home_that_cannot_be_written(tmp_path
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="the packages are somebody's own to write")
 def test_librosa_starts_where_neither_it_nor_the_home_can_be_written(repository):
     packages = Path(importlib.util.find_spec("librosa").origin).parent
-    code = "import os, dataloader.audio as a; a.import_librosa(); print(os.environ['NUMBA_CACHE_DIR'])"
+    code = "import os; from dataloader.augment.waveforms import import_librosa; import_librosa()"
+    code += "; print(os.environ['NUMBA_CACHE_DIR'])"
     folder = command([], repository, read_only(packages), code, HOME=os.devnull + "/home")
     assert not Path(folder.splitlines()[0]).exists()  # any more
 

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 import dataloader.features.extract
-from dataloader.features.cache import cache_key, open_rows, save_rows
+from dataloader.features.cache import open_rows, save_rows
 from dataloader.features.extract import load_features
 from dataloader.loaders import feature_statistics, make_loader, make_training_loader, prepare_data
-from utils.config import FeaturesConfig
 from utils.errors import UserError
 
 X = torch.randn(10, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -54,15 +53,6 @@ def test_an_interrupt_leaves_no_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         save_rows(tmp_path / "x.npy", interrupted(), (10, 3, 4))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_key_depends_on_librosa_where_it_is_used(monkeypatch):
-    keys = []
-    for librosa in ("0", "2"):
-        versions = {"librosa": librosa}
-        monkeypatch.setattr("dataloader.features.cache.version", lambda name, v=versions: v.get(name, "1"))
-        keys.append([cache_key([], FeaturesConfig(trim_silence=trim)) for trim in (False, True)])
-    assert keys[0][0] == keys[1][0] and keys[0][1] != keys[1][1]
 
 
 # --- a whole corpus ---
