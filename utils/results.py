@@ -4,6 +4,7 @@ The columns are COLUMNS. Runs of different corpora or protocols never come toget
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,7 @@ WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "model.conv
 WITHOUT_EFFECT |= {
     f"data.{key}" for key in ("fold", "protocol", "partition", "root", "cache_dir", "demo_dir")
 }
+OF_A_CORPUS = ("data.corpus", "data.root", "data.emotions", "data.labels", "features.signal_length")
 IN_LABEL = {"model.ck", "model.generator_type", "model.n_temporal_aware_block"}  # `CkTIM with 6 TABs`
 MOST_IN_LABEL = 3  # settings
 
@@ -115,9 +117,25 @@ def trial_content(about: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
     return {"trial": dict(about), "settings": shared, "runs": rows}
 
 
-def trial_command(path: str | Path) -> str:
-    """The command that makes a trial's file."""
-    return f"python -m training.trials conf/trials/{Path(path).stem.removesuffix('_demo')}.yaml"
+def trial_command(path: str | Path, runs: Sequence[Run] = ()) -> str:
+    """The command that makes a trial's file, on the corpus of the last of the runs."""
+    arguments = f"conf/trials/{Path(path).stem.removesuffix('_demo')}.yaml", *corpus_overrides(runs)
+    return f"python -m training.trials {shlex.join(arguments)}"
+
+
+def corpus_overrides(runs: Sequence[Run]) -> list[str]:
+    """`key=value` by which a command takes the corpus of the last of the runs, and writes where that lies."""
+    usual, about = _standard(DEFAULT_CONFIG), {}
+    for run in runs[-1:]:
+        about = {key: run.settings[key] for key in OF_A_CORPUS if run.settings.get(key) is not None}
+        about["train.results_dir"] = run.path.parent.as_posix()
+    return [f"{key}={_short(value)}" for key, value in about.items() if usual[key] != value]
+
+
+def own_trials(frame: pd.DataFrame) -> list[str]:
+    """The names of the trials in a frame that are none of conf/trials."""
+    ours = {"", *(path.stem for path in DEFAULT_CONFIG.with_name("trials").glob("*.yaml"))}
+    return [name for name in dict.fromkeys(frame.trial) if name not in ours]
 
 
 def _trial_rows(path: Path) -> tuple[dict[str, Any], list[dict]]:
@@ -201,10 +219,12 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(numbers, float)})
 
 
-def of_one_corpus(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs on EMOVO, or else on some other corpus; those on the demo corpus where there are no others."""
+def of_one_corpus(frame: pd.DataFrame, corpus: str | None = None) -> pd.DataFrame:
+    """The runs on a corpus; by default on EMOVO, else on another, and on the demo corpus if on no other."""
     corpora = sorted(set(frame.corpus), key=lambda name: (name == "demo", name != "EMOVO", name))
-    return frame[frame.corpus == corpora[0]] if corpora else frame
+    if corpus is not None and corpus not in corpora:
+        raise UserError(f"there is no run on {corpus}, but on {', '.join(corpora) or 'no corpus yet'}.")
+    return frame[frame.corpus == (corpus or corpora[0])] if corpora else frame
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:
@@ -346,8 +366,8 @@ def load_published_results() -> dict[str, Any]:
 
 
 def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
-    """The published figures beside ours, of runs that were tested on a holdout of a real corpus."""
-    ours = frame[(frame.corpus != "demo") & (frame.protocol == "holdout") & frame.accuracy.notna()]
+    """The published figures beside ours, of runs that were tested on a holdout of EMOVO."""
+    ours = frame[(frame.corpus == "EMOVO") & (frame.protocol == "holdout") & frame.accuracy.notna()]
     ours = ours.sort_values("trial", kind="stable")  # of a seed a trial's run counts, rather than a directory
     rows = []
     for run in published["runs"]:

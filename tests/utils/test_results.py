@@ -1,6 +1,7 @@
 """The DataFrame of runs and its tables: means, intervals and labels, never across corpora or protocols."""
 
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,13 @@ from utils.results import (
     load_published_results,
     mean_std,
     of_one_corpus,
+    own_trials,
     performance_tables,
     published_table,
     read_trial,
     runs_frame,
     settings_in_words,
+    trial_command,
     trial_content,
     trial_tables,
     uar_by_corpus,
@@ -98,6 +101,29 @@ def test_runs_of_one_corpus_are_the_real_ones_where_there_are_any(make_run):
     assert of_one_corpus(frame).run.tolist() == ["CkTIM_demo"]
     frame = frame_of(make_run("CkTIM_real"))
     assert of_one_corpus(frame).run.tolist() == ["CkTIM_real"]
+    assert of_one_corpus(frame, "demo").run.tolist() == ["CkTIM_demo"]
+    with pytest.raises(UserError, match="no run on folder-mine, but on EMOVO, demo"):
+        of_one_corpus(frame, "folder-mine")
+
+
+def test_commands_take_the_corpus_of_the_runs_that_are_shown(make_run):
+    data = {"corpus": "folder", "root": "my recordings", "emotions": ["Freude", "müde"]}
+    path = make_run("CkTIM_mine", corpus="folder-mine", data=data, features={"signal_length": 44_100})
+    runs = [read_run(path)]
+    command = shlex.split(trial_command("training/results/omega_0.json", runs))
+    assert command[:4] == ["python", "-m", "training.trials", "conf/trials/omega_0.yaml"]
+    config = load_config(DEFAULT_CONFIG, command[4:])
+    assert (config.data.corpus, str(config.data.root)) == ("folder", "my recordings")
+    assert config.data.emotions == ["Freude", "müde"] and config.features.signal_length == 44_100
+    assert config.train.results_dir == path.parent
+    assert trial_command("omega_0.json") == "python -m training.trials conf/trials/omega_0.yaml"
+
+
+def test_own_trials_are_those_with_other_names(make_run, collected):
+    path = make_run("CkTIM_mine")
+    for name in ("my_grid", "omega_0"):
+        (path.parent / f"{name}.json").write_text(json.dumps(collected))
+    assert own_trials(frame_of(path)) == ["my_grid"]
 
 
 def test_runs_without_configuration_stand_alone(make_run):

@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from utils.results import (
     uar_by_corpus,
     unheard_table,
 )
-from utils.runs import ENROLMENT_FILE
+from utils.runs import ENROLMENT_FILE, Run
 from utils.tables import Table
 
 
@@ -56,16 +56,17 @@ def show_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
     return plot_variants(variants, sample_rate, title)
 
 
-def corpus_banner(name: str, utterances: int, is_demo: bool) -> HTML:
-    """A line that says what the corpus is; for the demo corpus a box that nobody overlooks."""
+def corpus_banner(name: str, utterances: int, is_demo: bool, emotions: Sequence[str] = ()) -> HTML:
+    """A line about a corpus and its emotions; for the demo corpus a box that nobody overlooks."""
     if is_demo:
         text = "utterances are synthetic speech, made to show that everything runs."
         return _demo_box(f"EMOVO was not found, so these {utterances} {text}")
-    return HTML(f"<strong>{html.escape(name)}</strong>: {utterances} utterances.")
+    among = f" of {len(emotions)} emotions: {html.escape(', '.join(emotions))}" if emotions else ""
+    return HTML(f"<strong>{html.escape(name)}</strong>: {utterances} utterances{among}.")
 
 
-def runs_banner(frame: DataFrame) -> HTML:
-    """A line about the run directories of a corpus; for the demo corpus a box that nobody overlooks."""
+def runs_banner(frame: DataFrame, others: Collection[str] = ()) -> HTML:
+    """A line about the run directories of a corpus, and `others`; for the demo corpus a conspicuous box."""
     runs = frame[frame.trial == ""]
     if not len(runs):
         return HTML("<strong>No run yet.</strong> Train one with <code>notebook_train.ipynb</code>.")
@@ -75,7 +76,9 @@ def runs_banner(frame: DataFrame) -> HTML:
         count += " (<code>notebook_test.ipynb</code> evaluates the others)"
     corpus = runs.corpus.iloc[0]
     if corpus != "demo":
-        return HTML(f"<strong>{html.escape(corpus)}</strong>: {count}.")
+        more = html.escape(", ".join(sorted({*others} - {corpus, "demo"})))
+        more = f" For the runs on others, set <code>CORPUS</code>: {more}." if more else ""
+        return HTML(f"<strong>{html.escape(corpus)}</strong>: {count}.{more}")
     return _demo_box(f"There are only runs on synthetic speech, made to show that everything runs: {count}.")
 
 
@@ -101,16 +104,17 @@ def show_trial(
     *further: str,
     folder: str | Path | None = None,
     figure: bool = True,
+    runs: Sequence[Run] = (),
     **options: Any,
 ) -> None:
     """Display a trial's differences (a figure) and scores (a table), or the command that makes its file.
 
     Further files, of the same settings on other seeds, are shown as one with it. `folder` is where to save
-    the figure, `options` are those of plot_trial.
+    the figure, `options` are those of plot_trial; the command takes the corpus of the last of the `runs`.
     """
     files = [Path(path), *map(Path, further)]
     for one in (one for one in files if not one.exists()):
-        display(Table([], f"Trial {one.stem}", [f"Missing: {one.as_posix()}. {trial_command(one)}"]))
+        display(Table([], f"Trial {one.stem}", [f"Missing: {one.as_posix()}. {trial_command(one, runs)}"]))
         return
     frame = read_trial(path, *further)
     scores = trial_tables(frame)[0]
@@ -121,7 +125,9 @@ def show_trial(
     display(scores)
 
 
-def show_unheard(paths: Sequence[str | Path], folder: str | Path | None = None) -> None:
+def show_unheard(
+    paths: Sequence[str | Path], folder: str | Path | None = None, runs: Sequence[Run] = ()
+) -> None:
     """Display the UAR of trials on unknown speakers by corpus: a figure with those of others, and a table.
 
     Trials that have no file yet are named with the command that makes them.
@@ -131,7 +137,7 @@ def show_unheard(paths: Sequence[str | Path], folder: str | Path | None = None) 
         if path.exists():
             there.append(path)
         else:
-            display(Markdown(f"**Missing: {path.as_posix()}.** {trial_command(path)}"))
+            display(Markdown(f"**Missing: {path.as_posix()}.** {trial_command(path, runs)}"))
     if there:
         found = uar_by_corpus(*map(read_trial, there))
         others = load_published_results()["unheard"]
