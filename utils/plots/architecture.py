@@ -127,7 +127,7 @@ def _draw_output(axes: Axes, middle: float, model: ModelConfig, emotions: Sequen
     spacing = min(0.22, 1.54 / len(names))
     for row, (name, share) in enumerate(zip(names, cycle((0.1, 0.3, 0.06, 0.14, 1.0, 0.22, 0.08)))):
         y = middle + spacing * ((len(names) - 1) / 2 - row)
-        _text(axes, 7.93, y, name if len(name) <= 8 else f"{name[:7]}…", ha="left")
+        _text(axes, 7.93, y, name if len(name) <= 8 else f"{name[:6]}…", ha="left")
         axes.add_patch(Rectangle((8.58, y - 0.05), 0.3 * share, 0.1, color=TRAINING))
 
 
