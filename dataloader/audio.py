@@ -119,6 +119,16 @@ def as_channels(sound: np.ndarray, name: str | Path = "the sound", say: Say = wa
     Floats are taken as they are. Integers count by the width that their values have, not their type: 16-bit
     values in int64 are 16-bit sound. An AudioError for what is no sound.
     """
+    channels = checked_channels(sound, name)
+    if channels.shape[1] > channels.shape[0] > 0:
+        raise AudioError(f"{name} has more channels than samples, {channels.shape}: transpose it.")
+    if channels.dtype.kind == "f" or not channels.size:
+        return channels.astype(np.float32)
+    return _scaled(channels, name, say)
+
+
+def checked_channels(sound: np.ndarray, name: str | Path) -> np.ndarray:
+    """(samples,) or (samples, channels) → (samples, channels) as they are; an AudioError for all else."""
     try:
         sound = np.atleast_1d(np.asarray(sound))  # a masked array has other methods
     except (ValueError, TypeError, RuntimeError) as error:
@@ -128,11 +138,7 @@ def as_channels(sound: np.ndarray, name: str | Path = "the sound", say: Say = wa
         kinds = {"c": "complex numbers", "b": "truth values", "O": "objects", "U": "text", "S": "text"}
         problem = f"{name} has the shape {sound.shape} and holds {kinds.get(sound.dtype.kind, sound.dtype)}"
         raise AudioError(f"{problem}; (samples,) or (samples, channels) are needed, of real numbers.")
-    if sound.shape[1] > sound.shape[0] > 0:
-        raise AudioError(f"{name} has more channels than samples, {sound.shape}: transpose it.")
-    return (
-        sound.astype(np.float32) if sound.dtype.kind == "f" or not sound.size else _scaled(sound, name, say)
-    )
+    return sound
 
 
 def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
@@ -214,7 +220,7 @@ class _Mixer:
         self.offset = np.float32(0)
 
     def __call__(self, channels: np.ndarray) -> np.ndarray:
-        _check_values(channels, self.name)
+        check_values(channels, self.name)
         choose = not self.kept or len(channels) >= self.shortest
         if choose:
             self.kept = self._choose(channels)
@@ -284,13 +290,19 @@ def _scaled(sound: np.ndarray, name: str | Path, say: Say) -> np.ndarray:
         fits = bits <= own and low >= 0 and 0.6 * full < high < full and 0.4 * full < middle < 0.6 * full
         if fits or (bits == own and sound.dtype.kind == "u"):
             return (sound / (full / 2) - 1).astype(np.float32)
-    widths = (min(own, 16), 24, 32, 64)
-    bits = next(bits for bits in widths if -(2 ** (bits - 1)) <= low and high < 2 ** (bits - 1))
+    bits = signed_bits(sound)
     if bits == 24 and not (sound & 0xFF).any():
         bits = 32  # 24 bits in the upper bytes of 32
     elif bits == 24:
         say(f"{name} is taken for 24-bit sound; if it is faint sound of {own} bits, give it as floats")
     return (sound / 2.0 ** (bits - 1)).astype(np.float32)
+
+
+def signed_bits(sound: np.ndarray) -> int:
+    """The width of signed integers by their values: 16 (8 of the type of 8 bits), 24, 32 or 64."""
+    low, high = int(sound.min()), int(sound.max())
+    widths = (min(8 * sound.dtype.itemsize, 16), 24, 32, 64)
+    return next(bits for bits in widths if -(2 ** (bits - 1)) <= low and high < 2 ** (bits - 1))
 
 
 def check_rate(rate: float, name: str | Path) -> None:
@@ -308,7 +320,8 @@ def _check_length(samples: int, rate: float, name: str | Path) -> None:
         raise AudioError(f"{name} is too short: {samples} samples, less than {SHORTEST} s")
 
 
-def _check_values(channels: np.ndarray, name: str | Path) -> None:
+def check_values(channels: np.ndarray, name: str | Path) -> None:
+    """Raise an AudioError where floats with full scale 1 are not finite or far louder."""
     peak = max(channels.max(initial=0), -channels.min(initial=0))
     if not np.isfinite(peak):
         raise AudioError(f"{name} holds samples that are not finite numbers")

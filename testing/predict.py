@@ -5,6 +5,7 @@ From Python:
     recognizer = Recognizer()                # the shipped network; Recognizer(RUN_DIR) for a run of yours
     recognizer(waveform, sample_rate)        # → {"dis": 0.02, "gio": 0.81, …}
     recognizer.recognise_file("hello.wav")   # → Recognition, with silence, doubts, novelty and timeline
+    recognizer.stream(sample_rate)           # for sound that is still arriving: testing.stream
     recognizer.enrol(["calls_of_anna"])      # → a Recognizer for one speaker, from unlabelled recordings
 
 A recording is conditioned, padded or cut as in training. One that is longer than the network's window is
@@ -23,6 +24,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +40,7 @@ from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
 from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
+from testing.stream import Stream
 from utils.emotions import CODES
 from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, problems_of, try_output, write_atomically
@@ -199,6 +202,15 @@ class Recognizer:
         """
         with self._opened(path, name_of(path)) as opened:
             return self._recognise(name_of(path), *opened, progress)
+
+    def stream(self, sample_rate: float, **options: Any) -> Stream:
+        """A Stream for chunks of this rate in Hz: `for moment in stream.feed(chunk)`.
+
+        Options are Stream's: hop_seconds, window_seconds, smoothing_seconds, margin, hold_seconds, vad.
+        """
+        self.check_norm()
+        rate = self.features.sample_rate
+        return Stream(self._look, rate, self.sure, self.words, self.window / rate, sample_rate, **options)
 
     @contextmanager
     def _opened(self, recording: str | Path | Pair, name: str) -> Iterator[tuple[float, Callable[[], Sound]]]:

@@ -4,6 +4,10 @@ import ctypes
 import os
 import random
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +15,25 @@ import torch
 from utils.errors import UserError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
+
+Result = TypeVar("Result")
+_single: dict[int, ThreadPoolExecutor] = {}  # of each process: after a fork there are no threads
+_starting = threading.Lock()
+
+
+def on_one_thread(call: Callable[..., Result], *arguments: object) -> Result:
+    """call(*arguments), within which PyTorch uses one core; in other threads it uses as many as before.
+
+    A small network on cores that are busy waits for the slowest of several threads, up to 0.3 s. PyTorch
+    keeps the number for each thread, so that the call runs in a thread of its own.
+    """
+    with _starting:
+        if (pool := _single.get(os.getpid())) is None:
+            pool = _single[os.getpid()] = ThreadPoolExecutor(1, "one-core")
+            before = torch.get_num_threads()
+            pool.submit(torch.set_num_threads, 1).result()
+            torch.set_num_threads(before)  # of threads that begin later
+    return pool.submit(call, *arguments).result()
 
 
 def pick_device(name: str = "auto") -> torch.device:
