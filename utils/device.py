@@ -31,9 +31,14 @@ def on_one_thread(call: Callable[..., Result], *arguments: object) -> Result:
         if (pool := _single.get(os.getpid())) is None:
             pool = _single[os.getpid()] = ThreadPoolExecutor(1, "one-core")
             before = torch.get_num_threads()
-            pool.submit(torch.set_num_threads, 1).result()
+            pool.submit(_take_one).result()
             torch.set_num_threads(before)  # of threads that begin later
     return pool.submit(call, *arguments).result()
+
+
+def _take_one() -> None:
+    torch.get_num_threads()  # a thread's first such call would undo the next one
+    torch.set_num_threads(1)
 
 
 def pick_device(name: str = "auto") -> torch.device:

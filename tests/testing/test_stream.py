@@ -13,6 +13,7 @@ from dataloader.audio import AudioError, read_audio
 from testing.predict import Recognizer
 from testing.predictions import SILENCE, UNSURE
 from testing.stream import Moment, _Holder, _Smoother
+from utils import device
 from utils.errors import UserError
 
 OFF = {"smoothing_seconds": 0, "margin": 0, "hold_seconds": 0}
@@ -200,6 +201,7 @@ def test_the_network_uses_one_thread_and_others_keep_theirs(recognizer, monkeypa
         recognizer, "_look", lambda sounds: (own.append(torch.get_num_threads()), look(sounds))[1]
     )
     torch.set_num_threads(3)
+    monkeypatch.setattr(device, "_single", {})  # as in a process that has not begun
     try:
         others = []
         thread = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
