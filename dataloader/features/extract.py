@@ -15,7 +15,7 @@ from dataloader.audio import AudioError, condition, fit_length, read_audio, resa
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
 from dataloader.features.normalise import SpeakerNorm, normalise
-from dataloader.features.prosody import check_prosody, prosody
+from dataloader.features.prosody import check_prosody, power, prosody
 from dataloader.identity import identified_corpus
 from utils.config import FeaturesConfig
 from utils.errors import UserError
@@ -34,8 +34,7 @@ class MelSpectrogram(torchaudio.transforms.MelSpectrogram):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(…, samples) → (…, bands, frames)."""
-        spectrum = self.spectrogram(waveform)
-        return self.mel_scale(spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag))
+        return self.mel_scale(power(self.spectrogram(waveform)))
 
 
 class MFCC(torch.nn.Module):

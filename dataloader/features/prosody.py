@@ -71,9 +71,13 @@ def prosody(waveforms: Tensor, features: FeaturesConfig) -> Tensor:
 
 def autocorrelation(frames: Tensor, longest: int) -> Tensor:
     """Sums of products with the frame itself 0 … `longest` samples later: (…, n_fft) → (…, longest + 1)."""
-    spectrum = torch.fft.rfft(frames, next_fast_len(frames.shape[-1] + longest, real=True))
-    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-    return torch.fft.irfft(power, 2 * (power.shape[-1] - 1))[..., : longest + 1]
+    points = next_fast_len(frames.shape[-1] + longest, real=True)
+    return torch.fft.irfft(power(torch.fft.rfft(frames, points)), points)[..., : longest + 1]
+
+
+def power(spectrum: Tensor) -> Tensor:
+    """The squared magnitude, three times as fast as abs().square()."""
+    return spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
 
 
 def yin(correlation: Tensor, first: Tensor, shortest: int) -> Tensor:
@@ -103,7 +107,7 @@ def spectral_centroid(waveforms: Tensor, features: FeaturesConfig) -> Tensor:
     """The mean frequency in Hz, weighed by the magnitude spectrum: (batch, samples) → (batch, frames)."""
     n_fft, window = features.n_fft, torch.hann_window(features.n_fft, device=waveforms.device)
     options: dict[str, Any] = {"window": window, "pad_mode": "constant", "return_complex": True}
-    magnitude = torch.stft(waveforms, n_fft, features.hop_length, **options).abs()
+    magnitude = power(torch.stft(waveforms, n_fft, features.hop_length, **options)).sqrt()
     hertz = torch.fft.rfftfreq(n_fft, 1 / features.sample_rate, device=waveforms.device)
     return (hertz @ magnitude) / magnitude.sum(-2).clamp(min=torch.finfo(magnitude.dtype).tiny)
 
