@@ -27,7 +27,7 @@ from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, without_codes
 from utils.errors import UserError, exit_on_user_error, run_parser, some
-from utils.files import problems_of, try_output, write_atomically, write_json
+from utils.files import as_typed, command_line, problems_of, try_output, write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
@@ -408,7 +408,7 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
 
 
 def scores_table(evaluation: Evaluation) -> Table:
-    """The scores with their intervals, parameters and times."""
+    """The scores with their intervals, and the parameters."""
     metrics = {key: values[0] for key, values in evaluation.metrics.items() if values}
     shown = distinct_scores(metrics)
     labels = {score: f"{name}, macro" for score, name in shown.items()}
@@ -424,11 +424,8 @@ def scores_table(evaluation: Evaluation) -> Table:
         ("loss (cross-entropy, nats)", NOTHING if loss is None else f"{loss:.3f}", ""),
         ("expected calibration error", percent(metrics["expected_calibration_error"]), ""),
         ("trainable parameters", f"{metrics['trainable_parameters']:,}", ""),
-        ("inference, one utterance", f"{1000 * metrics['inference_time_one_sample']:.1f} ms", ""),
-        (f"inference, all {metrics['utterances']}", f"{metrics['inference_time_tot']:.2f} s", ""),
     ]
-    note = f"Intervals: bootstrap over the {metrics['utterances']} utterances. "
-    note += f"Inference: MFCCs to scores, one utterance at a time, on {metrics['device']}."
+    note = f"Intervals: bootstrap over the {metrics['utterances']} utterances."
     if missing := evaluation.metrics.get("missing_emotions"):
         note += f" Emotions without any utterance: {', '.join(without_codes(missing, evaluation.run.words))}."
     headings = "measure", "value", "95 % interval"
@@ -523,6 +520,10 @@ def main(arguments: list[str] | None = None) -> None:
         raise unsaved
     if evaluation.is_test:
         print(f"\nWritten into {evaluation.folder}: metrics, predictions and plots.")
+        by_speaker = evaluation.run.config.features.normalise == "speaker"
+        norm = ["--same-speaker", "FOLDER"] if by_speaker else []
+        words = as_typed(evaluation.run.path), *norm, "hello.wav"
+        print(f"Next, with a recording of yours: {command_line('testing.predict', *words)}")
 
 
 if __name__ == "__main__":

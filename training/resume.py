@@ -5,6 +5,7 @@ number of threads, the run ends with the metrics of an undisturbed one, to the l
 """
 
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from utils import runs
 from utils.config import Config, migrate, save_config
 from utils.errors import UserError
 from utils.files import TensorsError, expanded, read_tensors, write_atomically
-from utils.metrics import History
+from utils.metrics import History, save_csv
 from utils.progress import warn
 
 LOCK_FILE = ".training.lock"
@@ -54,6 +55,7 @@ class Progress:
         """Write the metrics files."""
         self.training.save(run_dir / runs.TRAINING_METRICS_FILE)
         self.validation.save(run_dir / runs.VALIDATION_METRICS_FILE)
+        save_csv(self.training, self.validation, run_dir / runs.EPOCHS_FILE)
 
 
 def save_state(run_dir: Path, progress: Progress, **parts: Any) -> None:
@@ -157,6 +159,13 @@ def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Conf
     config = runs.read_parameters(run_dir / runs.PARAMETERS_FILE, overrides)
     check_settings(run_dir, config)
     return config
+
+
+def moved(run_dir: Path, config: Config) -> list[str]:
+    """The places of the data as `key=value`, where they are others than those that the run recorded."""
+    now, then = runs.flat(config), runs.flat(runs.read_parameters(run_dir / runs.PARAMETERS_FILE))
+    places = (key for key in FREE_KEYS if key.startswith("data.") and now[key] != then[key])
+    return [f"{key}={one if isinstance(one := now[key], str) else json.dumps(one)}" for key in places]
 
 
 def prepare_resumed(config: Config, run_dir: Path, progress: bool = True) -> Data:

@@ -36,6 +36,7 @@ from training.resume import (
     configuration_of,
     go_on,
     load_state,
+    moved,
     prepare_resumed,
     save_state,
     save_tensors,
@@ -44,7 +45,7 @@ from utils import runs
 from utils.config import Config, TrainConfig, load_config, save_config
 from utils.device import keep_freed_memory, memory, pick_device, seed_everything
 from utils.errors import UserError, exit_on_user_error
-from utils.files import expanded, write_json
+from utils.files import as_typed, command_line, expanded, write_json
 from utils.metrics import History, keep_whole_epochs, scores
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
@@ -82,7 +83,8 @@ def train(
 
     Returns:
         The run directory: model.pt, parameters.txt, split.json, emotions.json, standardisation.json,
-        training_metrics.json, validation_metrics.json, loss_acc.png; unless it is finished also resume.pt.
+        training_metrics.json, validation_metrics.json, epochs.csv, loss_acc.png;
+        unless it is finished also resume.pt.
     """
     keep_freed_memory()
     check_memory(config)
@@ -125,6 +127,9 @@ def train(
             save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
         if finished and first:
             (run_dir / runs.RESUME_FILE).unlink(missing_ok=True)
+        elif first and (run_dir / runs.RESUME_FILE).exists():
+            again = f"resume={as_typed(run_dir)}", *moved(run_dir, config)
+            print(f"To go on: {command_line('training.train', *again)}")
     return run_dir
 
 
@@ -248,8 +253,6 @@ def fit(
         if first and done.epochs:
             done.save(run_dir)
         print(f"Interrupted: {done.epochs} whole epochs are saved in {run_dir}.")
-        if (run_dir / runs.RESUME_FILE).exists():
-            print(f"To go on: python -m training.train resume={run_dir}")
         return done, False
 
 
@@ -361,7 +364,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{config.model.name}, {tabs} TAB(s), {parameters:,} trainable parameters; {device}")
         counts = f"{len(data.split.train)} utterances to train on, {len(data.split.validation)} to validate"
         print(f"{data.corpus.name} corpus: {counts}")
-        print(f"Run directory: {train(config, data, run_dir, resume=run_dir is not None)}")
+        run_dir = train(config, data, run_dir, resume=run_dir is not None)
+        print(f"Run directory: {run_dir}")
+        if not (run_dir / runs.RESUME_FILE).exists():
+            print(f"Next: {command_line('testing.evaluate', as_typed(run_dir), *moved(run_dir, config))}")
 
 
 if __name__ == "__main__":

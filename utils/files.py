@@ -7,8 +7,10 @@ import os
 import pickle
 import re
 import secrets
+import shlex
 import shutil
 import stat
+import subprocess
 import sys
 import time
 import warnings
@@ -39,6 +41,18 @@ def expanded(path: str | Path) -> Path:
         cure = "Say where that is on this machine, such as data.root=… or data.cache_dir=… behind the command"
         raise UserError(f"{path} is a path on Windows. {cure}.")
     return Path(os.path.expanduser(path))
+
+
+def as_typed(path: str | Path) -> str:
+    """A path as one types it here: relative where it lies in the working directory."""
+    path, here = Path(path), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def command_line(module: str, *arguments: str) -> str:
+    """A command for the shell: `python -m testing.evaluate 'my runs/CkTIM_TAB1_seed0'`."""
+    words = ["python", "-m", module, *arguments]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from utils.errors import UserError
-from utils.files import without_checksum, write_json
+from utils.files import without_checksum, write_atomically, write_json
+from utils.tables import csv_text
 
 LEVEL = 0.95  # of the intervals
 
@@ -163,6 +164,16 @@ class History:
         (model,) = content.pop("model")
         nan = float("nan")
         return cls(model, {key: [nan if v is None else v for v in values] for key, values in content.items()})
+
+
+def save_csv(training: History, validation: History, path: str | Path) -> None:
+    """Write one row an epoch: the training's columns by their names, and those of the validation behind.
+
+    The latter are called `validation_loss` and so on, and `epoch` is there once.
+    """
+    others = {f"validation_{name}": column for name, column in validation.columns.items() if name != "epoch"}
+    columns = training.columns | others
+    write_atomically(path, csv_text([list(columns), *zip(*columns.values(), strict=True)]))
 
 
 def kept_epoch(validation: History, keep: str) -> int | None:

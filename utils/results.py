@@ -38,7 +38,7 @@ COLUMNS = (
     *(f"validation_{score}" for score in SCORES),  # of the epoch whose weights were kept
     "intervals",  # score → (low, high), 95 %
     *("best_epoch", "parameters"),  # the kept epoch, counted from 1
-    *("seconds", "device", "emotions", "confusion_matrix"),  # the time for one utterance on that device
+    *("emotions", "confusion_matrix"),
     "corpora",  # of a test on several: corpus → its utterances, accuracy and uar; else None
 )
 # Settings that change no result beyond rounding; seed, fold and protocol, which have columns of their own.
@@ -201,8 +201,6 @@ def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) ->
         **{f"validation_{score}": row["validation"].get(score) for score in SCORES},
         "intervals": {s: tuple(test[f"{s}_interval"][0]) for s in SCORES if f"{s}_interval" in test},
         **{"best_epoch": row.get("best_epoch"), "parameters": row["trainable_parameters"]},
-        "seconds": test["inference_time_one_sample"][0] if test else None,
-        "device": test["device"][0] if "device" in test else None,
         **{name: test.get(name) for name in ("emotions", "confusion_matrix")},
         "corpora": row.get("corpora"),
     }
@@ -215,7 +213,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             known = runs.recordings.dropna()
             frame.loc[known.index, "test_set"] = [f"{runs.test_set.iloc[0]}, {one}" for one in known]
     whole = ("tabs", "fold", "folds", "seed", "best_epoch", "parameters")
-    numbers = [name for name in COLUMNS if name.removeprefix("validation_") in SCORES or name == "seconds"]
+    numbers = [name for name in COLUMNS if name.removeprefix("validation_") in SCORES]
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(numbers, float)})
 
 
@@ -322,9 +320,10 @@ def mean_std(values: ArrayLike) -> str:
 
 
 def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Table]:
-    """Test scores, size and speed of run directories; one table a test set.
+    """Test scores and sizes of run directories; one table a test set.
 
-    A row is of all `distinct` runs of the same settings, or with `each_run` of one run.
+    A row is of all `distinct` runs of the same settings, or with `each_run` of one run. Times are left out,
+    for those of other machines, or of busier moments, cannot be compared: docs/speed.md.
     """
     tables, frame = [], frame[(frame.trial == "") & frame.accuracy.notna()]
     for where, some in (frame if each_run else distinct(frame)).groupby("test_set", sort=False):
@@ -342,7 +341,7 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
                 if len(group) == 1 and score in first.intervals:
                     row[name] += " ({:.0f}–{:.0f})".format(*(100 * bound for bound in first.intervals[score]))
             row["parameters"] = f"{first.parameters:,}"
-            rows.append(row | {"one utterance": f"{1000 * group.seconds.median():.1f} ms"})
+            rows.append(row)
         notes = ["In brackets: the 95 % interval of a single run."]
         if "uar" not in shown:
             notes[0] += " Accuracy is also the UAR."
@@ -351,8 +350,6 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
             if pd.notna(some.folds.iloc[0]):
                 over = "folds and seeds" if some.seed.nunique() > 1 else "folds"
             notes.append(f"± is the standard deviation over {over}.")
-        devices = "; ".join(sorted(set(some.device.dropna()))) or "an unrecorded device"
-        notes.append(f"Times, from MFCCs to scores, are of {devices}; no others can be compared with them.")
         tables.append(Table(rows, f"Test scores in % ({where})", notes))
     return tables
 

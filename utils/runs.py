@@ -27,6 +27,7 @@ EMOTIONS_FILE = "emotions.json"  # the classes, in the order of the network's sc
 STANDARDISATION_FILE = "standardisation.json"
 TRAINING_METRICS_FILE = "training_metrics.json"
 VALIDATION_METRICS_FILE = "validation_metrics.json"
+EPOCHS_FILE = "epochs.csv"  # both, for spreadsheets; nothing reads it back
 TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
 PREDICTIONS_FILE = "predictions.csv"
 RESUME_FILE = "resume.pt"  # what an unfinished training needs to go on
@@ -34,7 +35,7 @@ CALIBRATION_FILE = "calibration.json"  # by testing.calibration
 ENROLMENT_FILE = "enrolment.json"  # by testing.enrolment
 # What a run is; no output of a command may take its place.
 OF_A_RUN = (MODEL_FILE, PARAMETERS_FILE, SPLIT_FILE, EMOTIONS_FILE, STANDARDISATION_FILE, RESUME_FILE)
-OF_A_RUN += (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE, CALIBRATION_FILE)
+OF_A_RUN += (TRAINING_METRICS_FILE, VALIDATION_METRICS_FILE, EPOCHS_FILE, CALIBRATION_FILE)
 HISTORY_PLOT_FILE = "loss_acc.png"
 CONFUSION_PLOT_FILE = "confusion_matrix.png"
 

@@ -1,14 +1,19 @@
 """train() and fit(): which files they write, that they repeat to the last digit, how they end."""
 
 import math
+import shlex
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dataloader.loaders import BatchLoader, make_loader
 from dataloader.splits import load_split
+from testing import evaluate
 from training import train as module
 from training.train import TrainingError, build_for, fit, main, run_epoch, train
 from utils.config import load_config
@@ -35,7 +40,7 @@ def test_a_run_directory_holds_all_that_is_needed(config, data, ck):
     run_dir = train(settings, data, progress=False)
     assert run_dir.name.startswith("CkTIM_TAB2_seed0_" if ck else "TIM_TAB2_seed0_")
     files = "model.pt parameters.txt split.json emotions.json standardisation.json loss_acc.png"
-    metrics = "training_metrics.json validation_metrics.json"
+    metrics = "training_metrics.json validation_metrics.json epochs.csv"
     assert {path.name for path in run_dir.iterdir()} == {*files.split(), *metrics.split()}
     assert load_config(run_dir / "parameters.txt") == settings
     assert load_split(run_dir / "split.json") == data.split
@@ -163,6 +168,57 @@ def test_the_loss_takes_shares_of_classes_and_the_scores_the_largest():
 
 
 # --------------------------------------------------------------------------------------------- how it ends
+
+
+def test_epochs_stand_in_a_spreadsheet_after_a_resumed_training_too(config, data, interrupt_at):
+    interrupt_at(4)
+    run_dir = train(config(), data, progress=False)
+    assert len(pd.read_csv(run_dir / "epochs.csv")) == 1
+    train(config(), data, run_dir, progress=False, resume=True)
+    table = pd.read_csv(run_dir / "epochs.csv")
+    training, validation = (
+        History.load(run_dir / f"{part}_metrics.json") for part in ("training", "validation")
+    )
+    others = {f"validation_{name}": values for name, values in validation.columns.items() if name != "epoch"}
+    pd.testing.assert_frame_equal(table, pd.DataFrame({**training.columns, **others}), rtol=1e-12)
+    assert list(table)[:2] == ["epoch", "learning_rate"] and len(table) == 3
+
+
+def next_command(printed: str, start: str) -> list[str]:
+    """The arguments of the command that a line names, as a shell would take it apart."""
+    (line,) = (line for line in printed.splitlines() if line.startswith(start))
+    words = shlex.split(line.removeprefix(start))
+    assert words[:2] == ["python", "-m"]
+    return words[2:]
+
+
+def test_the_command_ends_with_the_next_one(demo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keys = {**demo, "train.results_dir": "my runs, 1", "train.seed": "3"}
+    main([f"{key}={value}" for key, value in keys.items()])
+    name, run_dir = next_command(capsys.readouterr().out, "Next: ")
+    assert (name, Path(run_dir).parent) == ("testing.evaluate", Path("my runs, 1"))
+    evaluate.main([run_dir])
+    printed = capsys.readouterr().out
+    assert next_command(printed, "Next, with a recording of yours: ") == [
+        "testing.predict",
+        run_dir,
+        "hello.wav",
+    ]
+
+
+def test_the_next_command_says_where_the_corpus_is_now(demo, tmp_path, interrupt_at, capsys):
+    interrupt_at(3, 5)
+    keys = {**demo, "train.results_dir": tmp_path / "results", "train.num_epochs": 3}
+    main([f"{key}={value}" for key, value in keys.items()])
+    root = shutil.copytree(demo["data.root"], tmp_path / "my corpus")
+    name, *arguments = next_command(capsys.readouterr().out, "To go on: ")
+    for expected in ("To go on: ", "Next: "):
+        assert name == "training.train"
+        main([*arguments, f"data.root={root}"] if len(arguments) == 1 else arguments)
+        name, *arguments = next_command(capsys.readouterr().out, expected)
+        assert arguments[1:] == [f"data.root={root}"]
+    assert name == "testing.evaluate"
 
 
 def test_an_interrupt_keeps_every_whole_epoch(config, data, interrupt_at, capsys):
