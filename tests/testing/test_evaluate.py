@@ -25,6 +25,7 @@ from dataloader.splits import load_split, save_split
 from models.cktim import count_parameters
 from testing.calibration import at_temperature, calibrate, load_calibration
 from testing.evaluate import (
+    confusion_figure,
     emotions_table,
     evaluate,
     evaluate_across,
@@ -34,7 +35,9 @@ from testing.evaluate import (
     misjudged_table,
     scores_table,
 )
+from testing.explain import explain
 from testing.load_run import load_run, predict, recorded_test_set
+from testing.predict import main as recognise
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
 from utils.metrics import History, read_json, scores
@@ -328,6 +331,9 @@ def test_a_run_on_other_emotions_knows_them(tiny_emovo, emodb, train_tiny):
     with pytest.raises(UserError, match=r"trained on EMOVO\+EMO-DB"):
         evaluate_across(run_dir, "emodb", [f"data.root={emodb}"], progress=False)
 
+    (run_dir / "emotions.json").write_text(json.dumps({"emotions": run.emotions, "words": {"rab": 7}}))
+    with pytest.raises(UserError, match="no words for emotions"):
+        load_run(run_dir)
     (run_dir / "emotions.json").write_text("7")
     with pytest.raises(UserError, match="no list of emotions"):
         load_run(run_dir)
@@ -336,16 +342,28 @@ def test_a_run_on_other_emotions_knows_them(tiny_emovo, emodb, train_tiny):
         load_run(run_dir)
 
 
-def test_a_corpus_with_more_emotions_than_the_run_is_refused(emodb, train_tiny, tmp_path):
-    for emotion, initial in (("angry", "W"), ("sad", "T")):
+def test_a_run_keeps_the_users_words_and_refuses_further_emotions(emodb, train_tiny, tmp_path, capsys):
+    for emotion, initial in (("Wut", "W"), ("traurig", "T")):
         (tmp_path / "mine" / emotion).mkdir(parents=True)
         for number, path in enumerate(sorted(emodb.glob(f"wav/*{initial}a.wav"))[:4]):
             shutil.copy(path, tmp_path / "mine" / emotion / f"{number}.wav")
     place = {"corpus": "folder", "root": tmp_path / "mine"}
     run_dir = train_tiny({**place, **LARGE_HELD_OUT}, train={"batch_size": 2})
-    assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
+    evaluation = evaluate(run_dir, progress=False)
+    assert evaluation.metrics["emotions"] == ["rab", "tri"]
+    assert (run_dir / "predictions.csv").read_text().splitlines()[0].endswith(",true,predicted,rab,tri")
+    assert [row["emotion"] for row in emotions_table(evaluation).rows] == ["Wut", "traurig"]
+    shown = [text.get_text() for text in confusion_figure(evaluation).axes[0].get_xticklabels()]
+    assert shown == ["Wut", "traurig"] == [read_run(run_dir).words[code] for code in ("rab", "tri")]
+    assert any(
+        f"{word}, recognised as {other} (" in evaluation.in_words(0) for word in shown for other in shown
+    )
+    sound = str(tmp_path / "mine/Wut/0.wav")
+    assert explain(run_dir, sound, truth="wut").in_words.startswith(("Wut (", "traurig ("))
+    recognise([str(run_dir), sound, "--json", "-"])
+    assert json.loads(capsys.readouterr().out)[0]["probabilities"].keys() == {"Wut", "traurig"}
     # later the folder has a further emotion: classes keep their places, and the test set is the same
-    shutil.copytree(tmp_path / "mine/angry", tmp_path / "mine/afraid")
+    shutil.copytree(tmp_path / "mine/Wut", tmp_path / "mine/afraid")
     assert evaluate(run_dir, progress=False).metrics["emotions"] == ["rab", "tri"]
     with pytest.raises(UserError, match="has afraid too"):
         evaluate(run_dir, everything=True, progress=False)
