@@ -38,7 +38,7 @@ class Split:
     fold: int | None = None  # the one that tests, counted from 0; None for holdout, which has no folds
     folds: int | None = None
     validate_on: str = "unheard"  # speakers (sentences), or utterances of the "heard", who also train
-    partition: str = ""  # the name of its file, for the protocol partition
+    partition: str = ""  # the name of the file that says it: a partition, or a table with a column split
     partition_sha256: str = ""  # of the file's content
     left_out: str = ""  # "speaker" where that file holds speakers apart
     # Fingerprint and emotion of each recording of the corpus (dataloader.identity); earlier splits have none
@@ -76,7 +76,9 @@ def draw_split(
     Raises:
         UserError: when the protocol has no such fold, or there are too few utterances for it.
     """
-    fraction = data.validation_fraction
+    fraction, utterances = data.validation_fraction, list(utterances)
+    if data.protocol != "holdout" and any(utterance.subset for utterance in utterances):
+        warn(f"the table's column split is not used with data.protocol={data.protocol}")
     if data.protocol == "kfold":
         return kfold(utterances, seed, data.fold, data.folds, fraction, corpus)
     if data.protocol == "speaker_kfold":
@@ -90,6 +92,8 @@ def draw_split(
     if data.fold:
         remedy = "Set data.fold=0, or choose another data.protocol (for other holdouts: another train.seed)."
         raise UserError(f"data.fold = {data.fold}: the protocol holdout has no folds. {remedy}")
+    if any(utterance.subset for utterance in utterances):
+        return as_listed(utterances, seed, fraction, data.test_fraction, corpus, data.validate_on)
     return holdout(utterances, seed, fraction, data.test_fraction, corpus)
 
 
@@ -114,7 +118,8 @@ def holdout(
             raise UserError(
                 f"{_count(utterances, emotion)} are too few to train "
                 f"({train_fraction:g}), validate ({validation_fraction:g}) and test ({test_fraction:g}) on. "
-                "Add recordings or change data.validation_fraction and data.test_fraction."
+                f"Add recordings, leave such emotions out (data.min_utterances={len(names) + 1}), or change "
+                "data.validation_fraction and data.test_fraction."
             )
         train += names[:num_train]
         test += names[num_train : num_train + num_test]
@@ -142,8 +147,9 @@ def kfold(
         if len(names) < folds or len(rest) <= num_validation:
             raise UserError(
                 f"{_count(utterances, emotion)} are too few for {folds} folds "
-                f"with {validation_fraction:g} of them to validate on. Add recordings, or lower data.folds "
-                "or data.validation_fraction."
+                f"with {validation_fraction:g} of them to validate on. Add recordings, leave such "
+                f"emotions out (data.min_utterances={len(names) + 1}), or lower "
+                "data.folds or data.validation_fraction."
             )
         test += tested
         validation += rest[:num_validation]
@@ -297,22 +303,73 @@ def by_partition(
         rest = [utterance for utterance in rest if utterance.name not in strays]
     if not rest:
         raise UserError(f"fold {fold} of {partition.name} has all utterances: none is left to train on.")
-    if apart and validate_on == "unheard":
-        by_speaker = _names_by("speaker", rest)
-        num_validation = _share(len(by_speaker), validation_fraction)
-        if len(by_speaker) <= num_validation:
-            few = f"{len(by_speaker)} speakers of other folds are too few to validate on {num_validation}"
-            remedy = "Lower data.validation_fraction, or set data.validate_on=heard."
-            raise UserError(f"partition: {few} and train on the rest. {remedy}")
-        order = _drawn(by_speaker, salt)
-        validation = [name for speaker in order[:num_validation] for name in by_speaker[speaker]]
-        train = [name for speaker in order[num_validation:] for name in by_speaker[speaker]]
-    else:
-        validate_on = "heard"
-        train, validation = _heard(rest, salt, validation_fraction)
+    validate_on = validate_on if apart else "heard"
+    train, validation = _validated(rest, salt, validation_fraction, validate_on)
     how = seed, corpus, validation_fraction, 1 / len(choices), "partition", fold, len(choices), validate_on
     origin = partition.name, partition.sha256, "speaker" if apart else ""
     return _sorted_split(train, validation, test, *how, *origin)
+
+
+def as_listed(
+    utterances: Utterances,
+    seed: int,
+    validation_fraction: float,
+    test_fraction: float,
+    corpus: str = "",
+    validate_on: str = "unheard",
+) -> Split:
+    """The split that the column of a table says (Utterance.subset); of other corpora beside it a holdout.
+
+    Where the table has no rows for validation, they are drawn from those for training: of speakers, where
+    none of these is tested on, or as `validate_on` says, else of each emotion's utterances. What has no value
+    there is left out, with a warning. Arguments and errors as in draw_split.
+    """
+    utterances = list(utterances)
+    tables = {one.corpus for one in utterances if one.subset}
+    listed = [one for one in utterances if one.corpus in tables]
+    subset_of = _subsets({one.subset for one in listed if one.subset})
+    parts = {subset: [one for one in listed if subset_of.get(one.subset) == subset] for subset in SUBSETS}
+    if blank := [one.name for one in listed if not one.subset]:
+        empty = f"{len(blank)} utterances have no value in the table's column split"
+        warn(f"{empty}, and are left out: {some(blank)}")
+    speakers = {subset: {one.speaker for one in part} for subset, part in parts.items()}
+    learned, tested = speakers["train"] | speakers["validation"], speakers["test"]
+    apart = learned.isdisjoint(tested) and not any(map(_is_unknown, learned | tested))
+    if shared := sorted(one for one in learned & tested if not _is_unknown(one)):
+        there = f"{len(shared)} of its {len(tested)} test speakers train or validate, too"
+        warn(f"the table's column split does not hold speakers apart: {there}: {some(shared)}")
+    train, validation, test = ([one.name for one in parts[subset]] for subset in SUBSETS)
+    if not validation:
+        validate_on = validate_on if apart else "heard"
+        train, validation = _validated(parts["train"], f"{seed}/listed", validation_fraction, validate_on)
+    elif speakers["train"] & speakers["validation"]:
+        validate_on = "heard"
+    if others := [one for one in utterances if one.corpus not in tables]:
+        apart, drawn = False, holdout(others, seed, validation_fraction, test_fraction)
+        for names, more in ((train, drawn.train), (validation, drawn.validation), (test, drawn.test)):
+            names += more
+    split = _sorted_split(train, validation, test, seed, corpus, validation_fraction, test_fraction)
+    left_out = "speaker" if apart else ""
+    return replace(split, partition="as its table says", validate_on=validate_on, left_out=left_out)
+
+
+def _subsets(values: set[str]) -> dict[str, str]:
+    """A value of a table's column split → one of SUBSETS; a UserError names what is unknown or missing."""
+    words = {
+        "train": {"train", "training", "trn", "tr"},
+        "validation": {"validation", "valid", "val", "dev", "devel", "development"},
+        "test": {"test", "testing", "tst"},
+    }
+    words["validation" if values & words["test"] else "test"] |= {"eval", "evaluation"}
+    found = {value: subset for subset in SUBSETS for value in values & words[subset]}
+    cure = "Correct it, or do without that column: data.columns={split: null}"
+    if strange := sorted(values - found.keys()):
+        usual = "train, validation (dev, val) and test (eval)"
+        raise UserError(f"the table's column split has {some(strange)}, and {usual} are known. {cure}.")
+    if missing := [subset for subset in ("train", "test") if subset not in found.values()]:
+        there = f"no recording is for {' or '.join(missing)}; it has {some(sorted(values))}"
+        raise UserError(f"the table's column split: {there}. {cure}.")
+    return found
 
 
 def keep_together(split: Split, copies: Mapping[str, str]) -> tuple[Split, list[str]]:
@@ -328,7 +385,7 @@ def keep_together(split: Split, copies: Mapping[str, str]) -> tuple[Split, list[
     for name in (*copies.values(), *copies):
         if name in subset_of and name not in (group := groups.setdefault(copies.get(name, name), [])):
             group.append(name)
-    apart, lost = split.protocol in {*LEFT_OUT, "partition"}, []
+    apart, lost = bool(split.partition) or split.protocol in LEFT_OUT, []
     for names in groups.values():
         home = max((subset_of[name] for name in names), key=SUBSETS.index) if apart else subset_of[names[0]]
         for name in (name for name in names if subset_of[name] != home):
@@ -426,6 +483,23 @@ def _names_by(attribute: str, utterances: Utterances) -> dict[str, list[str]]:
     for utterance in utterances:
         found.setdefault(getattr(utterance, attribute), []).append(utterance.name)
     return dict(sorted(found.items()))
+
+
+def _validated(
+    utterances: Utterances, salt: str, fraction: float, validate_on: str
+) -> tuple[list[str], list[str]]:
+    """To train and to validate on: a share of the speakers, or (validate_on "heard") of each emotion."""
+    if validate_on == "heard":
+        return _heard(utterances, salt, fraction)
+    by_speaker = _names_by("speaker", utterances)
+    num_validation = _share(len(by_speaker), fraction)
+    if len(by_speaker) <= num_validation:
+        few = f"{len(by_speaker)} speakers beside the tested ones are too few to validate on {num_validation}"
+        remedy = "Lower data.validation_fraction, or set data.validate_on=heard."
+        raise UserError(f"{few} and train on the rest. {remedy}")
+    order = _drawn(by_speaker, salt)
+    validation = [name for speaker in order[:num_validation] for name in by_speaker[speaker]]
+    return [name for speaker in order[num_validation:] for name in by_speaker[speaker]], validation
 
 
 def _heard(utterances: Utterances, salt: str, fraction: float) -> tuple[list[str], list[str]]:

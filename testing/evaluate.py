@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
-from dataloader.corpora.find import HEARD, find_corpus
+from dataloader.corpora.find import ABOUT_CORPUS, HEARD, find_corpus
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
@@ -216,17 +216,17 @@ def evaluate_across(
     """Test a run on another corpus than that of its training, over the emotions that both have.
 
     All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root` is
-    the place of the other corpus, and `data.labels` says whose emotions it has. The results lie in the run's
-    folder `cross-corpus_NAME`: metrics (also `protocol`, `corpus`, `trained_on`), predictions, confusion
-    matrix. A UserError where the run was trained on that corpus or on recordings of it, or both share fewer
-    than two emotions.
+    the place of the other corpus, `data.columns` names the columns of its table, and `data.labels` says whose
+    emotions it has. The results lie in the run's folder `cross-corpus_NAME`: metrics (also `protocol`,
+    `corpus`, `trained_on`), predictions, confusion matrix. A UserError where the run was trained on that
+    corpus or on recordings of it, or both share fewer than two emotions.
     """
-    about_it = "data.root", "data.labels"
+    about_it = "data.root", "data.labels", "data.columns"
     places = [override for override in overrides if override.partition("=")[0].strip() in about_it]
     run = load_run(run_dir, [override for override in overrides if override not in places])
     try_output(run.path / runs.PREDICTIONS_FILE)
     place = load_config(runs.DEFAULT_CONFIG, [f"data.corpus={name}", *places]).data
-    other = {key: getattr(place, key) for key in ("corpus", "root", "labels", "emotions")}
+    other = {key: getattr(place, key) for key in ABOUT_CORPUS}
     data = run.config.data.model_copy(update=other)
     trained_on, corpus = runs.read_run(run.path).corpus, find_corpus(data)
     for warning in corpus.warnings:

@@ -31,7 +31,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sklearn.model_selection import ParameterGrid
 
 from dataloader.augment.waveforms import corpus_variants, variants_each
-from dataloader.corpora.find import find_corpus
+from dataloader.corpora.find import ABOUT_CORPUS, find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
 from dataloader.identity import identified_corpus, recorded
@@ -169,7 +169,7 @@ def plan(trial: Trial) -> list[Planned]:
         for varied in ParameterGrid({**everywhere, **grid}):
             varied |= varied.pop("variants", {})
             config = load_config(trial.config, _overrides({**trial.settings, **varied}))
-            place = config.data.model_dump_json(include={"corpus", "root", "demo_dir", "emotions", "labels"})
+            place = config.data.model_dump_json(include={*ABOUT_CORPUS, "demo_dir"})
             if place not in corpora:
                 corpora[place] = identified_corpus(find_corpus(config.data), config.data.cache_dir)
                 for warning in corpora[place].warnings:

@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Predicate
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    model_validator,
+)
 from pydantic.functional_serializers import PlainSerializer
 from pydantic_core import PydanticCustomError
 
-from utils.errors import UserError
+from utils.errors import UserError, some
 from utils.files import parse_yaml, to_yaml, write_atomically
 
 
@@ -41,9 +49,9 @@ _IsText = Predicate(lambda path: b"\0" not in str(path).encode("utf-8", "surroga
 # A path is text in YAML, with forward slashes whatever the system that wrote it.
 _AsText = PlainSerializer(Path.as_posix, when_used="json")
 PathText = Annotated[Path, Field(strict=False), _IsText, _AsText]
-# Those that dataloader/corpora/readers.py reads; `folder` is the user's own.
+# Those that dataloader/corpora/readers.py reads; `folder` and `table` are the user's own.
 CorpusName = Literal[
-    "emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "nemo", "iemocap", "folder"
+    "emovo", "emodb", "ravdess", "savee", "casia", "tess", "cremad", "nemo", "iemocap", "folder", "table"
 ]
 Protocol = Literal[
     "holdout", "kfold", "speaker_kfold", "leave_one_speaker_out", "leave_one_sentence_out", "partition"
@@ -54,6 +62,10 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Pair = tuple[float, float]
+# Text that may look like a number to YAML.
+Word = Annotated[
+    str, BeforeValidator(lambda word: str(word) if type(word) is int else word), Field(min_length=1)
+]
 Speed = Annotated[float, Field(ge=0.5, le=2)]
 
 # The features that features.prosody puts beside the MFCCs of a frame (dataloader/features/prosody.py).
@@ -74,22 +86,28 @@ class DataConfig(Section):
 
     corpus: CorpusName | Annotated[list[CorpusName], Field(min_length=1)] = "emovo"
     """The corpus, or several to train on together: [emovo, emodb]. folder: your own, EMOTION/*.wav,
-    SPEAKER/EMOTION/*.wav or EMOTION/SPEAKER/*.wav. Most need another features.signal_length than EMOVO; a
-    warning says which."""
+    SPEAKER/EMOTION/*.wav or EMOTION/SPEAKER/*.wav; table: a CSV or TSV file with a row for each.
+    Most need another features.signal_length than EMOVO; a warning says which."""
     root: PathText | dict[CorpusName, PathText] | None = None
-    """Its folder or zip (~ is your home); of several corpora {emovo: PATH, emodb: PATH}. null looks at
+    """Its folder, zip or table (~ is your home); of several corpora {emovo: PATH, emodb: PATH}. null looks at
     EMOVO_ROOT (EMODB_ROOT, …) in the environment, then in dataset; without EMOVO the demo corpus is made."""
     emotions: Annotated[list[str], Field(min_length=2)] | None = None
     """The emotions to keep, such as [anger, joy, sadness]; utterances of others are left out."""
-    labels: Literal["intended", "heard"] = "intended"
+    columns: dict[Literal["file", "emotion", "speaker", "sentence", "split"], Word | None] | None = None
+    """For corpus: table, names of columns that are not found by their usual names, such as
+    {emotion: annotation, speaker: voice}; null: a column is not to be used."""
+    min_utterances: int = key(0, "Emotions with fewer utterances are left out, with a warning.", ge=0)
+    labels: Literal["intended", "heard"] | dict[Word, Word | None] = "intended"
     """What an utterance is labelled with: the emotion that its speaker meant, or the one that most listeners
-    heard in the sound, for corpora with votes (cremad); recordings at a tie are left out. Two tasks."""
+    heard in the sound, for corpora with votes (cremad); recordings at a tie are left out. Two tasks. Or, for
+    folder and table, emotions for your own words: {freude: joy, other: null}; null leaves recordings out."""
     cache_dir: PathText = key(Path("dataset/cache"), "Folder for extracted features; delete it any time.")
     demo_dir: PathText = key(Path("dataset/demo"), "Folder for the demo corpus, synthetic speech.")
     protocol: Protocol = "holdout"
-    """How the test set is drawn: at random (holdout), as one of `folds` random parts (kfold) or groups of
-    speakers (speaker_kfold), as all of one speaker or of one sentence, or as a published partition says.
-    Speakers who are left out measure unknown voices. All but holdout need a run for each fold."""
+    """How the test set is drawn: at random, or as a table's column split says (holdout), as one of `folds`
+    random parts (kfold) or groups of speakers (speaker_kfold), as all of one speaker or of one sentence, or
+    as a published partition says. Speakers who are left out measure unknown voices. All but holdout need a
+    run for each fold."""
     fold: int = key(0, "The part, speaker or sentence to test on, from 0; a partition's own number.", ge=0)
     folds: int = key(10, "Parts of kfold, groups of speakers of speaker_kfold.", ge=2)
     partition: PathText | None = None
@@ -473,7 +491,12 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     if "maxItems" in schema:
         return f"a list of up to {schema['maxItems']} numbers, each {limits}"
     kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null"}
-    kinds |= {"string": "text", "array": "a list of these", "object": "a mapping of corpora to such text"}
+    kinds |= {"string": "text", "array": "a list of these"}
+    if schema["type"] == "object":
+        names = schema.get("propertyNames", {}).get("enum")
+        return (
+            f"a mapping of {some(names) if names else 'names'} to {_allowed(schema['additionalProperties'])}"
+        )
     return kinds[schema["type"]] + (f", {limits}" if limits else "")
 
 

@@ -53,15 +53,16 @@ def in_own_words(own: Mapping[str, str]) -> Mapping[str, str]:
 
 def common_code(word: str) -> str | None:
     """The code of an emotion by any of its names, however written: `Angry`, `Colère` → `rab`; else None."""
-    return _CODES.get(_plain(word))
+    return _CODES.get(plain_word(word))
 
 
 def is_emotion(word: str) -> bool:
     """Whether a word is known for an emotion's name, with a code or without."""
-    return _plain(word) in {*_CODES, *OTHERS.split()}
+    return plain_word(word) in {*_CODES, *OTHERS.split()}
 
 
-def _plain(word: str) -> str:
+def plain_word(word: str) -> str:
+    """A word in small letters without accents, by which words are compared."""
     letters = unicodedata.normalize("NFKD", word.strip().casefold().replace("ł", "l"))
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return plain.replace(" ", "_").replace("-", "_")

@@ -44,7 +44,7 @@ COLUMNS = (
 # Settings that change no result beyond rounding; seed, fold and protocol, which have columns of their own.
 WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "model.conv_algorithm"}
 WITHOUT_EFFECT |= {
-    f"data.{key}" for key in ("fold", "protocol", "partition", "root", "cache_dir", "demo_dir")
+    f"data.{key}" for key in ("fold", "protocol", "partition", "root", "columns", "cache_dir", "demo_dir")
 }
 OF_A_CORPUS = ("data.corpus", "data.root", "data.emotions", "data.labels", "features.signal_length")
 IN_LABEL = {"model.ck", "model.generator_type", "model.n_temporal_aware_block"}  # `CkTIM with 6 TABs`

@@ -3,21 +3,25 @@
 import os
 import sys
 import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dataloader.corpora.demo import make_demo_corpus
+from dataloader.corpora.labels import keep_emotions, leave_out_rare, relabel
 from dataloader.corpora.listing import Listing, list_files, readable
 from dataloader.corpora.readers import READERS, Reader
+from dataloader.corpora.table import read_table
 from dataloader.corpora.utterance import DEMO_MARKER, Corpus, CorpusError, Utterance, how_to_get
 from dataloader.decode import SOUND_SUFFIXES
 from utils.config import DataConfig
-from utils.emotions import ENGLISH, emotion_code, in_order
+from utils.emotions import ENGLISH, in_order
 from utils.errors import some
 from utils.files import expanded
 
+# Keys of `data` that say, with demo_dir, what find_corpus finds.
+ABOUT_CORPUS = ("corpus", "root", "columns", "emotions", "labels", "min_utterances")
 HEARD = "-heard"  # ends the name of a corpus with the emotions that listeners heard
 
 
@@ -47,29 +51,39 @@ def find_corpus(data: DataConfig, demo: bool = True) -> Corpus:
         corpus = read_corpus("emovo", make_demo_corpus(data.demo_dir))
         notice = "no EMOVO on disk: this is the demo corpus, synthetic speech and no basis for results. "
         corpus = replace(corpus, warnings=(notice + how_to_get("emovo"), *corpus.warnings))
-        return keep_emotions(corpus, data.emotions)
+        return leave_out_rare(keep_emotions(corpus, data.emotions), data.min_utterances)
+    if data.columns and "table" not in places:
+        raise CorpusError(f"data.columns is for data.corpus = table, not for {', '.join(names)}.")
     corpora = []
     for name, place in places.items():
         if place is None:
             raise CorpusError(f"no place is known where {READERS[name].title} lies. {how_to_get(name)}")
-        corpora.append(read_corpus(name, place, data.labels))
-    return keep_emotions(combine(corpora), data.emotions)
+        labels = data.labels if isinstance(data.labels, str) else "intended"
+        corpora.append(read_corpus(name, place, labels, data.columns))
+    if not isinstance(data.labels, str):
+        corpora = relabel(corpora, data.labels)
+    return leave_out_rare(keep_emotions(combine(corpora), data.emotions), data.min_utterances)
 
 
-def read_corpus(name: str, root: str | Path, labels: str = "intended") -> Corpus:
+def read_corpus(
+    name: str, root: str | Path, labels: str = "intended", columns: Mapping[Any, str | None] | None = None
+) -> Corpus:
     """List the utterances of a corpus in the layout in which it is distributed; no sound is read.
 
     Args:
         name: a key of dataloader.corpora.readers.READERS, such as "emodb".
         root: a folder or a zip with the corpus at any depth; a CorpusError where it holds no recording.
-        labels: `data.labels`; for a corpus without votes "heard" is as "intended", with a warning.
+        labels: "intended" or "heard", which for a corpus without votes is the same, with a warning.
+        columns: `data.columns`, for a table alone (see read_table).
 
     Returns:
-        A Corpus with the reader's title as its name; "demo" where make_demo_corpus made it, "folder-NAME" for
-        a user's own, and "-heard" behind it where the emotions are those that listeners heard. Its warnings
+        A Corpus with the reader's title as its name; "demo" where make_demo_corpus made it, "folder-NAME" or
+        "table-NAME" for a user's own, and "-heard" behind it where listeners heard the emotions. Its warnings
         list missing and double recordings, and names that are not the corpus's.
     """
     reader, root = READERS[name], expanded(root)
+    if name == "table":
+        return read_table(root, columns or {})
     listing = _list(root, name)
     demos = {file.parent for file in listing.others + listing.sounds if file.name == DEMO_MARKER}
     real = [file for file in listing.sounds if demos.isdisjoint(file.parents)]
@@ -149,30 +163,6 @@ def combine(corpora: Sequence[Corpus]) -> Corpus:
     )
 
 
-def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:
-    """The corpus with these emotions alone (`data.emotions`), and a warning that counts what is left out."""
-    if words is None:
-        return corpus
-    wanted = {emotion_code(word): word for word in words}
-    if strange := [word for emotion, word in wanted.items() if emotion not in corpus.emotions]:
-        there = ", ".join(corpus.words[emotion] for emotion in corpus.emotions)
-        raise CorpusError(f"data.emotions: {corpus.name} has no {', '.join(strange)}; it has {there}.")
-    if len(wanted) < 2:
-        raise CorpusError(
-            f"data.emotions: {' and '.join(words)} is one emotion: a network needs two or more."
-        )
-    kept = tuple(utterance for utterance in corpus.utterances if utterance.emotion in wanted)
-    counts = Counter(one.emotion for one in corpus.utterances if one.emotion not in wanted)
-    others = [f"{corpus.words[emotion]} ({counts[emotion]})" for emotion in in_order(counts)]
-    number = f"{len(corpus.utterances) - len(kept)} of {corpus.name}'s utterances are left out"
-    return replace(
-        corpus,
-        utterances=kept,
-        emotions=tuple(emotion for emotion in corpus.emotions if emotion in wanted),
-        warnings=(*corpus.warnings, *([f"{number} by data.emotions: {', '.join(others)}"] if others else [])),
-    )
-
-
 def _as_heard(
     utterances: Sequence[Utterance], heard: Mapping[str, str | None]
 ) -> tuple[list[Utterance], list[str]]:
@@ -216,7 +206,7 @@ def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
 def _place(name: str, root: Path | str | None) -> Path | str | None:
     """Where a corpus lies: the named place, or one of the usual ones; None where there is nothing."""
     title = READERS[name].title
-    if root is not None or name == "folder":
+    if root is not None or name in ("folder", "table"):
         return root
     usual = (Path("dataset") / title, Path("dataset") / f"{title}.zip")
     given = os.environ.get(variable := f"{name.upper()}_ROOT")

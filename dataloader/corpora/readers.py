@@ -232,4 +232,6 @@ READERS = _Readers(
         by_hand="Fill in the release form that its home page names, and unpack Session1 to Session5."),
     folder=Reader(
         "folder", folder_parser, FOLDER_LAYOUT),
+    table=Reader(  # by dataloader.corpora.table
+        "table", lambda listing: lambda path: None, "a row for each recording"),
 )

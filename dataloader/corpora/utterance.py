@@ -23,6 +23,7 @@ class Utterance:
     sentence: str
     own_name: str = ""  # the corpus's own name for it
     corpus: str = ""  # the name of its corpus, where several are combined
+    subset: str = field(default="", kw_only=True)  # in which a user's own table puts it, in small letters
     fingerprint: str = field(default="", compare=False, kw_only=True)  # of its samples (dataloader.identity)
     outline: bytes = field(default=b"", compare=False, kw_only=True, repr=False)
     word: str = field(default="", compare=False, kw_only=True)  # the user's own for the emotion, as written
@@ -73,5 +74,7 @@ def how_to_get(name: str) -> str:
     """How a user gets this corpus, for messages."""
     if name == "folder":
         return "Name a folder with a folder of recordings for each emotion in data.root."
+    if name == "table":
+        return "Name a CSV or TSV file with a row for each recording in data.root."
     place = f"data.root or {name.upper()}_ROOT says where it is"
     return f"`python -m dataloader.download {name}` gets it or says how to; {place}."

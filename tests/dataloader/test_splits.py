@@ -344,7 +344,7 @@ def test_a_partition_s_folds_are_the_test_sets(tmp_path_factory, folds, whole, m
         few = folds.count(fold) == 6 or (whole and folds.count(fold) == 5)
         if few:
             with pytest.raises(
-                UserError, match=r"none is left to train on|1 speakers of other folds are too few"
+                UserError, match=r"none is left to train on|1 speakers beside the tested ones are too few"
             ):
                 by_file(folder, corpus, text, fold)
             continue

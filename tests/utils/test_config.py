@@ -202,8 +202,9 @@ def test_every_bound_is_enforced_and_named(complaint, key):
             assert str(KEYS[key][name]) in message.rpartition("must be")[2]
 
 
-CORPUS = "one of emovo, emodb, ravdess, savee, casia, tess, cremad, nemo, iemocap, folder or a list of these"
-ROOT = "text or a mapping of corpora to such text or null"
+CORPUS = "one of emovo, emodb, ravdess, savee, casia, tess, cremad, nemo, iemocap, folder, table "
+CORPUS += "or a list of these"
+ROOT = "text or a mapping of emovo, emodb, ravdess, savee, casia and 6 more to text or null"
 FRACTIONS = "data.validation_fraction + data.test_fraction"
 REST = "the training set"
 SECTIONS_OF_KEYS = "must hold sections of keys (data, features, model, train, augment)"

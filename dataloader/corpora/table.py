@@ -1,0 +1,337 @@
+"""A user's own table of recordings, CSV or TSV: a row for each, with its file, emotion, speaker and so on."""
+
+import codecs
+import csv
+import difflib
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from unicodedata import normalize
+
+from dataloader.corpora.listing import list_files, readable
+from dataloader.corpora.utterance import UNKNOWN, Corpus, CorpusError, Utterance
+from dataloader.decode import SOUND_SUFFIXES
+from utils.emotions import emotion_code, in_order
+from utils.errors import some
+
+SEPARATORS = "\t;,|"
+SUFFIXES = (".csv", ".tsv", ".txt")
+LARGEST = 2**28  # bytes; a million rows have about a third
+# Usual names of columns, small and without anything between words; where the first is there, it is meant.
+USUAL = {
+    "file": "file path filename filepath fileid wav wavfile wavpath audio audiofile audiopath recording "
+    "datei",
+    "emotion": "emotion emotions emotionlabel label labels class category affect emotionalstate",
+    "speaker": "speaker speakerid spk spkid actor actorid subject subjectid participant participantid "
+    "clientid sprecher",
+    "sentence": "sentence sentenceid text textid normalizedtext rawtext transcript transcription satz",
+    "split": "split subset partition set datasplit",
+}
+FIRST_WILL_DO = ("file", "sentence")  # of several such columns; of others one must be named
+NEEDED = ("file", "emotion")
+
+
+class Table(NamedTuple):
+    """Names of columns, and rows of as many values; `lines` says where each stands in the file."""
+
+    path: Path
+    columns: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
+    """List the utterances of a table; no sound is read.
+
+    Files are looked for from the table's folder; one that is not where its row says is found by its name
+    (whatever the suffix and the folders in front), where only one below that folder fits. Warnings name rows
+    and files that are left out.
+
+    Args:
+        place: the table, or a folder with one.
+        chosen: `data.columns`, role → name of a column; None for a column that is not to be used.
+
+    Returns:
+        A Corpus `table-STEM`. Utterances have the emotion's word as it stands there, and the value of the
+        column `split` in `subset`; they are called as their file in the table, without suffix.
+    """
+    table = load_table(place)
+    column = {role: _column(table, role, chosen) for role in USUAL}
+    values = {
+        role: [row[number] if number is not None else "" for row in table.rows]
+        for role, number in column.items()
+    }
+    for role in values.keys() - {"file"}:
+        values[role] = [normalize("NFC", value) for value in values[role]]
+    paths, warnings = _found(values["file"], table.path.parent)
+    rows_of: dict[Path, list[int]] = {}
+    empty: dict[str, list[str]] = {"file": [], "emotion": []}
+    for row, (entry, word) in enumerate(zip(values["file"], values["emotion"], strict=True)):
+        if not entry:
+            empty["file"].append(f"line {table.lines[row]}")
+        elif entry not in paths:
+            continue
+        elif word.casefold() in ("", "nan"):
+            empty["emotion"].append(entry)
+        else:
+            rows_of.setdefault(paths[entry], []).append(row)
+    words = {path: {emotion_code(values["emotion"][row]) for row in rows} for path, rows in rows_of.items()}
+    torn = [path for path in rows_of if len(words[path]) > 1]
+    doubles = [path for path, rows in rows_of.items() if len(rows) > 1 and path not in torn]
+    unlisted = _beside(set(paths.values()))
+    warnings += _remarks(
+        (empty["file"], "rows without a file, left out"),
+        (empty["emotion"], "rows without an emotion, left out"),
+        ([path.name for path in torn], "files that stand in the table with several emotions, left out"),
+        (
+            [path.name for path in doubles],
+            "files that stand in the table more than once; the first row counts",
+        ),
+        ([path.name for path in unlisted], "sound files beside the others that have no row, left out"),
+    )
+    rows = [rows[0] for path, rows in rows_of.items() if path not in torn]
+    if not rows:
+        hints = ". ".join([f"{table.path} names no recording that can be used", *warnings])
+        raise CorpusError(f"{hints}. Paths in it are relative to its own folder.")
+    names = _names(values["file"], rows, table.path.parent)
+    utterances = [
+        Utterance(
+            paths[values["file"][row]],
+            emotion_code(word := values["emotion"][row]),
+            values["speaker"][row] or UNKNOWN,
+            values["sentence"][row] or UNKNOWN,
+            name,
+            word=word,
+            subset=values["split"][row].casefold(),
+        )
+        for row, name in zip(rows, names, strict=True)
+    ]
+    return Corpus(
+        f"table-{table.path.stem}",
+        table.path,
+        tuple(sorted(utterances, key=lambda utterance: utterance.name)),
+        in_order(utterance.emotion for utterance in utterances),
+        tuple(warnings),
+    )
+
+
+def load_table(place: Path) -> Table:
+    """Read a CSV or TSV file, whatever its separator; a CorpusError says why it is no table."""
+    path = _file(place)
+    text = _text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if re.fullmatch(r"sep=.", first.strip()):  # Excel's hint
+        text = text.partition(first)[2]
+        first = next((line for line in text.splitlines() if line.strip()), "")
+    if not first:
+        raise CorpusError(f"{path} is empty: a first line with names of columns, and a row for each file.")
+    separator = max(SEPARATORS, key=lambda mark: len(_first_row(first, mark)))
+    plain, unquoted = (_parsed(text, separator, how) for how in (True, False))
+    # A lone quotation mark swallows lines up to the next one.
+    swallows = isinstance(plain, str) or any("\n" in value for row in plain.rows for value in row)
+    table = unquoted if swallows and not isinstance(unquoted, str) else plain
+    if isinstance(table, str):
+        raise CorpusError(f"{path}, {table}")
+    if not table.rows:
+        raise CorpusError(f"{path} has the columns {_shown(table.columns)}, and no row below them.")
+    return table._replace(path=path)
+
+
+def _file(place: Path) -> Path:
+    """The table itself, or the only one in a folder."""
+    if os.path.isfile(place):
+        return place
+    if not os.path.isdir(place):
+        state = "is neither a file nor a folder" if os.path.lexists(place) else "is not there"
+        raise CorpusError(f"{place} {state}: name a CSV or TSV file in data.root.")
+    try:
+        tables = sorted(
+            one for one in place.iterdir() if one.suffix.lower() in SUFFIXES[:2] and one.is_file()
+        )
+    except OSError as error:
+        raise CorpusError(f"{place} cannot be read ({error.strerror}).") from error
+    if len(tables) == 1:
+        return tables[0]
+    there = f"the tables {some([one.name for one in tables])}" if tables else "no CSV or TSV file"
+    raise CorpusError(f"{place} is a folder with {there}: name one file in data.root.")
+
+
+def _text(path: Path) -> str:
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise CorpusError(f"{path} has {size:,} bytes, which is no table of recordings.")
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # Excel's "Unicode text"
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        cure = "save the table as CSV (in Excel: CSV UTF-8), unpack a zip, and name the table in data.root"
+        raise CorpusError(f"{path} is not UTF-8 text: {cure}.")
+    return text
+
+
+def _first_row(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
+
+
+def _parsed(text: str, separator: str, quotes: bool) -> Table | str:
+    """The table, or a sentence about the first line that does not fit."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        skipinitialspace=True,
+    )
+    columns: list[str] = []
+    rows, lines, number = [], [], 1
+    try:
+        for row in reader:
+            row = [value.strip() for value in row]
+            if any(row):
+                while columns and len(row) > len(columns) and not row[-1]:
+                    row.pop()
+                if columns and len(row) != len(columns):
+                    cure = "A value with the separator in it needs quotation marks around it."
+                    there = (
+                        f"line {number}: {len(row)} values, and the first line names {len(columns)} columns"
+                    )
+                    return f"{there} (separated by {separator!r}). {cure}"
+                if columns:
+                    rows.append(row)
+                    lines.append(number)
+                columns = columns or row
+            number = reader.line_num + 1
+    except csv.Error as error:
+        return f"line {number}: {error}. Is a quotation mark missing there?"
+    return Table(Path(), columns, rows, lines)
+
+
+def _column(table: Table, role: str, chosen: Mapping[str, str | None]) -> int | None:
+    """The number of the column for a role; None where there is none, which a CorpusError says of NEEDED."""
+    plain = [re.sub(r"[\W_]+", "", name).casefold() for name in table.columns]
+    if role in chosen:
+        wanted = chosen[role]
+        found = [number for number, name in enumerate(table.columns) if name == wanted]
+        found = found or [
+            n for n, name in enumerate(table.columns) if name.casefold() == str(wanted).casefold()
+        ]
+        if wanted is not None and not found:
+            close = difflib.get_close_matches(wanted, table.columns, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problem = f"data.columns: no column is called {wanted}{hint}"
+            raise CorpusError(f"{table.path}: {problem} Its columns: {_shown(table.columns)}.")
+    else:
+        names = USUAL[role].split()
+        found = sorted(
+            (n for n, name in enumerate(plain) if name in names), key=lambda n: names.index(plain[n])
+        )
+        several = {plain[number] for number in found}
+        if names[0] in several or role in FIRST_WILL_DO:
+            found = [number for number in found if plain[number] == plain[found[0]]]
+    if len(found) > 1:
+        which = " or ".join(table.columns[number] for number in found)
+        cure = f"say data.columns={{{role}: {table.columns[found[0]]}}}"
+        cure = cure if len({table.columns[number] for number in found}) > 1 else "rename one of them"
+        raise CorpusError(f"{table.path}: its column of {role}s may be {which}; {cure}.")
+    if not found and role in NEEDED:
+        there = f"it has {_shown(table.columns)}"
+        cure = f"Say data.columns={{{role}: NAME}}; names stand in the first line."
+        raise CorpusError(f"{table.path}: no column is known to hold {role}s; {there}. {cure}")
+    return found[0] if found else None
+
+
+def _shown(columns: Sequence[str]) -> str:
+    return some([repr(name[:40]) for name in columns], 20)
+
+
+def _found(entries: Iterable[str], folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """File as the table names it → where it is, without those that are nowhere; and warnings."""
+    found: dict[str, Path] = {}
+    for entry in dict.fromkeys(filter(None, entries)):
+        places = (
+            Path(os.path.normpath(folder / os.path.expanduser(one))) for one in (entry, _slashes(entry))
+        )
+        if place := next(filter(os.path.isfile, places), None):
+            found[entry] = place
+    missing = [entry for entry in dict.fromkeys(filter(None, entries)) if entry not in found]
+    elsewhere, nowhere, several = list[str](), list[str](), list[str]()
+    by_stem: dict[str, list[Path]] = {}
+    taken = set(found.values())
+    for path in list_files(folder).sounds if missing else ():
+        if path not in taken:
+            by_stem.setdefault(_stem(path.name), []).append(path)
+    for entry in missing:
+        fitting = _most_alike(PurePosixPath(_slashes(entry)), by_stem.get(_stem(_slashes(entry)), []))
+        if len(fitting) == 1:
+            found[entry] = fitting[0]
+            elsewhere.append(f"{entry} is {os.path.relpath(fitting[0], folder)}")
+        else:
+            (several if fitting else nowhere).append(entry)
+    return found, _remarks(
+        (nowhere, "files of the table are not there, and are left out"),
+        (several, "files of the table are not there, and several others are called so; they are left out"),
+        (elsewhere, "files are not where the table says, but found by their names"),
+    )
+
+
+def _remarks(*kinds: tuple[Sequence[str], str]) -> list[str]:
+    """A line for each kind of oddity that some files or rows have."""
+    return [
+        f"{len(names)} {text}: {some([readable(name)[-100:] for name in names])}"
+        for names, text in kinds
+        if names
+    ]
+
+
+def _slashes(entry: str) -> str:
+    return entry.replace("\\", "/")
+
+
+def _stem(name: str) -> str:
+    """A file's name in small letters, without folders and the suffix of sound."""
+    name = normalize("NFC", name).casefold().rpartition("/")[2]
+    return next((name.removesuffix(suffix) for suffix in SOUND_SUFFIXES if name.endswith(suffix)), name)
+
+
+def _most_alike(wanted: PurePosixPath, paths: Sequence[Path]) -> list[Path]:
+    """Those that end in most of the folders that are wanted, and of these the ones with the very name."""
+
+    def likeness(path: Path) -> tuple[int, bool]:
+        pairs = zip(reversed(wanted.parts[:-1]), reversed(path.parts[:-1]), strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0].casefold() == pair[1].casefold(), pairs))
+        return alike, path.name == wanted.name
+
+    best = max(map(likeness, paths), default=None)
+    return [path for path in paths if likeness(path) == best]
+
+
+def _names(entries: Sequence[str], rows: Sequence[int], folder: Path) -> list[str]:
+    """What utterances are called: their files without suffix, where these differ."""
+    top = f"{_slashes(str(folder))}/"
+    whole = [os.path.normpath(_slashes(entries[row])).removeprefix(top).lstrip("/") for row in rows]
+    short = [
+        re.sub(rf"({'|'.join(map(re.escape, SOUND_SUFFIXES))})$", "", name, flags=re.I) for name in whole
+    ]
+    count = Counter(short)
+    return [one if count[one] == 1 else other for one, other in zip(short, whole, strict=True)]
+
+
+def _beside(paths: set[Path]) -> list[Path]:
+    """Sound files in the folders of recordings that are none of these."""
+    beside = []
+    for folder in sorted({path.parent for path in paths}):
+        with os.scandir(folder) as entries:
+            named = (Path(one.path) for one in entries if Path(one.name).suffix.lower() in SOUND_SUFFIXES)
+            beside += sorted(path for path in named if path not in paths)
+    return beside
