@@ -291,7 +291,7 @@ def by_partition(
         if one.name in fold_of:
             folds_of_speaker.setdefault(one.speaker, set()).add(fold_of[one.name])
     apart = len(choices) > 1 and all(len(folds) == 1 for folds in folds_of_speaker.values())
-    apart = apart and not any(map(_is_unknown, folds_of_speaker))
+    apart = apart and not any(map(is_unknown, folds_of_speaker))
     test = [utterance.name for utterance in utterances if fold_of.get(utterance.name) == fold]
     rest = [utterance for utterance in utterances if fold_of.get(utterance.name) != fold]
     salt = f"{seed}/partition/{fold}"
@@ -334,8 +334,8 @@ def as_listed(
         warn(f"{empty}, and are left out: {some(blank)}")
     speakers = {subset: {one.speaker for one in part} for subset, part in parts.items()}
     learned, tested = speakers["train"] | speakers["validation"], speakers["test"]
-    apart = learned.isdisjoint(tested) and not any(map(_is_unknown, learned | tested))
-    if shared := sorted(one for one in learned & tested if not _is_unknown(one)):
+    apart = learned.isdisjoint(tested) and not any(map(is_unknown, learned | tested))
+    if shared := sorted(one for one in learned & tested if not is_unknown(one)):
         there = f"{len(shared)} of its {len(tested)} test speakers train or validate, too"
         warn(f"the table's column split does not hold speakers apart: {there}: {some(shared)}")
     train, validation, test = ([one.name for one in parts[subset]] for subset in SUBSETS)
@@ -513,13 +513,14 @@ def _heard(utterances: Utterances, salt: str, fraction: float) -> tuple[list[str
     return train, validation
 
 
-def _is_unknown(value: str) -> bool:
+def is_unknown(value: str) -> bool:
+    """Whether a speaker or sentence is none that a corpus names."""
     return value.rpartition("/")[2] == UNKNOWN  # or CORPUS/unknown
 
 
 def _check_known(by_value: dict[str, list[str]], protocol: str, attribute: str) -> None:
     """Raise a UserError where a corpus does not name the speaker (sentence) of some utterances."""
-    if unknown := list(filter(_is_unknown, by_value)):
+    if unknown := list(filter(is_unknown, by_value)):
         problem = f"{protocol}: the corpus does not name the {attribute} of {some(by_value[unknown[0]])}"
         raise UserError(f"{problem}. Choose data.protocol=kfold.")
 

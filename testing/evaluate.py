@@ -1,7 +1,7 @@
 """Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from dataloader.corpora.find import ABOUT_CORPUS, HEARD, find_corpus
 from dataloader.corpora.readers import READERS
-from dataloader.corpora.utterance import Corpus, CorpusError, Utterance
+from dataloader.corpora.utterance import UNKNOWN, Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
 from dataloader.identity import copies, identified_corpus
-from dataloader.loaders import Batch, allowed_emotions
+from dataloader.loaders import Batch, Data, allowed_emotions
+from dataloader.splits import is_unknown
 from models.cktim import count_parameters
 from models.losses import among, cross_entropy
 from testing.calibration import at_temperature, load_calibration
@@ -38,6 +39,7 @@ from utils.tables import NOTHING, Table, csv_text, markdown_text, percent, perce
 
 TIMING_PASSES = 3
 CHANGED = "changed recordings"
+WIDE = 0.1  # an interval of the UAR, from which the test set is called small
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def evaluate(
     utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
     corpus = _with_classes_of(run, data.corpus, utterances)
     evaluation = _answer(run, corpus, utterances, replace(data, corpus=corpus).arrays("test"))
+    evaluation.metrics.update(speakers_of(data))
     if missing := data.missing_emotions():
         evaluation.metrics["missing_emotions"] = missing
     if changed:
@@ -360,6 +363,39 @@ def time_inference(model: nn.Module, batch: Batch) -> tuple[float, float]:
     return float(np.median(times)), float(np.median(times.sum(0)))
 
 
+def speakers_of(data: Data) -> dict[str, list]:
+    """More keys of the file of test metrics: `speakers` and, of these, `speakers_trained_on`.
+
+    Nothing where the corpus does not name the speaker of an utterance, or has lost one of the training set.
+    """
+    speaker_of = {utterance.name: utterance.speaker for utterance in data.corpus.utterances}
+    tested, trained = (
+        {speaker_of.get(name, UNKNOWN) for name in names} for names in (data.split.test, data.split.train)
+    )
+    if any(map(is_unknown, tested | trained)):
+        return {}
+    return {"speakers": sorted(tested), "speakers_trained_on": sorted(tested & trained)}
+
+
+def trust_in_words(metrics: Mapping[str, Any]) -> list[str]:
+    """How far to trust test metrics: whose voices, how many utterances, and how wide the UAR's interval."""
+    tested, trained = (metrics.get(key) for key in ("speakers", "speakers_trained_on"))
+    voices = "Whether the test speakers were trained on is not known."
+    if metrics.get("protocol") == ["cross-corpus"]:
+        voices = f"The test speakers are those of another corpus than {metrics['trained_on'][0]}."
+    elif tested:
+        known = f"{len(trained or ())} of the {len(tested)} test speakers were trained on: this"
+        voices = f"{known} {'does not measure' if trained else 'measures'} unknown voices."
+    low, high = metrics["uar_interval"][0]
+    counts = [count for count in metrics["utterances_per_emotion"] if count]
+    size = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
+    size = f"{size} test utterances of each emotion; UAR {percent_range(low, high)} (95 % interval)"
+    if high - low > WIDE:
+        size += ": the test set is small, and a difference of a few points is within its chance"
+    size += "."
+    return [voices, size]
+
+
 def describe_device(model: nn.Module) -> str:
     """Where the network computes, in words."""
     device = next(model.parameters()).device
@@ -412,9 +448,9 @@ def scores_table(evaluation: Evaluation) -> Table:
     metrics = {key: values[0] for key, values in evaluation.metrics.items() if values}
     shown = distinct_scores(metrics)
     labels = {score: f"{name}, macro" for score, name in shown.items()}
-    labels["accuracy"] = "accuracy (WAR)" + ("" if "uar" in shown else ", also the UAR")
-    if "uar" in shown:
-        labels["uar"] = "unweighted average recall (UAR)"
+    also = "" if "accuracy" in shown else ", also the accuracy"
+    words = {"uar": f"unweighted average recall (UAR){also}", "accuracy": "accuracy (WAR)"}
+    labels |= {score: name for score, name in words.items() if score in shown}
     rows = [
         (label, percent(metrics[score]), percent_range(*metrics[f"{score}_interval"]))
         for score, label in labels.items()
@@ -429,7 +465,8 @@ def scores_table(evaluation: Evaluation) -> Table:
     if missing := evaluation.metrics.get("missing_emotions"):
         note += f" Emotions without any utterance: {', '.join(without_codes(missing, evaluation.run.words))}."
     headings = "measure", "value", "95 % interval"
-    return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, [note])
+    notes = [*(trust_in_words(evaluation.metrics) if evaluation.is_test else ()), note]
+    return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, notes)
 
 
 def emotions_table(evaluation: Evaluation) -> Table:
@@ -449,18 +486,18 @@ def emotions_table(evaluation: Evaluation) -> Table:
 
 def corpora_table(evaluation: Evaluation) -> Table:
     """Utterances, accuracy and UAR of each of several corpora."""
-    columns = "corpora", "utterances", "accuracy", "accuracy_interval", "uar", "uar_interval"
+    columns = "corpora", "utterances", "uar", "uar_interval", "accuracy", "accuracy_interval"
     keys = (column if column == "corpora" else f"{column}_per_corpus" for column in columns)
     rows = [
         {
             "corpus": corpus,
             "utterances": str(count),
-            "accuracy": percent(accuracy),
-            "accuracy: 95 % interval": percent_range(*bounds),
             "UAR": percent(uar),
             "UAR: 95 % interval": percent_range(*uar_bounds),
+            "accuracy": percent(accuracy),
+            "accuracy: 95 % interval": percent_range(*bounds),
         }
-        for corpus, count, accuracy, bounds, uar, uar_bounds in zip(
+        for corpus, count, uar, uar_bounds, accuracy, bounds in zip(
             *(evaluation.metrics[key] for key in keys), strict=True
         )
     ]

@@ -244,8 +244,8 @@ def fit(
                 done.save(run_dir)
                 save_state(run_dir, done, **parts)  # last, for all that it claims has to be on disk
             bar.set_postfix_str(
-                f"loss {train_row['loss']:.2f}, {train_row['accuracy']:.0%} right · "
-                f"validation {validation_row['loss']:.2f}, {validation_row['accuracy']:.0%}"
+                f"loss {train_row['loss']:.2f}, UAR {train_row['uar']:.0%} · "
+                f"validation {validation_row['loss']:.2f}, {validation_row['uar']:.0%}"
             )
         return done, True
     except KeyboardInterrupt:

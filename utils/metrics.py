@@ -146,6 +146,11 @@ class History:
         """The number of rows: epochs of a training, 1 in a file of test metrics."""
         return len(self.columns.get("loss", []))
 
+    @property
+    def score(self) -> str:
+        """The column that says how good it is: `uar`, or of the earlier implementation `accuracy`."""
+        return "uar" if "uar" in self else "accuracy"
+
     def save(self, path: str | Path) -> None:
         """Write the JSON file, whole or not at all. A value that is not finite is stored as null."""
         content: dict[str, list] = {"model": [self.model]}

@@ -25,7 +25,7 @@ from utils.significance import Comparison, Summary, compare, holm, in_words, p_f
 from utils.tables import NOTHING, Table
 
 PUBLISHED_RESULTS = DEFAULT_CONFIG.with_name("published_results.yaml")
-SCORES = {"accuracy": "accuracy", "uar": "UAR", "precision": "precision", "recall": "recall"}
+SCORES = {"uar": "UAR", "accuracy": "accuracy", "precision": "precision", "recall": "recall"}
 SCORES["f1_score"] = "F1"
 OF_A_RUN = ("run", "corpus", "protocol", "fold", "folds", "seed", "settings")
 COLUMNS = (
@@ -253,10 +253,10 @@ def grouped(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def paired(*groups: pd.DataFrame) -> list[list[float]]:
-    """Accuracies of two groups over the seeds and folds that both have, pair by pair."""
-    one, other = (dict(zip(zip(g.seed, g.fold, strict=True), g.accuracy, strict=True)) for g in groups)
+    """UARs of two groups over the seeds and folds that both have, pair by pair."""
+    one, other = (dict(zip(zip(g.seed, g.fold, strict=True), g.uar, strict=True)) for g in groups)
     common = sorted(one.keys() & other.keys(), key=str)
-    return [[accuracies[which] for which in common] for accuracies in (one, other)]
+    return [[uars[which] for which in common] for uars in (one, other)]
 
 
 def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
@@ -343,8 +343,8 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
             row["parameters"] = f"{first.parameters:,}"
             rows.append(row)
         notes = ["In brackets: the 95 % interval of a single run."]
-        if "uar" not in shown:
-            notes[0] += " Accuracy is also the UAR."
+        if "accuracy" not in shown:
+            notes[0] += " UAR is also the accuracy."
         if several:
             over = "seeds; each seed draws its own test set"
             if pd.notna(some.folds.iloc[0]):
@@ -393,10 +393,12 @@ def published_table(published: Mapping[str, Any], frame: pd.DataFrame) -> Table:
 
 
 def distinct_scores(values: Mapping[str, ArrayLike] | pd.DataFrame) -> dict[str, str]:
-    """SCORES that are there, but for UAR where it is the accuracy everywhere, and recall where it is UAR."""
+    """SCORES that are there, but for accuracy and recall where they are the UAR everywhere."""
     shown = {score: name for score, name in SCORES.items() if score in values}
-    for score, other in (("recall", "uar"), ("uar", "accuracy")):
-        if score in shown and np.allclose(values[score], values[other], atol=5e-4, equal_nan=True):
+    for score in ("recall", "accuracy"):
+        if {score, "uar"} <= shown.keys() and np.allclose(
+            values[score], values["uar"], atol=5e-4, equal_nan=True
+        ):
             del shown[score]
     return shown
 
@@ -413,7 +415,7 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
             row[name] = mean_std(group[score])
             row[f"{name}: 95 % interval"] = _interval(one, "{:.1f} – {:.1f}")
         rows.append(row | {"parameters": f"{group.parameters.iloc[0]:,}"})
-    which = "Scores" if "uar" in shown else "Accuracy, which is also the UAR"
+    which = "Scores" if "accuracy" in shown else "UAR, which is also the accuracy,"
     notes = [f"{which} in %: mean ± standard deviation over seeds and folds, and the mean's interval (t)."]
     if missing := about["planned"] - len(frame):
         failed = f", {len(about['failed'])} of them failed" if about["failed"] else ""
@@ -421,7 +423,7 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
     notes += [f"Not compared: {sentence}." for sentence in uncompared(frame)]
     tables = [Table(rows, f"{about['title']} ({test_sets})", notes)]
     for family, compared in comparisons(frame).items():
-        note = "Points in %. p: Wilcoxon signed-rank over the same seeds and folds; effect: rank-biserial."
+        note = "UAR in points. p: Wilcoxon signed-rank over the same seeds and folds; effect: rank-biserial."
         lines = [
             {
                 **{"first": first, "second": second, "pairs": str(one.n)},

@@ -34,6 +34,7 @@ from testing.evaluate import (
     main,
     misjudged_table,
     scores_table,
+    trust_in_words,
 )
 from testing.explain import explain
 from testing.load_run import load_run, predict, recorded_test_set
@@ -165,7 +166,7 @@ def test_a_fresh_process_gets_the_same_numbers(evaluation, run_dir, repository):
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "accuracy (WAR)" in result.stdout
+    assert "(UAR), also the accuracy" in result.stdout
     fresh = read_json(run_dir / "CkTIM_test_metrics.json")
     assert_same(fresh, evaluation.metrics)
     for there, here in zip(read_predictions(run_dir), read_predictions(evaluation.run.path), strict=True):
@@ -241,7 +242,7 @@ def test_a_file_that_cannot_be_written_costs_no_other_and_no_result(run_dir, cap
     with pytest.raises(SystemExit, match="2"):
         main([str(run_dir)])
     printed = capsys.readouterr()
-    assert "accuracy (WAR)" in printed.out and "Written" not in printed.out
+    assert "(UAR), also the accuracy" in printed.out and "Written" not in printed.out
     assert re.search(r"error: cannot write .*confusion_matrix\.png", printed.err)
     assert read_run(run_dir).test and len(read_predictions(run_dir)) and (run_dir / "loss_acc.png").is_file()
     (run_dir / "predictions.csv").unlink()
@@ -520,3 +521,24 @@ def test_there_is_one_loss_and_calibrated_answers_are_as_sure_as_those_of_predic
     temperature = load_calibration(run.path).temperature
     assert temperature != 1
     np.testing.assert_allclose(raw.calibrated().probabilities, at_temperature(logits, temperature))
+
+
+def test_it_is_said_how_far_to_trust_a_result(evaluation):
+    metrics = evaluation.metrics
+    everyone = sorted({utterance.speaker for utterance in evaluation.utterances})
+    assert metrics["speakers"] == metrics["speakers_trained_on"] == everyone  # a holdout
+    voices, size = trust_in_words(metrics)
+    of = f"{len(everyone)} of the {len(everyone)}"
+    assert voices == f"{of} test speakers were trained on: this does not measure unknown voices."
+    counts = metrics["utterances_per_emotion"]
+    assert size.startswith(f"{min(counts)} ") and len(set(counts)) == 1 and "the test set is small" in size
+    shown = str(scores_table(evaluation))
+    assert voices in shown and shown.index("(UAR)") < shown.index("precision")
+    unknown = {**metrics, "speakers_trained_on": []}
+    assert trust_in_words(unknown)[0].endswith("test speakers were trained on: this measures unknown voices.")
+    assert trust_in_words(unknown)[0].startswith(f"0 of the {len(everyone)} ")
+    nameless = {key: value for key, value in metrics.items() if not key.startswith("speakers")}
+    assert "is not known" in trust_in_words(nameless)[0]
+    many = {**nameless, "utterances_per_emotion": [90, 0, 300], "uar_interval": [[0.6, 0.66]]}
+    size = "90 to 300 test utterances of each emotion; UAR 60.0 – 66.0 % (95 % interval)."
+    assert trust_in_words(many)[1] == size

@@ -51,6 +51,7 @@ def make_run(tmp_path):
                 "inference_time_tot": [0.2],
                 "trainable_parameters": [12345],
                 "accuracy_interval": [[accuracy - 0.1, accuracy + 0.1]],
+                "uar_interval": [[accuracy - 0.1, accuracy + 0.1]],
                 "emotions": list(EMOTIONS),
                 "confusion_matrix": confusion_matrix(targets, predictions, 7).tolist(),
             }

@@ -27,7 +27,7 @@ STYLES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 
 
 @with_look
 def plot_curves(frame: DataFrame, title: str) -> Figure:
-    """Loss and accuracy over the epochs of run directories, in training and in validation, by their settings.
+    """Loss and UAR over the epochs of run directories, in training and in validation, by their settings.
 
     Where several runs have the same settings the line is their mean and the band reaches one standard
     deviation to both sides.
@@ -35,14 +35,14 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(2, 2, sharex=True)
-    for (losses, accuracies), part in zip(axes, ("training", "validation"), strict=True):
+    for (losses, recalls), part in zip(axes, ("training", "validation"), strict=True):
         for index, (label, group) in enumerate(grouped(frame).items()):
             if histories := [history for run in group.directory if (history := getattr(run, part))]:
                 _draw_curve(losses, [one["loss"] for one in histories], index, label)
-                percent = [np.multiply(100, one["accuracy"]) for one in histories]
-                _draw_curve(accuracies, percent, index, label)
+                percent = [np.multiply(100, one[one.score]) for one in histories]
+                _draw_curve(recalls, percent, index, label)
         losses.set(title=f"{part}: loss", ylabel="cross-entropy (nats)")
-        accuracies.set(title=f"{part}: accuracy", ylabel="accuracy (%)")
+        recalls.set(title=f"{part}: UAR", ylabel="unweighted average recall (%)")
         _logarithmic_where_wide(losses)
     for below in axes[1]:
         below.set_xlabel("epoch")
@@ -54,7 +54,7 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
 
 @with_look
 def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
-    """The differences that a trial asks for, pair by pair; where it asks for none, its settings' accuracies.
+    """The differences that a trial asks for, pair by pair; where it asks for none, its settings' UARs.
 
     A line is the 95 % interval of the mean (diamond), dots are pairs of runs, or runs. With `reference` the
     differences are those of all settings from the first, over the same seeds and folds.
@@ -67,17 +67,15 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
             name = ", ".join(part for part in other.split(", ") if part not in first.split(", "))
             if all(pair := paired(groups[other], groups[first])):
                 rows.append((name, one := compare(*pair), one.differences, ""))
-        label = f"accuracy less that of {first} (points)"
+        label = f"UAR less that of {first} (points)"
     elif families:
         for family, compared in families.items():
             rows += [(family, None, (), "")] if len(families) > 1 else []
             rows += [(name, one, one.differences, _p_in_words(one)) for name, one in _differences(compared)]
-        label = "difference of the accuracies (points)"
+        label = "difference of the unweighted average recalls (points)"
     else:
-        rows = [
-            (name, summarise(group.accuracy), group.accuracy.tolist(), "") for name, group in groups.items()
-        ]
-        label = "test accuracy (%)"
+        rows = [(name, summarise(group.uar), group.uar.tolist(), "") for name, group in groups.items()]
+        label = "unweighted average recall of the test set (%)"
     names = [wrapped(row[0], 3.0) for row in rows]
     height = 0.05 + 0.15 * max(1.6, *(1 + name.count("\n") for name in names))
     figure = Figure(figsize=(WIDTH, 1.1 + height * len(rows)), layout="constrained")

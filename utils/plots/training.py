@@ -142,7 +142,7 @@ def draw_mfcc(axes: Axes, mfcc: np.ndarray, frame_seconds: float) -> AxesImage:
 
 @with_look
 def plot_history(training: History, validation: History, title: str, keep: str = "best") -> Figure:
-    """Loss and accuracy over the epochs, side by side; the epoch whose weights were kept is marked.
+    """Loss and UAR (of earlier runs the accuracy) over the epochs; the one whose weights were kept is marked.
 
     Epochs are counted from 1, as in the progress bar (in the files from 0). The loss axis is logarithmic
     where the largest loss is more than twenty times the smallest, as in the published runs. `keep` is the
@@ -150,9 +150,9 @@ def plot_history(training: History, validation: History, title: str, keep: str =
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     figure.suptitle(title)
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    loss_axes, score_axes = figure.subplots(1, 2)
     kept = kept_epoch(validation, keep)
-    for axes, column, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
+    for axes, column, scale in ((loss_axes, "loss", 1), (score_axes, validation.score, 100)):
         for history, colour, style in ((training, TRAINING, "-"), (validation, VALIDATION, (0, (4, 1.5)))):
             label = "training" if history is training else "validation"
             values = scale * np.array(history[column])
@@ -170,5 +170,6 @@ def plot_history(training: History, validation: History, title: str, keep: str =
     if losses and max(losses) > 20 * min(losses):
         loss_axes.set(yscale="log", ylabel="cross-entropy (nats, logarithmic)")
         loss_axes.yaxis.set_major_formatter("{x:g}")
-    accuracy_axes.set(title="Accuracy", ylabel="utterances classified rightly (%)", ylim=(0, 100))
+    words = {"uar": "unweighted average recall", "accuracy": "accuracy"}[validation.score]
+    score_axes.set(title=words.capitalize(), ylabel=f"{words} (%)", ylim=(0, 100))
     return figure

@@ -111,7 +111,7 @@ def test_a_notebook_gets_a_picture_and_words_for_those_who_cannot_see_it(trial):
     )
     assert base64.b64decode(found[1]).startswith(b"\x89PNG")
     assert html.unescape(found[2]) == (
-        'a "title" of two lines; settings; difference of the accuracies (points); CkTIM − TIM'
+        'a "title" of two lines; settings; difference of the unweighted average recalls (points); CkTIM − TIM'
     )
 
 
@@ -125,7 +125,7 @@ def shown(axes) -> tuple[list[str], list[str]]:
 
 def test_a_trial_shows_paired_differences_with_intervals(trial):
     (axes,) = plot_trial(trial, "title").axes
-    pairs, line, mean = axes.lines[:3]  # accuracies of 71, 72 and 73, and of 70
+    pairs, line, mean = axes.lines[:3]  # UARs of 71, 72 and 73, and of 70
     assert pairs.get_xdata() == pytest.approx([1, 2, 3])
     assert line.get_xdata() == pytest.approx([2 - HALF, 2 + HALF], abs=1e-3)
     assert mean.get_xdata() == pytest.approx([2])
@@ -135,10 +135,10 @@ def test_a_trial_shows_paired_differences_with_intervals(trial):
     assert shown(axes) == (["CkTIM − TIM"], ["+2.0 (p = 0.25, too few pairs)"])
     (axes,) = plot_trial(trial, "title", reference=True).axes
     assert shown(axes)[1] == ["−2.0", "+9.0"]
-    assert axes.get_xlabel().startswith("accuracy less that of CkTIM")
+    assert axes.get_xlabel().startswith("UAR less that of CkTIM")
 
 
-def test_a_trial_that_compares_nothing_shows_accuracies(trial):
+def test_a_trial_that_compares_nothing_shows_uars(trial):
     trial.attrs["trial"]["compare"] = {}
     (axes,) = plot_trial(trial, "title").axes
     runs, line, _ = axes.lines[:3]
