@@ -285,7 +285,7 @@ def unheard_table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
         "speaker's own recordings, without their labels. Partition: EmoBox's folds; that of CREMA-D shares "
         "its speakers with the training.",
     ]
-    return Table(rows, "Voices never heard", notes)
+    return Table(rows, "Unknown speakers", notes)
 
 
 def settings_in_words(settings: Mapping[str, Any], ignore: Iterable[str] = ()) -> str:
