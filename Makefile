@@ -8,7 +8,7 @@ LINT_IMPORTS := .venv/bin/lint-imports --no-cache --no-logo
 # The environment's own Jupyter kernel, not one that the user has installed elsewhere under the same name.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help train test test-slow test-newest coverage lab notebooks clean
+.PHONY: help train demo test test-slow test-newest coverage lab notebooks clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,11 @@ help:  ## show this list
 # Settings for this once: make train OVERRIDES="train.num_epochs=20 model.n_temporal_aware_block=3"
 train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO or else on the demo corpus
 	$(VENV) -m utils.notebooks.run $(OVERRIDES)
+
+demo: .venv/.installed  ## show a page that recognises emotions in voices, on this machine alone
+	@$(VENV) -c 'import gradio' 2>/dev/null || $(VENV) -m pip install --disable-pip-version-check \
+		-r requirements.txt -r requirements-demo.txt
+	$(VENV) -m testing.demo
 
 # Two processes with a thread each; --dist loadfile: the tests of a file share its fixtures.
 test: .venv/.installed-dev  ## run the linters and the tests
