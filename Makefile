@@ -35,7 +35,7 @@ test-slow: .venv/.installed-dev  ## run the tests that take minutes: faults, fuz
 # Without upper limits, so that it shows which of them can be raised.
 test-newest:  ## run the tests with the newest releases, in .venv-newest: make test-newest PYTHON=python3.13
 	$(PYTHON) -m venv --clear .venv-newest
-	sed -E '/^-r/d; s/,<[0-9.]+//' requirements.txt requirements-dev.txt requirements-export.txt requirements-live.txt > .venv-newest/all.txt
+	sed -E '/^-r/d; s/,<[0-9.]+//' requirements.txt requirements-dev.txt requirements-export.txt requirements-live.txt requirements-corpus.txt > .venv-newest/all.txt
 	.venv-newest/bin/python -m pip install --disable-pip-version-check -r .venv-newest/all.txt
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n 2 --dist loadfile
 
@@ -67,7 +67,7 @@ clean:  ## delete the environment and caches; corpora and runs stay
 	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt
 	@mv .venv/.unfinished $@
 
-.venv/.installed-dev: .venv/.installed requirements-dev.txt requirements-export.txt requirements-live.txt
+.venv/.installed-dev: .venv/.installed requirements-dev.txt requirements-export.txt requirements-live.txt requirements-corpus.txt
 	@mv .venv/.installed .venv/.unfinished
 	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@mv .venv/.unfinished .venv/.installed && touch $@

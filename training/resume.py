@@ -25,8 +25,8 @@ from utils.metrics import History, save_csv
 from utils.progress import warn
 
 LOCK_FILE = ".training.lock"
-# Settings that may differ from those at the beginning: places of files, and the device.
-FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "train.device")
+# Settings that may differ from those at the beginning: places of files, the device, and the log.
+FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir", "train.device", "train.log")
 END = "train.num_epochs"  # may be raised
 ANEW = "to train anew, leave `resume` out (in the notebook: RESUME = False)."
 UNTOUCHED = f"The other files of the run are untouched; {ANEW}"

@@ -41,6 +41,7 @@ from training.resume import (
     save_state,
     save_tensors,
 )
+from training.watch import Watch, check_log
 from utils import runs
 from utils.config import Config, TrainConfig, load_config, save_config
 from utils.device import keep_freed_memory, memory, pick_device, seed_everything
@@ -88,6 +89,7 @@ def train(
     """
     keep_freed_memory()
     check_memory(config)
+    check_log(config.train)
     if resume and run_dir is not None:
         check_settings(run_dir, config)
     settings, first = config.train, distributed.rank() == 0  # of the processes that share this training
@@ -119,8 +121,11 @@ def train(
                 go_on(run_dir, config)
         elif first:
             _describe_run(config, data, model, run_dir)
+        watch = Watch(run_dir, data, settings) if first and settings.log == "tensorboard" else None
         options: dict[str, Any] = {"resume": resume, "recorded": runs.flat(config), "progress": progress}
-        done, finished = fit(model, training, validation, settings, run_dir, **options)
+        done, finished = fit(model, training, validation, settings, run_dir, watch=watch, **options)
+        if finished and watch:
+            watch.finish(done)
         if done.epochs and first:
             title = f"{run_dir.name} · {data.corpus.name} corpus"
             figure = plot_history(done.training, done.validation, title, settings.keep)
@@ -178,6 +183,7 @@ def fit(
     progress: bool = True,
     resume: bool = False,
     recorded: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Progress, bool]:
     """The loop over epochs: train, validate, keep the last or the best (`keep`), write metrics and model.
 
@@ -190,6 +196,7 @@ def fit(
         run_dir: where files are written; it exists.
         resume: go on from the run directory's resume.pt.
         recorded: section.key → value, kept there, with which a training that goes on is compared.
+        watch: gets the metrics and the model after each epoch.
 
     Returns:
         The metrics, and whether the training is finished (an interrupted one is not).
@@ -242,6 +249,8 @@ def fit(
                 save_model(model, run_dir / runs.MODEL_FILE)
             if first:
                 done.save(run_dir)
+                if watch:
+                    watch.epoch(done, model)
                 save_state(run_dir, done, **parts)  # last, for all that it claims has to be on disk
             bar.set_postfix_str(
                 f"loss {train_row['loss']:.2f}, UAR {train_row['uar']:.0%} · "
@@ -353,6 +362,7 @@ def main(arguments: list[str] | None = None) -> None:
     run_dir = expanded(resumed[0].removeprefix("resume=")) if resumed else None
     config = configuration_of(run_dir, overrides) if run_dir else load_config(config_file, overrides)
     check_memory(config)
+    check_log(config.train)
     with distributed.joined(config.train.device):
         with distributed.first_before_others():
             data = prepare_resumed(config, run_dir) if run_dir else prepare_data(config)

@@ -237,6 +237,7 @@ def keep(folder: Path, outcome: Outcome) -> None:
             shutil.rmtree(old, ignore_errors=True)
         unfinished.mkdir(parents=True)
         for name, content in outcome.files.items():
+            (unfinished / name).parent.mkdir(exist_ok=True)
             write_atomically(unfinished / name, content)
         shutil.rmtree(home, ignore_errors=True)  # a damaged one, or of another process without locks
         unfinished.rename(home)
@@ -341,7 +342,9 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             failure = reason.replace(f"{folder}{os.sep}", "")
             more = {"error.txt": f"{output.getvalue()}{traceback.format_exc()}".encode()}
-        files = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+        files = {
+            str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*") if path.is_file()
+        }
         return Outcome(run.name, {**files, **more}, failure)
 
 

@@ -278,6 +278,9 @@ class TrainConfig(Section):
     early_stopping: bool = key(False, "End after early_stopping_patience epochs; not for one_cycle.")
     early_stopping_patience: Count = key(30, "Epochs without a lower validation loss that end the training.")
     gradient_clipping: float = key(1.0, "Largest norm of the gradient; 0 is off.", ge=0)
+    log: Literal["none", "tensorboard"] = "none"
+    """tensorboard: curves, confusion matrices and, in the end, sound of mistakes on the validation set, for
+    `tensorboard --logdir RUN_DIR`. Needs `pip install tensorboard`."""
 
 
 class AugmentConfig(Section):

@@ -42,7 +42,7 @@ COLUMNS = (
     "corpora",  # of a test on several: corpus → its utterances, accuracy and uar; else None
 )
 # Settings that change no result beyond rounding; seed, fold and protocol, which have columns of their own.
-WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "model.conv_algorithm"}
+WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "train.log", "model.conv_algorithm"}
 WITHOUT_EFFECT |= {
     f"data.{key}" for key in ("fold", "protocol", "partition", "root", "columns", "cache_dir", "demo_dir")
 }
