@@ -46,7 +46,8 @@ WITHOUT_EFFECT = {"train.seed", "train.device", "train.results_dir", "train.log"
 WITHOUT_EFFECT |= {
     f"data.{key}" for key in ("fold", "protocol", "partition", "root", "columns", "cache_dir", "demo_dir")
 }
-OF_A_CORPUS = ("data.corpus", "data.root", "data.emotions", "data.labels", "features.signal_length")
+OF_A_CORPUS = ("data.corpus", "data.root", "data.columns", "data.labels", "data.emotions")
+OF_A_CORPUS += ("data.min_utterances", "features.signal_length")
 IN_LABEL = {"model.ck", "model.generator_type", "model.n_temporal_aware_block"}  # `CkTIM with 6 TABs`
 MOST_IN_LABEL = 3  # settings
 

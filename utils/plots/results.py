@@ -29,20 +29,25 @@ STYLES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 
 def plot_curves(frame: DataFrame, title: str) -> Figure:
     """Loss and UAR over the epochs of run directories, in training and in validation, by their settings.
 
+    Where a run has no UAR, as earlier ones, accuracy takes its place for all.
+
     Where several runs have the same settings the line is their mean and the band reaches one standard
     deviation to both sides.
     """
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(2, 2, sharex=True)
+    every = [history for run in frame.directory for history in (run.training, run.validation) if history]
+    score = "uar" if all(history.score == "uar" for history in every) else "accuracy"
     for (losses, recalls), part in zip(axes, ("training", "validation"), strict=True):
         for index, (label, group) in enumerate(grouped(frame).items()):
             if histories := [history for run in group.directory if (history := getattr(run, part))]:
                 _draw_curve(losses, [one["loss"] for one in histories], index, label)
-                percent = [np.multiply(100, one[one.score]) for one in histories]
+                percent = [np.multiply(100, one[score]) for one in histories]
                 _draw_curve(recalls, percent, index, label)
         losses.set(title=f"{part}: loss", ylabel="cross-entropy (nats)")
-        recalls.set(title=f"{part}: UAR", ylabel="unweighted average recall (%)")
+        name = {"uar": "UAR"}.get(score, score)
+        recalls.set(title=f"{part}: {name}", ylabel=f"{name} (%)")
         _logarithmic_where_wide(losses)
     for below in axes[1]:
         below.set_xlabel("epoch")

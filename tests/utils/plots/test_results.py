@@ -209,6 +209,22 @@ def test_curves_of_several_runs_are_their_mean_with_a_band(make_run):
     assert (y.min(), y.max()) == pytest.approx((1.5 - 0.5**0.5, 3))
 
 
+@pytest.mark.parametrize(("earlier", "name"), [(False, "UAR"), (True, "accuracy")])
+def test_curves_are_of_one_score_and_their_labels_fit(make_run, earlier, name):
+    for run, scores in (("a", {"uar": [0.25, 0.5]}), ("b", {} if earlier else {"uar": [0.25, 0.5]})):
+        path = make_run(run)
+        columns = {"loss": [1.5, 1.25], "accuracy": [0.5, 0.75], **scores}
+        for part in ("training", "validation"):
+            History("CkTIM", columns).save(path / f"{part}_metrics.json")
+    figure = plot_curves(runs_frame(path.parent), "title")
+    assert figure.axes[1].get_title() == f"training: {name}"
+    (line, *_) = figure.axes[1].get_lines()
+    assert line.get_ydata().tolist() == pytest.approx([50, 75] if earlier else [25, 50])
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        assert axes.yaxis.label.get_window_extent().height <= axes.get_window_extent().height
+
+
 def test_losses_of_many_magnitudes_get_a_logarithmic_axis(make_run):
     path = make_run("CkTIM")
     for part in ("training", "validation"):
