@@ -4,7 +4,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soxr
@@ -19,6 +19,8 @@ from utils.progress import warn
 SAMPLE_RATE = 22_050  # Hz
 LOWEST_SAMPLE_RATE = 4_000  # Hz; below it no speech is recorded, so a header that says so is corrupt
 HIGHEST_SAMPLE_RATE = 768_000  # Hz; the same above
+FULL_SCALE = 0.999  # clipped samples reach it, but for what a codec makes of them
+FAINT_PEAK = 0.1  # below it three equal peaks in a row are rounding
 LOUDEST = 16.0  # where 1 is full scale; floats may exceed it a little, and integers in floats do by far
 SHORTEST = 0.05  # seconds; nothing shorter is an utterance
 NEAR_SILENCE = 1e-3  # level of the loudest frame, 60 dB below full scale; EMOVO's faintest recording: 47
@@ -64,10 +66,42 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     return soxr.resample(samples, rate, sample_rate, quality="HQ")
 
 
-def read_mono(path: str | Path, say: Say = warn) -> tuple[np.ndarray, int]:
-    """As read_audio, float32 (samples,) at the file's own rate, and that rate in Hz."""
+class Recording(NamedTuple):
+    """A recording as it was made, its channels as one."""
+
+    samples: np.ndarray  # float32 (samples,)
+    rate: int  # Hz
+    channels: int
+    coding: str  # `wav pcm_16`, `mp3`
+    clipped: int  # samples that are cut off at the same peak as their neighbours
+
+
+def read_recording(path: str | Path, say: Say = warn) -> Recording:
+    """As read_audio, at the file's own rate."""
+    clipped = 0
+
+    def watched(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        nonlocal clipped
+        for block in blocks:
+            clipped += clipped_samples(block)
+            yield block
+
     with decoded(io.BytesIO(_read_bytes(Path(path))), str(path)) as sound:
-        return _mono(sound.blocks, sound.rate, sound.channels, path, say), sound.rate
+        samples = _mono(watched(sound.blocks), sound.rate, sound.channels, path, say)
+        return Recording(samples, sound.rate, sound.channels, sound.coding, clipped)
+
+
+def read_mono(path: str | Path, say: Say = warn) -> tuple[np.ndarray, int]:
+    """The samples and the rate of read_recording."""
+    return read_recording(path, say)[:2]
+
+
+def clipped_samples(channels: np.ndarray) -> int:
+    """How many samples (samples, channels) lie between two that are at their channel's peak as they are."""
+    loud = np.abs(channels)
+    peaks = loud.max(axis=0, initial=0)
+    flat = (loud >= np.minimum(peaks, FULL_SCALE)) & (peaks > FAINT_PEAK)
+    return int((flat[:-2] & flat[1:-1] & flat[2:]).sum(axis=0).max(initial=0))
 
 
 def to_waveform(

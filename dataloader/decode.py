@@ -70,6 +70,7 @@ class Sound:
     frames: int | None  # samples of a channel, where they are known without decoding
     # float32 (samples, channels); an AudioError at the end where some are missing
     blocks: Iterator[np.ndarray]
+    coding: str  # how the samples are written: `wav pcm_16`, `mp3`
 
 
 @dataclass
@@ -199,7 +200,8 @@ def _joined(sounds: list[Sound], name: str) -> Sound:
         raise AudioError(f"{name} holds recordings of several sample rates or channels: split it.")
     frames = [sound.frames for sound in sounds if sound.frames is not None]
     blocks = _of_size(chain.from_iterable(sound.blocks for sound in sounds), block_size(rate, channels))
-    return Sound(rate, channels, sum(frames) if len(frames) == len(sounds) else None, blocks)
+    whole = sum(frames) if len(frames) == len(sounds) else None
+    return Sound(rate, channels, whole, blocks, sounds[0].coding)
 
 
 def block_size(rate: int, channels: int) -> int:
@@ -260,7 +262,8 @@ def _by_libsndfile(stack: ExitStack, file: _View, layout: _Layout, name: str) ->
                 f"{name} is cut short: after {count / rate:.2f} seconds it ends amid a page of Ogg"
             )
 
-    return Sound(rate, sound.channels, sound.frames if known else None, blocks())
+    coding = f"{sound.format} {sound.subtype}".lower()
+    return Sound(rate, sound.channels, sound.frames if known else None, blocks(), coding)
 
 
 def _by_ffmpeg(stack: ExitStack, file: _View, name: str) -> Sound:
@@ -293,7 +296,8 @@ def _by_ffmpeg(stack: ExitStack, file: _View, name: str) -> Sound:
         share = _announced_bytes(head) / file.length
         _check_whole(count / rate, max(announced, share * count / rate), LOSSY_TOLERANCE, name)
 
-    return Sound(rate, first.layout.nb_channels, None, blocks())
+    coding = stream.codec_context.codec.canonical_name
+    return Sound(rate, first.layout.nb_channels, None, blocks(), coding)
 
 
 def _frames(container: Any, stream: Any, name: str) -> Iterator[Any]:

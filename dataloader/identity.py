@@ -20,14 +20,14 @@ import numpy as np
 import scipy.fft
 import soxr
 
-from dataloader.audio import AudioError, read_mono
-from dataloader.corpora.utterance import Corpus, Utterance
+from dataloader.audio import TRIM_DB, AudioError, Recording, read_mono, read_recording
+from dataloader.corpora.utterance import Corpus, Measures, Utterance
 from utils.errors import UserError
 from utils.files import archive_of, expanded, write_json
 from utils.metrics import read_json
 from utils.progress import progress_bar, warn
 
-VERSION = 1  # raise it when other fingerprints or outlines come from the same recordings
+VERSION = 2  # raise it when other fingerprints, outlines or measures come from the same recordings
 ALIKE = 0.94  # cosine of two outlines from which waveforms are compared; other recordings reach 0.971
 CORRELATED = 0.5  # of two waveforms of one recording; copies have 0.6 and more, others up to 0.43
 RATE, WINDOW, HOP = 8_000, 512, 160  # Hz; samples: 64 and 20 ms
@@ -37,13 +37,14 @@ RHYTHMS = 0.35 * np.arange(16)  # Hz, of changes over time
 QUIET = 1e-3  # of the loudest frame's power; what is below is no part of the outline
 LEAST_CHANGE, LEAST_FRAMES = 2.0, 32  # dB; 0.6 s. Outlines of steadier or shorter sound look like others
 BLOCK = 1_024  # outlines that are compared at a time
+FRAMES = 40  # a second, in which silence at both ends is measured
 Use = Callable[[Utterance, np.ndarray, int, list[str]], None]  # samples (samples,), rate in Hz, and remarks
 
 
 def identified(
     utterances: Sequence[Utterance], index: Path, progress: bool = True, use: Use | None = None
 ) -> tuple[Utterance, ...]:
-    """Utterances with their fingerprints and outlines; those that cannot be read stay without.
+    """Utterances with their fingerprints, outlines and measures, or with the problem of reading them.
 
     `index` is a file that keeps them, as JSON. A recording is read again when its file is another one, or was
     changed, as size, times and place on disk tell (in a zip: size and CRC). `use` gets the sound of those
@@ -55,19 +56,26 @@ def identified(
     for one in stale:
         entries.pop(str(one.path), None)
     bar = progress_bar(total=len(stale), desc="fingerprints", unit="file", disable=not (progress and stale))
+    problems: dict[Utterance, str] = {}
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         for one, found in zip(stale, pool.map(lambda one: _identity(one, use), stale), strict=True):
-            if found:
+            if isinstance(found, AudioError):
+                problems[one] = str(found)
+            else:
                 entries[str(one.path)] = [states[one], *found]
             bar.update()
     if entries != known:
         _save(index, entries)
-    return tuple(
-        replace(one, fingerprint=entry[1], outline=base64.b64decode(entry[2]))
-        if (entry := entries.get(str(one.path)))
-        else one
-        for one in utterances
-    )
+
+    def known_as(one: Utterance) -> Utterance:
+        if one in problems:
+            return replace(one, problem=problems[one])
+        _, name, picture, values = entries[str(one.path)]
+        return replace(
+            one, fingerprint=name, outline=base64.b64decode(picture), measures=Measures(*values)
+        )
+
+    return tuple(map(known_as, utterances))
 
 
 def identified_corpus(
@@ -159,15 +167,29 @@ def silent(message: str) -> None:
     """Says nothing: what is odd about a recording is said when its features are extracted."""
 
 
-def _identity(utterance: Utterance, use: Use | None) -> tuple[str, str] | None:
+def _identity(utterance: Utterance, use: Use | None) -> tuple[str, str, Measures] | AudioError:
     remarks: list[str] = []
     try:
-        samples, rate = read_mono(utterance.path, say=remarks.append)
-    except AudioError:
-        return None  # extracting its features says why
+        recording = read_recording(utterance.path, say=remarks.append)
+    except AudioError as error:
+        return error
+    samples, rate = recording[:2]
     if use:
         use(utterance, samples, rate, remarks)
-    return fingerprint(samples, rate), base64.b64encode(outline(samples, rate).tobytes()).decode()
+    picture = base64.b64encode(outline(samples, rate).tobytes()).decode()
+    return fingerprint(samples, rate), picture, measured(recording, remarks)
+
+
+def measured(recording: Recording, remarks: Sequence[str] = ()) -> Measures:
+    """The measures of a recording; levels are of frames of 25 ms."""
+    samples, rate, *made, clipped = recording
+    size = max(rate // FRAMES, 1)
+    levels = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size).std(axis=1)
+    loud = np.flatnonzero(levels >= levels.max() * 10 ** (-TRIM_DB / 20))
+    seconds, before, end = len(samples) / rate, loud[0] * size / rate, (loud[-1] + 1) * size / rate
+    level = 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
+    after = max(seconds - end, 0.0)
+    return Measures(seconds, rate, *made, round(level, 2), clipped, before, after, list(remarks))
 
 
 def _states(utterances: Iterable[Utterance]) -> Iterable[Sequence[int | str]]:

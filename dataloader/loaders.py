@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dataloader.advice import draw
 from dataloader.audio import AudioError, audio_seconds
 from dataloader.augment.features import Draws, FeatureAugmentation
 from dataloader.augment.waveforms import (
@@ -26,7 +27,7 @@ from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
 from dataloader.identity import copies, recorded
-from dataloader.splits import SUBSETS, Split, check_left_out, check_sources, draw_split, keep_together
+from dataloader.splits import SUBSETS, Split, check_left_out, check_sources
 from utils.config import AugmentConfig, Config, FeaturesConfig
 from utils.device import use_huge_pages
 from utils.emotions import without_codes
@@ -149,7 +150,7 @@ def prepare_data(
     features = load_features(corpus, config.features, config.data.cache_dir, progress, only)
     same = copies(features.utterances)
     if split is None:
-        split = _draw(config, corpus, features, same)
+        split = draw(config, corpus, features.utterances, same, warn)
     else:
         if config.features.normalise == "speaker":  # a speaker's mean is over all of the recordings
             subsets = SUBSETS
@@ -164,30 +165,6 @@ def prepare_data(
     if missing := data.missing_emotions():
         warn(f"emotions without any utterance: {', '.join(without_codes(missing, corpus.words))}")
     return data
-
-
-def _draw(config: Config, corpus: Corpus, features: Features, same: Mapping[str, str]) -> Split:
-    """A new split; warnings name the copies in the corpus (copy → original), and the utterances left out."""
-    emotion_of = {utterance.name: utterance.emotion for utterance in features.utterances}
-    torn = {first for name, first in same.items() if emotion_of[name] != emotion_of[first]}
-    chosen = [one for one in features.utterances if same.get(one.name, one.name) not in torn]
-    torn_fate = "both are left out"
-    if len({one.emotion for one in chosen}) < 2:
-        chosen, torn_fate = list(features.utterances), "they are kept, for too little else is there"
-    named = {True: list[str](), False: list[str]()}
-    for name, first in same.items():
-        named[first in torn].append(f"{name} = {first}")
-    for found, fate in (
-        (named[True], f"are copies under another emotion; {torn_fate}"),
-        (named[False], "are copies; they stay in one subset with their originals"),
-    ):
-        if found:
-            warn(f"{len(found)} recordings of {corpus.name} {fate}: {some(found)}")
-    split = draw_split(chosen, config.data, config.train.seed, corpus.name, corpus.utterances)
-    split, lost = keep_together(split, same)
-    if lost:
-        warn(f"{len(lost)} copies would have to be in another subset, and are left out: {some(lost)}")
-    return replace(split, recordings=recorded(features.utterances))
 
 
 def _leaks(split: Split, same: Mapping[str, str]) -> list[str]:

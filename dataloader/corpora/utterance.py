@@ -1,16 +1,31 @@
 """An utterance, a corpus of utterances, and the error where there is none."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from utils.emotions import in_own_words
 from utils.errors import UserError
 
 DEMO_MARKER = "demo_corpus.json"  # a file in every demo corpus, so that none is taken for EMOVO
 UNKNOWN = "unknown"  # speaker or sentence, where nothing says which
+
+
+class Measures(NamedTuple):
+    """How a recording was made and how it sounds (dataloader.identity.measured)."""
+
+    seconds: float
+    rate: int  # Hz
+    channels: int
+    coding: str  # `wav pcm_16`, `mp3`
+    level: float  # root mean square, dB above full scale
+    clipped: int  # samples
+    before: float  # seconds until a frame is less than TRIM_DB below the loudest
+    after: float  # seconds from the last such frame to the end
+    remarks: Sequence[str]  # on channels that are left out
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,8 @@ class Utterance:
     fingerprint: str = field(default="", compare=False, kw_only=True)  # of its samples (dataloader.identity)
     outline: bytes = field(default=b"", compare=False, kw_only=True, repr=False)
     word: str = field(default="", compare=False, kw_only=True)  # the user's own for the emotion, as written
+    measures: Measures | None = field(default=None, compare=False, kw_only=True, repr=False)
+    problem: str = field(default="", compare=False, kw_only=True)  # why it cannot be used
 
     @property
     def name(self) -> str:

@@ -128,6 +128,8 @@ def load_features(
             room -= kept[utterance][0].nbytes
 
     def read(utterance: Utterance) -> list[np.ndarray]:
+        if utterance.problem:
+            raise AudioError(utterance.problem)
         waveform, remarks = kept.pop(utterance, (None, []))
         for remark in remarks:
             warn(remark)

@@ -1,0 +1,115 @@
+"""Splits of a corpus with copies in it, and sentences on what is unusual in it, with the key to type."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from dataloader.corpora.readers import READERS
+from dataloader.corpora.utterance import Corpus, Utterance
+from dataloader.identity import recorded
+from dataloader.splits import SUBSETS, Split, draw_split, is_unknown, keep_together
+from utils.config import Config, DataConfig
+from utils.errors import some
+
+RARE = 6  # times as many utterances of one emotion as of another are worth a word
+FOLDS = 5  # of speakers, where data.folds are more than there are
+
+
+def draw(
+    config: Config,
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    same: Mapping[str, str],
+    say: Callable[[str], None],
+) -> Split:
+    """A new split of the usable utterances of a corpus.
+
+    `say` gets a sentence on the copies (`same`: copy → original) and utterances that are left out, and on all
+    that unusual() finds.
+    """
+    emotion_of = {utterance.name: utterance.emotion for utterance in utterances}
+    torn = {first for name, first in same.items() if emotion_of[name] != emotion_of[first]}
+    chosen = [one for one in utterances if same.get(one.name, one.name) not in torn]
+    torn_fate = "both are left out"
+    if len({one.emotion for one in chosen}) < 2:
+        chosen, torn_fate = list(utterances), "they are kept, for too little else is there"
+    named = {True: list[str](), False: list[str]()}
+    for name, first in same.items():
+        named[first in torn].append(f"{name} = {first}")
+    for found, fate in (
+        (named[True], f"are copies under another emotion; {torn_fate}"),
+        (named[False], "are copies; they stay in one subset with their originals"),
+    ):
+        if found:
+            say(f"{len(found)} recordings of {corpus.name} {fate}: {some(found)}")
+    for sentence in unusual(config, chosen, corpus.words):
+        say(sentence)
+    split = draw_split(chosen, config.data, config.train.seed, corpus.name, corpus.utterances)
+    split, lost = keep_together(split, same)
+    if lost:
+        say(f"{len(lost)} copies would have to be in another subset, and are left out: {some(lost)}")
+    if own(config.data) and (sentence := shared_voices(config.data, chosen, split)):
+        say(sentence)
+    return replace(split, recordings=recorded(utterances))
+
+
+def unusual(config: Config, utterances: Sequence[Utterance], words: Mapping[str, str]) -> list[str]:
+    """Sentences on emotions that are rare, speakers with one emotion alone, and speakers without a name."""
+    found = []
+    counted = Counter(one.emotion for one in utterances).most_common()
+    (common, most), (rare, least) = counted[0], counted[-1]
+    if most >= RARE * least and config.train.balance == "none":
+        counts = f"{words[rare]} has {least} utterances, {words[common]} {most}"
+        found.append(
+            f"{counts}: train.balance=class has rare emotions trained on more often; judge by UAR, to "
+            "which each emotion counts alike"
+        )
+    emotions = defaultdict(set)
+    for one in utterances:
+        emotions[one.speaker].add(one.emotion)
+    nameless = [one.name for one in utterances if is_unknown(one.speaker)]
+    single = {s: words[min(has)] for s, has in emotions.items() if len(has) == 1 and not is_unknown(s)}
+    if single:
+        named = some([f"{speaker}: {emotion}" for speaker, emotion in sorted(single.items())])
+        remedy = "a network can learn the voice in place of the emotion"
+        if keys := unknown_voices(config.data, emotions):
+            remedy += f", which {keys} would show"
+        found.append(f"{len(single)} of {len(emotions)} speakers have one emotion alone ({named}): {remedy}")
+    if nameless:
+        number = f"{len(nameless)} of {len(utterances)} utterances have no speaker"
+        cure = "name the speakers (folders SPEAKER/EMOTION), and unknown voices can be measured"
+        where = f"so the same voices may be trained and tested on ({some(nameless, 2)})"
+        found.append(f"{number}, {where}: {cure}")
+    return found
+
+
+def shared_voices(data: DataConfig, utterances: Sequence[Utterance], split: Split) -> str:
+    """A sentence where speakers are both trained and tested on; "" elsewhere."""
+    speaker_of = {one.name: one.speaker for one in utterances if not is_unknown(one.speaker)}
+    trained, _, tested = (
+        {speaker_of[name] for name in getattr(split, subset) if name in speaker_of} for subset in SUBSETS
+    )
+    if not (trained & tested):
+        return ""
+    shared = f"{len(trained & tested)} of the {len(tested)} speakers in the test set are trained on too"
+    if keys := unknown_voices(data, {one.speaker for one in utterances}):
+        return f"{shared}: {keys} measures unknown voices"
+    return f"{shared}: the result says nothing about unknown voices"
+
+
+def unknown_voices(data: DataConfig, speakers: Mapping[str, object] | set[str]) -> str:
+    """The keys to type for a test on unknown voices; "" where it is one already, or not possible."""
+    if data.protocol not in ("holdout", "kfold", "leave_one_sentence_out"):
+        return ""
+    if len(speakers) < 2 or any(map(is_unknown, speakers)):
+        return ""
+    keys = "data.protocol=speaker_kfold"
+    if len(speakers) == 2:
+        return f"{keys} data.folds=2 data.validate_on=heard"
+    return keys if data.folds <= len(speakers) else f"{keys} data.folds={min(FOLDS, len(speakers))}"
+
+
+def own(data: DataConfig) -> bool:
+    """Whether a corpus is the user's own, and none whose voices everybody knows."""
+    names = [data.corpus] if isinstance(data.corpus, str) else data.corpus
+    return any(not READERS[name].count for name in names)
