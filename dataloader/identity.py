@@ -71,9 +71,7 @@ def identified(
         if one in problems:
             return replace(one, problem=problems[one])
         _, name, picture, values = entries[str(one.path)]
-        return replace(
-            one, fingerprint=name, outline=base64.b64decode(picture), measures=Measures(*values)
-        )
+        return replace(one, fingerprint=name, outline=base64.b64decode(picture), measures=Measures(*values))
 
     return tuple(map(known_as, utterances))
 

@@ -117,9 +117,9 @@ def test_an_outline_does_not_depend_on_shift_and_gain():
 def reads(monkeypatch) -> list:
     """The names of recordings that are decoded from now on."""
     names: list = []
-    read = dataloader.identity.read_mono
+    read = dataloader.identity.read_recording
     monkeypatch.setattr(
-        dataloader.identity, "read_mono", lambda path, say: (names.append(path.name), read(path, say))[1]
+        dataloader.identity, "read_recording", lambda path, say: (names.append(path.name), read(path, say))[1]
     )
     return names
 

@@ -1,0 +1,83 @@
+"""The figure of a corpus before training."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from utils.plots.style import COLOURS, TEST, TRAINING, WIDTH, shortened, with_look
+
+NAMED = 20  # speakers whose names and numbers have room
+MOST_KINDS = 6  # of recordings with a bar of their own
+
+
+@with_look
+def plot_corpus(
+    counts: Mapping[str, Mapping[str, int]],
+    seconds: Sequence[float],
+    marks: Mapping[str, float],
+    levels: Sequence[float],
+    kinds: Mapping[str, int],
+    title: str,
+) -> Figure:
+    """Utterances by emotion and speaker, durations and levels, and how the recordings were made.
+
+    Args:
+        counts: emotion → speaker → utterances.
+        seconds, levels: of each recording; levels in dB below full scale.
+        marks: label → seconds, lines in the durations.
+        kinds: description → recordings.
+    """
+    bars = dict(sorted(kinds.items(), key=lambda pair: -pair[1])[:MOST_KINDS])
+    if others := sum(kinds.values()) - sum(bars.values()):
+        bars["others"] = others
+    heights = 0.9 + 0.27 * len(counts), 2.3, 0.7 + 0.25 * len(bars)
+    figure = Figure(figsize=(WIDTH, 0.4 + sum(heights)), layout="constrained")
+    figure.suptitle(title)
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=heights)
+    _draw_counts(top, counts)
+    durations, loudness = middle.subplots(1, 2)
+    _draw_histogram(durations, seconds, "duration (s)")
+    for (label, place), colour, style in zip(marks.items(), (TEST, COLOURS[1]), ("--", ":"), strict=False):
+        durations.axvline(place, color=colour, linestyle=style, label=label)
+    durations.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+    durations.set_ylabel("recordings")
+    _draw_histogram(loudness, levels, "level (RMS, dB; 0 is full scale)")
+    made = bottom.subplots()
+    made.bar_label(made.barh([*bars], [*bars.values()], color=TRAINING), padding=3, fontsize=9)
+    made.invert_yaxis()
+    made.grid(False, axis="y")
+    made.tick_params(axis="y", length=0)
+    made.set_xlabel("recordings")
+    made.margins(x=0.08)
+    made.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _draw_counts(figure: SubFigure, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """A heat map of utterances, emotions below each other and speakers side by side."""
+    axes = figure.subplots()
+    speakers = list(next(iter(counts.values())))
+    numbers = np.array([[row[speaker] for speaker in speakers] for row in counts.values()])
+    image = axes.imshow(numbers, "Blues", aspect="auto", vmin=0, interpolation="nearest")
+    axes.grid(False)
+    axes.set_yticks(range(len(counts)), list(map(shortened, counts)))
+    axes.set_xlabel(f"speaker ({len(speakers)})")
+    if len(speakers) <= NAMED:
+        names = list(map(shortened, speakers))
+        crowded = sum(map(len, names)) > 60
+        axes.set_xticks(range(len(speakers)), names, rotation=90 if crowded else 0)
+        for (row, column), number in np.ndenumerate(numbers):
+            ink = "white" if number > 0.6 * numbers.max() else "black"
+            axes.text(column, row, str(number), ha="center", va="center", color=ink, fontsize=9)
+    else:
+        axes.set_xticks([])
+    figure.colorbar(image, ax=axes, label="utterances", pad=0.01).locator = MaxNLocator(4, integer=True)
+
+
+def _draw_histogram(axes: Axes, values: Sequence[float], label: str) -> None:
+    axes.hist(values, bins=min(40, max(8, len(values) // 10)), color=TRAINING)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel(label)
