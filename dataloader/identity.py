@@ -180,14 +180,14 @@ def _identity(utterance: Utterance, use: Use | None) -> tuple[str, str, Measures
 
 def measured(recording: Recording, remarks: Sequence[str] = ()) -> Measures:
     """The measures of a recording; levels are of frames of 25 ms."""
-    samples, rate, *made, clipped = recording
+    samples, rate, channels, coding, clipped = recording
     size = max(rate // FRAMES, 1)
     levels = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size).std(axis=1)
     loud = np.flatnonzero(levels >= levels.max() * 10 ** (-TRIM_DB / 20))
     seconds, before, end = len(samples) / rate, loud[0] * size / rate, (loud[-1] + 1) * size / rate
     level = 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
     after = max(seconds - end, 0.0)
-    return Measures(seconds, rate, *made, round(level, 2), clipped, before, after, list(remarks))
+    return Measures(seconds, rate, channels, coding, round(level, 2), clipped, before, after, list(remarks))
 
 
 def _states(utterances: Iterable[Utterance]) -> Iterable[Sequence[int | str]]:

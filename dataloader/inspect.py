@@ -29,6 +29,7 @@ from utils.tables import Table
 MOST_SPEAKERS = 12  # with columns of their own
 HELD = 95  # % of the recordings that an advised signal_length holds
 CLIPPED = 10  # samples that make a recording a clipped one
+LONG = 3  # times signal_length
 SILENT = 0.5  # share of silence at both ends that is worth a word
 TOGETHER = 0.5  # Cramér's V of an emotion and a property of the recording that is worth a word
 
@@ -144,7 +145,7 @@ def inspect(config: Config, corpus: Corpus | None = None, progress: bool = True)
         draw(config, corpus, usable, copies(usable), warnings.append)
     except UserError as error:
         warnings.append(f"a training would end here: {error}")
-    return Survey(corpus, usable, config.features, tuple(warnings), tuple(advice(usable, config.features)))
+    return Survey(corpus, usable, config.features, tuple(warnings), tuple(advice(corpus, config.features)))
 
 
 def unusable(corpus: Corpus) -> list[str]:
@@ -158,9 +159,9 @@ def unusable(corpus: Corpus) -> list[str]:
     ]
 
 
-def advice(utterances: Sequence[Utterance], features: FeaturesConfig) -> list[str]:
+def advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
     """Sentences on lengths, sample rates, clipping and silence, with the key to type."""
-    found = [(one, one.measures) for one in utterances if one.measures]
+    found = [(one, one.measures) for one in corpus.utterances if one.measures]
     said = _on_length([measures for _, measures in found], features)
     rates = Counter(measures.rate for _, measures in found)
     highest = features.f_max or features.sample_rate / 2
@@ -168,8 +169,8 @@ def advice(utterances: Sequence[Utterance], features: FeaturesConfig) -> list[st
         there = some([f"{rate} Hz ({number})" for rate, number in sorted(rates.items())])
         f_max = min(rates) * 7 // 16  # a resampler fades out below half of the rate
         said.append(
-            f"sample rates differ, {there}: features.f_max={f_max} leaves out what the lowest lacks, so that "
-            "the network cannot learn the rate"
+            f"sample rates differ, {there}: a network can learn the rate, unless features.f_max={f_max} "
+            "leaves out what the lowest lacks"
         )
     properties: dict[str, Callable[[Measures], str]] = {
         "sample rate": lambda one: f"{one.rate} Hz",
@@ -177,13 +178,18 @@ def advice(utterances: Sequence[Utterance], features: FeaturesConfig) -> list[st
         "number of channels": lambda one: f"{one.channels}",
     }
     for name, value in properties.items():
-        pairs = Counter((one.emotion, value(measures)) for one, measures in found)
+        pairs = Counter((corpus.words[one.emotion], value(measures)) for one, measures in found)
         said += _on_confusion(name, pairs)
     clipped = [one.name for one, measures in found if measures.clipped >= CLIPPED]
     silent = [one.name for one, measures in found if _silence(measures) > SILENT]
+    chosen = features.signal_length / features.sample_rate
+    long = [
+        f"{one.name}, {measures.seconds:.0f} s" for one, measures in found if measures.seconds > LONG * chosen
+    ]
     cure = "features.trim_silence=true cuts that off"
     for names, what in (
         (clipped, "are clipped"),
+        (long, f"keep no more than {chosen:.1f} s of their middle: split them"),
         (silent, f"have more silence at their ends than speech between; {cure}"),
     ):
         if names:

@@ -195,6 +195,8 @@ def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
             f"features.signal_length={chosen} ({seconds:.1f} s) cuts {cut:.0%} of {corpus.name}'s recordings"
         )
         loss = f"{lost:.0%} of all sound is lost, at both ends of utterances"
+        if holding <= chosen:
+            return [f"{problem}: {loss}. The others are shorter: split the long ones."]
         return [f"{problem}: {loss}. features.signal_length={holding} holds 95 % of them whole."]
     usual, advised = READERS["emovo"].signal_length, corpus.signal_length
     advice = (

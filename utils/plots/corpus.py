@@ -1,6 +1,7 @@
 """The figure of a corpus before training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,10 +34,12 @@ def plot_corpus(
     bars = dict(sorted(kinds.items(), key=lambda pair: -pair[1])[:MOST_KINDS])
     if others := sum(kinds.values()) - sum(bars.values()):
         bars["others"] = others
-    heights = 0.9 + 0.27 * len(counts), 2.3, 0.7 + 0.25 * len(bars)
+    upright = _is_crowded(next(iter(counts.values())))
+    heights = 0.9 + 0.27 * len(counts) + 0.7 * upright, 2.3, 0.7 + 0.25 * len(bars)
     figure = Figure(figsize=(WIDTH, 0.4 + sum(heights)), layout="constrained")
     figure.suptitle(title)
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=heights)
+    parts: Any = figure.subfigures(3, 1, height_ratios=heights)
+    top, middle, bottom = parts
     _draw_counts(top, counts)
     durations, loudness = middle.subplots(1, 2)
     _draw_histogram(durations, seconds, "duration (s)")
@@ -67,14 +70,18 @@ def _draw_counts(figure: SubFigure, counts: Mapping[str, Mapping[str, int]]) -> 
     axes.set_xlabel(f"speaker ({len(speakers)})")
     if len(speakers) <= NAMED:
         names = list(map(shortened, speakers))
-        crowded = sum(map(len, names)) > 60
-        axes.set_xticks(range(len(speakers)), names, rotation=90 if crowded else 0)
+        axes.set_xticks(range(len(speakers)), names, rotation=90 if _is_crowded(speakers) else 0)
         for (row, column), number in np.ndenumerate(numbers):
             ink = "white" if number > 0.6 * numbers.max() else "black"
             axes.text(column, row, str(number), ha="center", va="center", color=ink, fontsize=9)
     else:
         axes.set_xticks([])
     figure.colorbar(image, ax=axes, label="utterances", pad=0.01).locator = MaxNLocator(4, integer=True)
+
+
+def _is_crowded(speakers: Collection[str]) -> bool:
+    """Whether names have to stand upright."""
+    return len(speakers) <= NAMED and len(speakers) * max(len(shortened(name)) for name in speakers) > 70
 
 
 def _draw_histogram(axes: Axes, values: Sequence[float], label: str) -> None:
