@@ -77,7 +77,7 @@ def unusual(config: Config, utterances: Sequence[Utterance], words: Mapping[str,
         found.append(f"{len(single)} of {len(emotions)} speakers have one emotion alone ({named}): {remedy}")
     if nameless:
         number = f"{len(nameless)} of {len(utterances)} utterances have no speaker"
-        cure = "name the speakers (folders SPEAKER/EMOTION), and unknown voices can be measured"
+        cure = "name speakers (by folders SPEAKER/EMOTION, or a table's column), to measure unknown voices"
         where = f"so the same voices may be trained and tested on ({some(nameless, 2)})"
         found.append(f"{number}, {where}: {cure}")
     return found
@@ -89,7 +89,7 @@ def shared_voices(data: DataConfig, utterances: Sequence[Utterance], split: Spli
     trained, _, tested = (
         {speaker_of[name] for name in getattr(split, subset) if name in speaker_of} for subset in SUBSETS
     )
-    if not (trained & tested):
+    if split.partition or not trained & tested:  # a partition says it itself
         return ""
     shared = f"{len(trained & tested)} of the {len(tested)} speakers in the test set are trained on too"
     if keys := unknown_voices(data, {one.speaker for one in utterances}):
