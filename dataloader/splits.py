@@ -97,6 +97,17 @@ def draw_split(
     return holdout(utterances, seed, fraction, data.test_fraction, corpus)
 
 
+def all_folds(utterances: Utterances, data: DataConfig) -> list[int]:
+    """Every `data.fold` that the protocol has for a corpus; of a holdout, which has no folds, 0."""
+    if data.protocol == "holdout":
+        return [0]
+    if data.protocol in ("kfold", "speaker_kfold"):
+        return list(range(data.folds))
+    if data.partition is not None:
+        return sorted(set(read_partition(data.partition).of(one.name for one in utterances).values()))
+    return list(range(len({getattr(one, LEFT_OUT[data.protocol]) for one in utterances})))
+
+
 def holdout(
     utterances: Utterances, seed: int, validation_fraction: float, test_fraction: float, corpus: str = ""
 ) -> Split:

@@ -2,6 +2,8 @@
 
 cktim train [key=value …]      # as python -m training.train
 cktim evaluate RUN_DIR         # as python -m testing.evaluate
+cktim crossval --protocol …    # as python -m training.trials
+cktim baseline RUN_DIR         # as python -m testing.baseline
 cktim predict FILE_OR_FOLDER   # as python -m testing.predict
 """
 
@@ -12,6 +14,8 @@ import sys
 COMMANDS = {  # name → (module, help); imported only when called, for PyTorch takes seconds
     "train": ("training.train", "train a network"),
     "evaluate": ("testing.evaluate", "evaluate a run on its test set"),
+    "crossval": ("training.trials", "cross-validate: --protocol speaker_kfold --folds 5"),
+    "baseline": ("testing.baseline", "machines on functionals beside a run"),
     "predict": ("testing.predict", "recognise the emotion in recordings"),
 }
 

@@ -1,5 +1,7 @@
 """A trial, many runs of a grid of settings × seeds × folds: `python -m training.trials conf/trials/X.yaml`.
 
+Cross-validation needs no file: `python -m training.trials --protocol speaker_kfold --folds 5 data.corpus=…`
+
 Runs go on in parallel, on this machine or on a Ray cluster, each in a temporary folder. Its files come home
 into the trial's folder, as a directory that is there whole or not at all: a run that has its directory is
 finished. A trial that was stopped, however hard, goes on with the runs that are missing.
@@ -11,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -22,7 +25,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import joblib
 import torch
@@ -36,11 +39,21 @@ from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
 from dataloader.identity import identified_corpus, recorded
 from dataloader.loaders import prepare_data
+from dataloader.splits import all_folds, draw_split
 from testing.evaluate import evaluate
+from testing.pooled import pool
 from training.train import train
-from utils.config import KEYS, Config, PathText, Section, load_config
+from utils.config import KEYS, Config, PathText, Protocol, Section, load_config
 from utils.errors import UserError, exit_on_user_error, some
-from utils.files import expanded, parse_yaml, read_tensors, try_output, write_atomically
+from utils.files import (
+    as_typed,
+    command_line,
+    expanded,
+    parse_yaml,
+    read_tensors,
+    try_output,
+    write_atomically,
+)
 from utils.progress import progress_bar, warn
 from utils.results import (
     comparisons_in_words,
@@ -50,14 +63,17 @@ from utils.results import (
     trial_tables,
     with_effect,
 )
-from utils.runs import DEFAULT_CONFIG, MODEL_FILE, flat, is_run_dir, read_run, recordings_key, run_name
+from utils.runs import DEFAULT_CONFIG, MODEL_FILE, Run, flat, is_run_dir, read_run, recordings_key, run_name
+from utils.tables import Table
 
 LOCK_FILE = ".trial.lock"
+CROSSVAL = "crossval"  # the name of a trial that is named after its corpus and protocol
 FAILED = "failed"  # the folder of what failed runs have left
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 Settings = dict[str, Any]  # configuration key → value
 Values = Annotated[list[Any], Field(min_length=1)]
+Folds = Annotated[list[int], Field(min_length=1)]
 Selected = Annotated[list[Settings], Field(min_length=2, max_length=2)]
 
 
@@ -72,7 +88,7 @@ class Trial(Section):
         list[dict[str, Values]], BeforeValidator(lambda grid: [grid] if isinstance(grid, dict) else grid)
     ] = Field([{}], min_length=1, description="key → values, all of which meet; of several grids the union")
     seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="train.seed")
-    folds: list[int] | None = Field(None, min_length=1, description="data.fold, where the protocol has folds")
+    folds: Folds | Literal["all"] | None = Field(None, description="data.fold, where the protocol has folds")
     compare: dict[str, list[Selected]] = Field({}, description="families of pairs to be compared")
     backend: Literal["processes", "ray"] = Field("processes", description="this machine, or a Ray cluster")
     workers: int | None = Field(None, ge=1, description="runs at a time; null: as many as have room")
@@ -134,10 +150,33 @@ def load_trial(path: str | Path, overrides: Sequence[str] = ()) -> Trial:
         raise UserError(f"{path}: {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold the keys of a trial: {', '.join(Trial.model_fields)}.")
+    return _trial({"name": path.stem, **content}, path, overrides)
+
+
+def crossval_trial(
+    protocol: str,
+    folds: int | None = None,
+    config: str | Path = DEFAULT_CONFIG,
+    overrides: Sequence[str] = (),
+) -> Trial:
+    """A trial of one seed and all folds of a protocol; `folds`: of how many, for kfold and speaker_kfold."""
+    settings: Settings = {"data.protocol": protocol}
+    if folds is not None:
+        if not protocol.endswith("kfold"):
+            remedy = "say --folds all" if protocol == "partition" else "say --folds all, or --protocol kfold"
+            raise UserError(
+                f"--folds {folds}: {protocol} has as many folds as the corpus gives it: {remedy}."
+            )
+        settings["data.folds"] = folds
+    content = {"name": CROSSVAL, "config": str(config), "settings": settings, "seeds": [0], "folds": "all"}
+    return _trial(content, "--protocol", overrides)
+
+
+def _trial(content: dict[str, Any], path: str | Path, overrides: Sequence[str]) -> Trial:
     settings = content.get("settings") or {}
     if not isinstance(settings, dict):
         raise UserError(f"{path}: settings: must be configuration keys, each with its value.")
-    content = {"name": path.stem, **content, "settings": settings}
+    content = {**content, "settings": settings}
     for override in overrides:
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals:
@@ -164,7 +203,8 @@ def plan(trial: Trial) -> list[Planned]:
     """
     corpora: dict[str, Corpus] = {}
     planned: dict[str, Planned] = {}
-    everywhere = {"train.seed": trial.seeds} | ({} if trial.folds is None else {"data.fold": trial.folds})
+    everywhere = {"train.seed": trial.seeds}
+    everywhere |= {"data.fold": trial.folds} if isinstance(trial.folds, list) else {}
     for grid in trial.grid:
         for varied in ParameterGrid({**everywhere, **grid}):
             varied |= varied.pop("variants", {})
@@ -174,14 +214,10 @@ def plan(trial: Trial) -> list[Planned]:
                 corpora[place] = identified_corpus(find_corpus(config.data), config.data.cache_dir)
                 for warning in corpora[place].warnings:
                     warn(warning)
-            data = config.data
-            partition = (data.partition.name,) if data.partition else ()
-            corpus, which = corpora[place].name, (data.protocol, *partition, data.fold, config.train.seed)
-            recordings = recordings_key(recorded(corpora[place].utterances))
-            settings = json.dumps([corpus, recordings, *which, with_effect(flat(config))], sort_keys=True)
-            digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-            name = f"{run_name(config, corpus)}_{digest}"
-            planned.setdefault(name, Planned(name, config, corpus, recordings, varied))
+            every_fold = trial.folds == "all" and "data.fold" not in varied
+            for fold in _folds(corpora[place], config) if every_fold else [config.data.fold]:
+                one = _planned(corpora[place], config, fold, varied)
+                planned.setdefault(one.name, one)
     every = [with_effect(flat(run.config)) for run in planned.values()]
     for family, pairs in trial.compare.items():
         for side in (side for pair in pairs for side in pair):
@@ -190,6 +226,36 @@ def plan(trial: Trial) -> list[Planned]:
                     f"compare: {family}: no run of this trial has {side_in_words(side)}; it will be left out."
                 )
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
+
+
+def _folds(corpus: Corpus, config: Config) -> list[int]:
+    """All folds; a UserError where the corpus does not fit the protocol, before all of them fail at it."""
+    folds = all_folds(corpus.utterances, config.data)
+    draw_split(corpus.utterances, config.data.model_copy(update={"fold": folds[0]}), config.train.seed)
+    return folds
+
+
+def _planned(corpus: Corpus, config: Config, fold: int, varied: Settings) -> Planned:
+    data = config.data.model_copy(update={"fold": fold})
+    varied = {**varied, "data.fold": fold} if fold != config.data.fold else varied
+    config = config.model_copy(update={"data": data})
+    partition = (data.partition.name,) if data.partition else ()
+    which = data.protocol, *partition, data.fold, config.train.seed
+    recordings = recordings_key(recorded(corpus.utterances))
+    settings = json.dumps([corpus.name, recordings, *which, with_effect(flat(config))], sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    name = f"{run_name(config, corpus.name)}_{digest}"
+    return Planned(name, config, corpus.name, recordings, varied)
+
+
+def named_after(trial: Trial, runs: Sequence[Planned]) -> Trial:
+    """A trial of crossval_trial, named after corpus and protocol where no name was given."""
+    data, corpus = runs[0].config.data, runs[0].corpus
+    if trial.name != CROSSVAL:
+        return trial
+    parts = [corpus, data.protocol, *([str(data.folds)] if data.protocol.endswith("kfold") else [])]
+    name = re.sub(r"[^\w-]+", "-", "_".join(parts))
+    return trial.model_copy(update={"name": name, "title": f"{corpus}, cross-validated"})
 
 
 def folder_of(trial: Trial, runs: Sequence[Planned]) -> Path:
@@ -258,6 +324,20 @@ def write_results(
     path = folder.with_suffix(".json")
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+def cross_validated(trial: Trial, runs: Sequence[Planned], folder: Path) -> list[Table]:
+    """A table for each setting and seed of a trial with `folds: all`; pooled predictions come with it."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        home = (
+            finished(folder, run) if trial.folds == "all" and run.config.data.protocol != "holdout" else None
+        )
+        if home:
+            key = json.dumps([run.config.train.seed, run.config.data.protocol, with_effect(flat(run.config))])
+            groups.setdefault(key, []).append(read_run(home))
+    numbers = [f"_{number}" if len(groups) > 1 else "" for number in range(1, len(groups) + 1)]
+    return [pool(some, folder, f"pooled{n}") for n, some in zip(numbers, groups.values(), strict=True)]
 
 
 def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool = True) -> dict[str, str]:
@@ -447,6 +527,10 @@ def _unknown(key: str, known: Collection[str]) -> str:
     return f"unknown key {key}" + (f"; did you mean {nearest[0]}?" if nearest else ".")
 
 
+def _number_or_all(text: str) -> int | None:
+    return None if text == "all" else int(text)
+
+
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
 
@@ -458,14 +542,28 @@ def main(arguments: list[str] | None = None) -> None:
         "python -m training.trials",
         description="Train and evaluate a grid of settings × seeds × folds. What is done is not done again.",
     )
-    parser.add_argument("trial", help="for instance conf/trials/omega_0.yaml")
+    protocols = [one for one in get_args(Protocol) if one != "holdout"]
+    made = (
+        "cross-validate one setting, without a trial's file: all folds of a protocol, and one table of them"
+    )
+    parser.add_argument("--protocol", choices=protocols, help=made)
+    many = "with --protocol: how many parts or groups of speakers; all: as data.folds or the protocol says"
+    parser.add_argument("--folds", type=_number_or_all, default=None, metavar="N", help=many)
+    parser.add_argument("--config", default=DEFAULT_CONFIG, help="with --protocol: default conf/config.yaml")
     parser.add_argument("--list", action="store_true", help="list the runs, and make none")
     more = "of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
     more += "(train.num_epochs=5; give it another name then: name.json holds the last call's results)"
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=more)
+    parser.add_argument("overrides", nargs="*", metavar="TRIAL key=value", help=f"conf/trials/X.yaml; {more}")
     options = parser.parse_intermixed_args(arguments)
-    trial = load_trial(options.trial, options.overrides)
+    files = [one for one in options.overrides if "=" not in one]
+    if len(files) != (options.protocol is None):
+        parser.error("name one trial, such as conf/trials/omega_0.yaml, or say --protocol to cross-validate")
+    if options.protocol is None:
+        trial = load_trial(files[0], [one for one in options.overrides if one not in files])
+    else:
+        trial = crossval_trial(options.protocol, options.folds, options.config, options.overrides)
     runs = plan(trial)
+    trial = named_after(trial, runs)
     folder = folder_of(trial, runs)
     if options.list:
         states = ["done " if finished(folder, run) else "to do" for run in runs]
@@ -480,10 +578,13 @@ def main(arguments: list[str] | None = None) -> None:
         interrupted = True
     if results := write_results(folder, trial, runs, failures):
         frame = read_trial(results)
-        print(*trial_tables(frame), sep="\n\n")
+        folds = cross_validated(trial, runs, folder)
+        print(*([] if len(folds) == 1 else trial_tables(frame)), *folds, sep="\n\n")
         for family, sentences in comparisons_in_words(frame).items():
             print(f"\n{family}:", *(f"- {sentence}" for sentence in sentences), sep="\n")
-        print(f"\nWritten: {results}")
+        print(f"\nWritten: {results}" + (f", and pooled predictions into {folder}" if folds else ""))
+        if folds and not (interrupted or failures):
+            print(f"Next, beside a baseline: {command_line('testing.baseline', as_typed(folder))}")
     if interrupted:
         print("Interrupted. The same command goes on with the runs that are missing.", file=sys.stderr)
         raise SystemExit(130)

@@ -11,13 +11,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import yaml
 from filelock import FileLock
 
-from dataloader.corpora.utterance import Corpus
+from dataloader.corpora.utterance import Corpus, Utterance
 from training import trials
 from training.trials import Outcome, finished, folder_of, keep, load_trial, main, make_run, plan, run_trial
 from utils.config import load_config
@@ -321,3 +322,70 @@ def test_a_corpus_that_changes_while_a_trial_runs_is_named(write, demo, tiny_emo
     next(root.rglob("*.wav")).unlink()
     failure = make_run(run, os.getcwd(), 0, 1).failure
     assert failure and re.search(r"has changed since the trial began: it has \d+ recordings, ", failure)
+
+
+def test_all_folds_are_those_of_the_protocol(write, monkeypatch):
+    speakers = "abcd"
+    utterances = [
+        Utterance(Path(f"{e}{s}{n}.wav"), e, s, str(n), fingerprint=f"{e}{s}{n}")
+        for e in ("dis", "gio") for s in speakers for n in range(5)
+    ]  # fmt: skip
+    corpus = Corpus("EMOVO", Path("nowhere"), tuple(utterances), ("dis", "gio"), ())
+    monkeypatch.setattr(trials, "find_corpus", lambda data: corpus)
+    monkeypatch.setattr(trials, "identified_corpus", lambda corpus, cache_dir: corpus)
+
+    def folds(protocol: str, **more) -> list[int]:
+        path = write({"data.protocol": protocol, **more}, seeds=[0], folds="all")
+        return [run.config.data.fold for run in plan(load_trial(path))]
+
+    assert folds("leave_one_speaker_out") == [0, 1, 2, 3]
+    assert folds("leave_one_sentence_out") == [0, 1, 2, 3, 4]
+    assert folds("kfold", **{"data.folds": 5}) == [0, 1, 2, 3, 4] and folds("holdout") == [0]
+    assert folds("speaker_kfold", **{"data.folds": 3}) == [0, 1, 2]
+    partition = write().parent / "folds.csv"
+    partition.write_text("name,fold\n" + "".join(f"{u.name},{ord(u.speaker) - 96}\n" for u in utterances))
+    assert folds("partition", **{"data.partition": str(partition)}) == [1, 2, 3, 4]
+    with pytest.raises(UserError, match="speakers, 4"):  # before any fold is trained
+        folds("speaker_kfold", **{"data.folds": 9})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "leave_one_speaker_out", "--folds", "5"], "has as many folds as the corpus gives it"),
+        (["--protocol", "holdout"], "invalid choice"),
+        (["--protocol", "kfold", "some.yaml"], "name one trial"),
+        (["train.num_epochs=1"], "name one trial"),
+    ],
+)
+def test_a_cross_validation_that_is_none_is_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        main(arguments)
+    assert exit_status.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_one_command_cross_validates_and_pools_what_each_fold_answered(demo, tmp_path, capsys):
+    settings = {**demo, "train.results_dir": str(tmp_path / "results"), "data.emotions": "[joy, anger]"}
+    command = ["--protocol", "kfold", "--folds", "3", *(f"{key}={value}" for key, value in settings.items())]
+    main(command)
+    out = capsys.readouterr().out
+    folder = tmp_path / "results/demo_kfold_3_demo"
+    assert out.splitlines()[-1].endswith(f"python -m testing.baseline {folder}")
+    runs = [path.parent for path in sorted(folder.glob("*/predictions.csv"))]
+    folds = [pd.read_csv(run / "predictions.csv") for run in runs]
+    pooled = pd.read_csv(folder / "pooled_predictions.csv")
+    pd.testing.assert_frame_equal(pooled, pd.concat(folds, ignore_index=True))
+    assert len(folds) == 3 and pooled.utterance.is_unique
+    metrics = read_json(folder / "pooled_metrics.json")
+    recalls = (pooled.true == pooled.predicted).groupby(pooled.true).mean()
+    assert metrics["uar"] == [pytest.approx(recalls.mean())] and metrics["utterances"] == [len(pooled)]
+    assert metrics["speakers_trained_on"] == sorted(set(pooled.speaker))
+    uars = [(one.true == one.predicted).groupby(one.true).mean().mean() for one in folds]
+    assert metrics["uar_per_fold"] == pytest.approx(uars)
+    lines = {line.partition("  ")[0]: line for line in out.splitlines()}
+    assert f"{100 * np.mean(uars):.1f} ± {100 * np.std(uars, ddof=1):.1f}" in lines["mean ± std"]
+    assert f" {100 * recalls.mean():.1f} " in lines["pooled"] and "UAR" in out.splitlines()[1]
+    assert (folder / "pooled_confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    before = [(run / "model.pt").stat().st_mtime_ns for run in runs]
+    main(command)
+    assert before == [(run / "model.pt").stat().st_mtime_ns for run in runs]  # a repeat trains nothing anew
