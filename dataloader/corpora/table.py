@@ -1,4 +1,4 @@
-"""A user's own table of recordings, CSV or TSV: a row for each, with its file, emotion, speaker and so on."""
+"""A user's own table of recordings, CSV, TSV or audformat: a row for each, with file, emotion, and so on."""
 
 import codecs
 import csv
@@ -20,7 +20,8 @@ from utils.emotions import emotion_code, in_order
 from utils.errors import some
 
 SEPARATORS = "\t;,|"
-SUFFIXES = (".csv", ".tsv", ".txt")
+SUFFIXES = (".csv", ".tsv")
+DATABASE = "db.yaml"  # of audformat
 LARGEST = 2**28  # bytes; a million rows have about a third
 # Usual names of columns, small and without anything between words; where the first is there, it is meant.
 USUAL = {
@@ -43,6 +44,7 @@ class Table(NamedTuple):
     columns: list[str]
     rows: list[list[str]]
     lines: list[int]
+    warnings: tuple[str, ...] = ()
 
 
 def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
@@ -53,7 +55,7 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
     and files that are left out.
 
     Args:
-        place: the table, or a folder with one.
+        place: the table, a folder with one, or a folder with a database of audformat.
         chosen: `data.columns`, role → name of a column; None for a column that is not to be used.
 
     Returns:
@@ -69,6 +71,7 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
     for role in values.keys() - {"file"}:
         values[role] = [normalize("NFC", value) for value in values[role]]
     paths, warnings = _found(values["file"], table.path.parent)
+    warnings += table.warnings
     rows_of: dict[Path, list[int]] = {}
     empty: dict[str, list[str]] = {"file": [], "emotion": []}
     for row, (entry, word) in enumerate(zip(values["file"], values["emotion"], strict=True)):
@@ -112,7 +115,7 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
         for row, name in zip(rows, names, strict=True)
     ]
     return Corpus(
-        f"table-{table.path.stem}",
+        f"table-{table.path.stem if table.path.name != DATABASE else table.path.resolve().parent.name}",
         table.path,
         tuple(sorted(utterances, key=lambda utterance: utterance.name)),
         in_order(utterance.emotion for utterance in utterances),
@@ -121,7 +124,9 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
 
 
 def load_table(place: Path) -> Table:
-    """Read a CSV or TSV file, whatever its separator; a CorpusError says why it is no table."""
+    """Read a CSV or TSV file, whatever its separator, or a database; a CorpusError says why it is none."""
+    if place.name == DATABASE or os.path.isfile(place / DATABASE):
+        return _database(place.parent if place.name == DATABASE else place)
     path = _file(place)
     text = _text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -142,6 +147,44 @@ def load_table(place: Path) -> Table:
     return table._replace(path=path)
 
 
+def _database(folder: Path) -> Table:
+    """All columns of a database's tables of whole files, and `split` where its tables are of splits."""
+    try:
+        import audformat
+    except ImportError as error:
+        raise CorpusError(
+            f"{folder} is a database of audformat, which `pip install audformat` reads."
+        ) from error
+    if any(folder.glob("db.*.pkl")):
+        raise CorpusError(f"{folder} has tables as .pkl, which may run code: save it as CSV or Parquet.")
+    values: dict[str, dict[str, str]] = {}  # file → column → value
+    torn: dict[str, str] = {}
+    try:
+        database = audformat.Database.load(str(folder))
+        tables = {name: table for name, table in database.tables.items() if table.is_filewise}
+        for table in tables.values():
+            frame = table.get()
+            if table.split_id is not None:
+                frame = frame.assign(split=database.splits[table.split_id].type)
+            for file, row in zip(frame.index, frame.to_dict("records"), strict=True):
+                for column, value in row.items():
+                    text = str(value)
+                    if text in ("None", "nan", "<NA>", "NaT"):
+                        continue
+                    first = values.setdefault(file, {}).setdefault(column, text)
+                    if first != text:
+                        torn[column] = f"{column}: {first} or {text} for {file}"
+    except Exception as error:  # YAML, CSV, Parquet, or these do not fit together
+        raise CorpusError(f"{folder} cannot be read by audformat: {error}") from error
+    columns = [one for one in dict.fromkeys(c for row in values.values() for c in row) if one not in torn]
+    rows = [[file, *(row.get(column, "") for column in columns)] for file, row in values.items()]
+    warnings = _remarks(
+        (list(torn.values()), "columns differ between tables of the database, and are not used"),
+        (sorted(database.tables.keys() - tables.keys()), "tables of segments of recordings are not used"),
+    )
+    return Table(folder / DATABASE, ["file", *columns], rows, list(range(1, len(rows) + 1)), tuple(warnings))
+
+
 def _file(place: Path) -> Path:
     """The table itself, or the only one in a folder."""
     if os.path.isfile(place):
@@ -150,9 +193,7 @@ def _file(place: Path) -> Path:
         state = "is neither a file nor a folder" if os.path.lexists(place) else "is not there"
         raise CorpusError(f"{place} {state}: name a CSV or TSV file in data.root.")
     try:
-        tables = sorted(
-            one for one in place.iterdir() if one.suffix.lower() in SUFFIXES[:2] and one.is_file()
-        )
+        tables = sorted(one for one in place.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file())
     except OSError as error:
         raise CorpusError(f"{place} cannot be read ({error.strerror}).") from error
     if len(tables) == 1:
@@ -246,7 +287,9 @@ def _column(table: Table, role: str, chosen: Mapping[str, str | None]) -> int | 
         raise CorpusError(f"{table.path}: its column of {role}s may be {which}; {cure}.")
     if not found and role in NEEDED:
         there = f"it has {_shown(table.columns)}"
-        cure = f"Say data.columns={{{role}: NAME}}; names stand in the first line."
+        cure = " ".join(
+            (f"Say data.columns={{{role}: NAME}}; names stand in the first line.", *table.warnings)
+        )
         raise CorpusError(f"{table.path}: no column is known to hold {role}s; {there}. {cure}")
     return found[0] if found else None
 

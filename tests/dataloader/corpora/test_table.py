@@ -1,6 +1,7 @@
 """A user's own table of recordings, and a mapping of its words."""
 
 import re
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -166,6 +167,60 @@ def test_a_folder_with_one_table_is_as_the_table(tmp_path):
         read_corpus("table", tmp_path)
     with pytest.raises(CorpusError, match="Name a CSV or TSV file"):
         find_corpus(DataConfig(corpus="table"))
+
+
+def database(root: Path, emotions: dict[str, list[str]]) -> Path:
+    """A database of audformat: speakers of three files, and a table of emotions for each split, or name."""
+    audformat = pytest.importorskip("audformat")
+    files = audformat.filewise_index(["a/x.wav", "a/y.wav", "b/x.wav"])
+    base = audformat.Database("mini")
+    base["files"] = audformat.Table(files)
+    base["files"]["speaker"] = audformat.Column()
+    base["files"]["speaker"].set(["a", "a", None])
+    for name, words in emotions.items():
+        if name in ("train", "dev", "test"):
+            base.splits[name] = audformat.Split(name)
+        split = name if name in base.splits else None
+        base[f"emotion.{name}"] = audformat.Table(files[: len(words)], split_id=split)
+        base[f"emotion.{name}"]["emotion"] = audformat.Column()
+        base[f"emotion.{name}"]["emotion"].set(words)
+    base["parts"] = audformat.Table(audformat.segmented_index(["a/x.wav"], [0], [1]))
+    base.save(str(root), storage_format="csv")
+    for file in files:
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def test_a_database_of_audformat_is_a_table(tmp_path):
+    root = database(tmp_path / "mini", {"dev": ["joy"], "gold": ["joy", "anger", "fear"]})
+    corpus = read_corpus("table", root)
+    assert corpus == read_corpus("table", root / "db.yaml") and corpus.name == "table-mini"
+    assert [(u.name, u.emotion, u.speaker, u.subset) for u in corpus.utterances] == [
+        ("a/x", "gio", "a", "dev"),
+        ("a/y", "rab", "a", ""),
+        ("b/x", "pau", "unknown", ""),
+    ]
+    assert corpus.warnings == ("1 tables of segments of recordings are not used: parts",)
+    assert [u.emotion for u in read_corpus("table", root / "db.emotion.gold.csv").utterances] == [
+        one.emotion for one in corpus.utterances
+    ]
+    torn = database(tmp_path / "torn", {"one": ["joy"], "other": ["fear"]})
+    with pytest.raises(CorpusError, match=r"emotions; it has .*not used: emotion: joy or fear for a/x.wav"):
+        read_corpus("table", torn)
+    (root / "db.files.csv").write_text("x")
+    with pytest.raises(CorpusError, match=r"mini cannot be read by audformat"):
+        read_corpus("table", root)
+    (root / "db.files.pkl").touch()
+    with pytest.raises(CorpusError, match="which may run code"):
+        read_corpus("table", root)
+
+
+def test_without_audformat_its_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "audformat", None)
+    (tmp_path / "db.yaml").touch()
+    with pytest.raises(CorpusError, match="pip install audformat"):
+        read_corpus("table", tmp_path)
 
 
 # --- files and rows ---
