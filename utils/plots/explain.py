@@ -118,7 +118,8 @@ def _draw_attention(
 def _draw_probabilities(axes: Axes, explanation: Explanation) -> None:
     emotions, answer, truth = explanation.emotions, explanation.answer, explanation.truth
     names = [shortened(explanation.words[emotion]) for emotion in emotions]
-    bars = axes.barh(names, 100 * explanation.probabilities, height=0.72, color="0.75")
+    bars = axes.barh(range(len(names)), 100 * explanation.probabilities, height=0.72, color="0.75")
+    axes.set_yticks(range(len(names)), names)
     colour = ANSWER if truth is None else RIGHT if truth == answer else WRONG
     bars[emotions.index(answer)].set_facecolor(colour)
     labels = [f"{100 * value:.0f} %" for value in explanation.probabilities]

@@ -56,8 +56,8 @@ def wrapped(text: str, inches: float, points: float = 9) -> str:
 
 
 def shortened(name: str) -> str:
-    """A name of at most 14 letters: `indignation-a…`."""
-    return name if len(name) < 15 else f"{name[:13]}…"
+    """A name of at most 14 letters, whose end may be what tells it from others: `Überras…sitiv)`."""
+    return name if len(name) < 15 else f"{name[:7]}…{name[-6:]}"
 
 
 def _show_names_as_they_are(figure: Figure) -> None:

@@ -121,6 +121,17 @@ def test_the_answer_stands_out_and_the_truth_is_marked(truth, colour, words):
     assert made.in_words == f"joy (60 %){words}" and made.in_words in figure.get_suptitle()
 
 
+def test_long_words_that_differ_at_the_end_or_in_the_middle_have_their_own_bars():
+    long = {
+        "gio": "Überraschung (positiv)",
+        "rab": "Überraschung (negativ)",
+        "sor": "Überraschung sehr (positiv)",
+    }
+    axes = panel(plot_explanation(explanation(words={**ENGLISH, **long})), "Answer")
+    assert len(axes.patches) == len(set(axes.get_yticks())) == len(EMOTIONS)
+    assert ticks(axes)[1] != ticks(axes)[EMOTIONS.index("rab")]
+
+
 def test_fusion_weights_stand_beside_their_blocks():
     figure = plot_explanation(explanation(3))
     figure.draw_without_rendering()
