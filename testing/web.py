@@ -17,12 +17,14 @@ from testing.load_run import LoadedRun
 from testing.predictions import LIMITS, SILENCE, UNSURE
 from utils.errors import UserError
 from utils.files import write_atomically
+from utils.progress import warn
 
 RUNTIME = "onnxruntime-web@1.30.0"  # of npm
 PARTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 PAGE = Path(__file__).with_name("page")
 SETTINGS = "settings.json"
 PATIENCE = 600  # seconds for npm
+RESAMPLED = 0.4  # of the sample rate: up to there, all good resamplers agree
 
 
 def page_files(run: LoadedRun, least_samples: int, runtime: str | Path | None = None) -> dict[str, bytes]:
@@ -31,6 +33,12 @@ def page_files(run: LoadedRun, least_samples: int, runtime: str | Path | None = 
     `least_samples` are those that the network needs. `runtime` is a folder that holds onnxruntime-web, or its
     package (.tgz); None has npm fetch it.
     """
+    features = run.config.features
+    if not features.f_max or features.f_max > RESAMPLED * features.sample_rate:
+        warn(
+            f"the mel bands of {run.path} end where the browser's resampler differs from testing.predict's: "
+            "some answers will. A run with features.f_max=7000 has no such bands."
+        )
     files = {path.name: path.read_bytes() for path in PAGE.iterdir() if path.is_file()}
     files[SETTINGS] = json.dumps(settings(run, least_samples), indent=1).encode()
     return files | {f"onnxruntime/{name}": content for name, content in runtime_parts(runtime).items()}

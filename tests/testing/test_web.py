@@ -99,6 +99,13 @@ def test_the_settings_are_those_of_the_run():
     assert found["emotions"][1] == "gio" and found["words"]["gio"] == "joy"
 
 
+@pytest.mark.parametrize(("run", "warned"), [(SHIPPED_RUN.name, 0), ("TIM_TAB6_for_comparison", 1)])
+def test_bands_that_depend_on_the_resampler_are_warned_of(run, warned, runtime, capsys):
+    files = web.page_files(load_run(SHIPPED_RUN.with_name(run)), 512, runtime)
+    assert {"index.html", "answer.css", "settings.json", f"onnxruntime/{web.PARTS[0]}"} <= set(files)
+    assert capsys.readouterr().err.count("end where the browser's resampler differs") == warned
+
+
 def test_runs_that_no_graph_can_hold_are_refused_before_anything_is_fetched(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(web, "runtime_parts", lambda source: pytest.fail("fetched"))
     run = SHIPPED_RUN.with_name("CkTIM_for_enrolled_speakers")
