@@ -21,6 +21,10 @@ def relabel(corpora: Sequence[Corpus], labels: Mapping[str, str | None]) -> list
         names = ", ".join(corpus.name for corpus in corpora)
         problem = f"data.labels: the emotions of {names} are known, and need no mapping"
         raise CorpusError(f"{problem}; it is for the corpora folder and table, whose words are yours.")
+    if len(meaning) < len(labels):
+        raise CorpusError(
+            f"data.labels has a word twice: {', '.join(labels)}. Capitals and accents do not count."
+        )
     if strange := [word for word in labels if plain_word(word) not in there]:
         close = difflib.get_close_matches(plain_word(strange[0]), there, n=1)
         hint = f"Did you mean {there[close[0]]}? " if close else ""
@@ -41,7 +45,10 @@ def relabel(corpora: Sequence[Corpus], labels: Mapping[str, str | None]) -> list
             corpus = replace(corpus, emotions=in_order(one.emotion for one in kept if one.emotion))
         return _keep(corpus, bool, "data.labels", by_word=True)
 
-    return [relabelled(corpus) for corpus in corpora]
+    corpora = [relabelled(corpus) for corpus in corpora]
+    if not any(corpus.utterances for corpus in corpora):
+        raise CorpusError("data.labels leaves out every recording: give some of the words an emotion.")
+    return corpora
 
 
 def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:

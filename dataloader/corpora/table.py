@@ -100,7 +100,8 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
     rows = [rows[0] for path, rows in rows_of.items() if path not in torn]
     if not rows:
         hints = ". ".join([f"{table.path} names no recording that can be used", *warnings])
-        raise CorpusError(f"{hints}. Paths in it are relative to its own folder.")
+        cure = f"data.columns={{file: NAME}} if that is not {table.columns[column['file'] or 0]}"
+        raise CorpusError(f"{hints}. Files are looked for from the table's folder; {cure}.")
     names = _names(values["file"], rows, table.path.parent)
     utterances = [
         Utterance(
@@ -129,13 +130,10 @@ def load_table(place: Path) -> Table:
         return _database(place.parent if place.name == DATABASE else place)
     path = _file(place)
     text = _text(path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if re.fullmatch(r"sep=.", first.strip()):  # Excel's hint
-        text = text.partition(first)[2]
-        first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
+    text = re.sub(r"\A\s*sep=.\s*$", "", text, count=1, flags=re.MULTILINE)  # Excel's hint
+    if not text.strip():
         raise CorpusError(f"{path} is empty: a first line with names of columns, and a row for each file.")
-    separator = max(SEPARATORS, key=lambda mark: len(_first_row(first, mark)))
+    separator = max(SEPARATORS, key=lambda mark: _separates(text.lstrip("\r\n"), mark))
     plain, unquoted = (_parsed(text, separator, how) for how in (True, False))
     # A lone quotation mark swallows lines up to the next one.
     swallows = isinstance(plain, str) or any("\n" in value for row in plain.rows for value in row)
@@ -219,11 +217,13 @@ def _text(path: Path) -> str:
     return text
 
 
-def _first_row(line: str, separator: str) -> list[str]:
+def _separates(text: str, mark: str) -> tuple[int, int]:
+    """How many of the first lines have as many values as the very first (if two or more), and how many."""
     try:
-        return next(csv.reader([line], delimiter=separator), [])
+        counts = [len(row) for row in csv.reader(text.splitlines()[:50], delimiter=mark) if row]
     except csv.Error:
-        return []
+        return 0, 0
+    return (counts.count(counts[0]) if counts[0] > 1 else 0), counts[0]
 
 
 def _parsed(text: str, separator: str, quotes: bool) -> Table | str:
@@ -309,13 +309,14 @@ def _found(entries: Iterable[str], folder: Path) -> tuple[dict[str, Path], list[
             found[entry] = place
     missing = [entry for entry in dict.fromkeys(filter(None, entries)) if entry not in found]
     elsewhere, nowhere, several = list[str](), list[str](), list[str]()
-    by_stem: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     taken = set(found.values())
     for path in list_files(folder).sounds if missing else ():
-        if path not in taken:
-            by_stem.setdefault(_stem(path.name), []).append(path)
+        for key in _keys(path.as_posix()) if path not in taken else ():
+            by_name.setdefault(key, []).append(path)
     for entry in missing:
-        fitting = _most_alike(PurePosixPath(_slashes(entry)), by_stem.get(_stem(_slashes(entry)), []))
+        known = next((by_name[key] for key in _keys(_slashes(entry)) if key in by_name), [])
+        fitting = _most_alike(PurePosixPath(_slashes(entry)), known)
         if len(fitting) == 1:
             found[entry] = fitting[0]
             elsewhere.append(f"{entry} is {os.path.relpath(fitting[0], folder)}")
@@ -341,10 +342,12 @@ def _slashes(entry: str) -> str:
     return entry.replace("\\", "/")
 
 
-def _stem(name: str) -> str:
-    """A file's name in small letters, without folders and the suffix of sound."""
-    name = normalize("NFC", name).casefold().rpartition("/")[2]
-    return next((name.removesuffix(suffix) for suffix in SOUND_SUFFIXES if name.endswith(suffix)), name)
+def _keys(name: str) -> list[str]:
+    """A file's name in small letters and without the suffix of sound, with the folder around it and alone."""
+    name = normalize("NFC", name).casefold()
+    name = next((name.removesuffix(suffix) for suffix in SOUND_SUFFIXES if name.endswith(suffix)), name)
+    parts = name.split("/")
+    return list(dict.fromkeys(("/".join(parts[-2:]), parts[-1])))
 
 
 def _most_alike(wanted: PurePosixPath, paths: Sequence[Path]) -> list[Path]:

@@ -64,6 +64,7 @@ TWO = "file{0}emotion\na.wav{0}joy\nsub/b.wav{0}anger\n"
         " FILE , Emotion \n a.wav , joy \n sub/b.wav, anger ",
         ",file,emotion\n0,a.wav,joy\n1,sub/b.wav,anger\n",  # pandas's index
         "file,emotion,label\na.wav,joy,0\nsub/b.wav,anger,1\n",
+        "file;emotion;valence, arousal, dominance\na.wav;joy;1\nsub/b.wav;anger;2\n",
         "file,emotion\na.wav,joy\n/old/place/sub/b.flac,anger\n",
     ],
 )
@@ -285,9 +286,19 @@ def test_a_table_is_read_as_the_same_folder(tmp_path):
 
 def test_a_table_beside_another_corpus(tmp_path):
     table = large(tmp_path / "one")
-    places = {"table": str(table), "folder": str(tmp_path / "one")}
-    corpus = find_corpus(DataConfig(corpus=["table", "folder"], root=places))
+    data = DataConfig(corpus=["table", "folder"], root={"table": table, "folder": tmp_path / "one"})
+    corpus = find_corpus(data)
     assert corpus.name == "table-corpus+folder-one" and len(corpus.utterances) == 2 * 60
+    large(tmp_path / "one", lambda speaker, take: "test" if speaker == "e" else "train")
+    split = draw_split(find_corpus(data).utterances, data, 0)  # the table's own, and a holdout of the folder
+    assert {name[13] for name in split.test if name.startswith("table-corpus/")} == {"e"}
+    assert {
+        len([n for n in names if n.startswith("folder-one/")]) for names in (split.test, split.train)
+    } == {
+        12,
+        42,
+    }
+    assert split.left_out == ""
     with pytest.raises(CorpusError, match=r"data.columns is for data.corpus = table, not for folder"):
         find_corpus(DataConfig(corpus="folder", root=tmp_path, columns={"file": "x"}))
 
@@ -318,6 +329,12 @@ def test_own_words_are_mapped_left_out_or_kept(tmp_path):
         CorpusError, match=r"no recording is labelled grantg. Did you mean Grantig\? The words are"
     ):
         find_corpus(config(table, "data.labels={grantg: anger}"))
+    for labels, message in (
+        ("{grantig: anger, GRANTIG: joy}", "has a word twice: grantig, GRANTIG"),
+        ("{grantig: null, happy: null, angry: null}", "leaves out every recording"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            find_corpus(config(table, f"data.labels={labels}"))
     with pytest.raises(CorpusError, match="the emotions of nEMO are known"):
         (tmp_path / "WR0_anger_1.wav").touch()
         find_corpus(DataConfig(corpus="nemo", root=tmp_path, labels={"anger": "joy"}))
