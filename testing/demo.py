@@ -7,6 +7,8 @@ Gradio (requirements-demo.txt). Sound stays on this machine, and is deleted once
 import argparse
 import html
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -234,6 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--port", type=int, default=PORT, help="default: %(default)s")
     options = parser.parse_args(arguments)
     recogniser_of(str(options.run_dir.resolve()))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes then, too
     with tempfile.TemporaryDirectory(prefix="cktim-demo-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

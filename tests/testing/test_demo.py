@@ -111,6 +111,7 @@ def test_sound_that_nobody_waits_for_is_deleted(tmp_path, monkeypatch):
 def test_a_missing_gradio_is_named_with_the_way_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit):
         demo.main([])
     assert "Gradio is missing: python -m pip install -r requirements-demo.txt" in capsys.readouterr().err
@@ -135,6 +136,8 @@ def address(tmp_path_factory, repository):
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/", folder
         process.terminate()
+        process.wait(60)
+    assert not list(folder.glob("cktim-demo-*"))
 
 
 def sounds_in(folder: Path) -> list[Path]:
