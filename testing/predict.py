@@ -20,7 +20,7 @@ import statistics
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -43,7 +43,7 @@ from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recog
 from testing.stream import Stream
 from utils.emotions import CODES
 from utils.errors import UserError, exit_on_user_error
-from utils.files import check_outputs, problems_of, try_output, write_atomically
+from utils.files import check_outputs, output_folder, problems_of, try_output, write_atomically
 from utils.progress import progress_bar, warn
 from utils.runs import ENROLLED_RUN, SHIPPED_RUN, files_of, is_run_dir
 from utils.tables import unique
@@ -430,7 +430,7 @@ def main(arguments: list[str] | None = None) -> None:
         ],
     )
     try_outputs(
-        [*files, *([] if options.plots is None else [plots_folder(options.plots) / "a.png"])], printed
+        [*files, *([] if options.plots is None else [output_folder(options.plots) / "a.png"])], printed
     )
     recognizer = Recognizer(run_dir, overrides, options.sure)
     if options.same_speaker:
@@ -453,7 +453,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             writings.append(partial(write_atomically, path, text))
     if options.plots is not None:
-        writings += figures(outcomes, recognizer.emotions, plots_folder(options.plots))
+        writings += figures(outcomes, recognizer.emotions, output_folder(options.plots))
     problems = problems_of(writings)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
@@ -478,13 +478,6 @@ def show(outcomes: Sequence[Outcome]) -> None:
         print(f"{outcomes[0].name}: {outcomes[0].answer}")
         if outcomes[0].timeline:
             print("", predictions.timeline_table(outcomes[0]), sep="\n")
-
-
-def plots_folder(path: str) -> Path:
-    """The folder, made where it is missing and can be; writing into it says more."""
-    with suppress(OSError):
-        Path(path).mkdir(parents=True, exist_ok=True)
-    return Path(path)
 
 
 def figures(

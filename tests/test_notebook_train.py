@@ -74,7 +74,7 @@ def test_notebook_trains_and_its_copy_lies_in_the_run_directory(
     pages = [[output.get("data", {}).get("text/html", "") for output in cell.outputs] for cell in code]
     images = [sum("<img " in page for page in shown) for shown in pages]
     assert max(images) == 1  # no figure is shown twice
-    assert sum(images) == 6  # split, waveform, MFCCs, variants, architecture, curves
+    assert sum(images) == 7  # corpus, split, waveform, MFCCs, variants, architecture, curves
     written = nbformat.writes(executed)
     assert "Demo corpus, not EMOVO." in written
     assert "licence keeps sound out of this copy" in written

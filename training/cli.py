@@ -1,5 +1,6 @@
 """The command `cktim`, which `pip install .` brings: each subcommand is the module's own command line.
 
+cktim inspect [key=value …]    # as python -m dataloader.inspect
 cktim train [key=value …]      # as python -m training.train
 cktim evaluate RUN_DIR         # as python -m testing.evaluate
 cktim crossval --protocol …    # as python -m training.trials
@@ -12,6 +13,7 @@ import importlib
 import sys
 
 COMMANDS = {  # name → (module, help); imported only when called, for PyTorch takes seconds
+    "inspect": ("dataloader.inspect", "look at a corpus before training"),
     "train": ("training.train", "train a network"),
     "evaluate": ("testing.evaluate", "evaluate a run on its test set"),
     "crossval": ("training.trials", "cross-validate: --protocol speaker_kfold --folds 5"),

@@ -103,6 +103,13 @@ def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
                 temporary.unlink()
 
 
+def output_folder(path: str | Path) -> Path:
+    """The folder, made where it is missing and can be; writing into it says more."""
+    with suppress(OSError):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
+
+
 def try_output(path: str | Path) -> None:
     """Raise the UserError that writing the file would end in, as far as that can be known; write nothing."""
     try:

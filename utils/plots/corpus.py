@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
+from pandas import DataFrame
 
 from utils.plots.style import COLOURS, TEST, TRAINING, WIDTH, shortened, with_look
 
@@ -16,7 +17,7 @@ MOST_KINDS = 6  # of recordings with a bar of their own
 
 @with_look
 def plot_corpus(
-    counts: Mapping[str, Mapping[str, int]],
+    counts: DataFrame,
     seconds: Sequence[float],
     marks: Mapping[str, float],
     levels: Sequence[float],
@@ -26,7 +27,7 @@ def plot_corpus(
     """Utterances by emotion and speaker, durations and levels, and how the recordings were made.
 
     Args:
-        counts: emotion → speaker → utterances.
+        counts: utterances (emotions, speakers).
         seconds, levels: of each recording; levels in dB below full scale.
         marks: label → seconds, lines in the durations.
         kinds: description → recordings.
@@ -34,7 +35,7 @@ def plot_corpus(
     bars = dict(sorted(kinds.items(), key=lambda pair: -pair[1])[:MOST_KINDS])
     if others := sum(kinds.values()) - sum(bars.values()):
         bars["others"] = others
-    upright = _is_crowded(next(iter(counts.values())))
+    upright = _is_crowded(counts.columns)
     heights = 0.9 + 0.27 * len(counts) + 0.7 * upright, 2.3, 0.7 + 0.25 * len(bars)
     figure = Figure(figsize=(WIDTH, 0.4 + sum(heights)), layout="constrained")
     figure.suptitle(title)
@@ -59,14 +60,13 @@ def plot_corpus(
     return figure
 
 
-def _draw_counts(figure: SubFigure, counts: Mapping[str, Mapping[str, int]]) -> None:
+def _draw_counts(figure: SubFigure, counts: DataFrame) -> None:
     """A heat map of utterances, emotions below each other and speakers side by side."""
     axes = figure.subplots()
-    speakers = list(next(iter(counts.values())))
-    numbers = np.array([[row[speaker] for speaker in speakers] for row in counts.values()])
+    speakers, numbers = list(counts.columns), counts.to_numpy()
     image = axes.imshow(numbers, "Blues", aspect="auto", vmin=0, interpolation="nearest")
     axes.grid(False)
-    axes.set_yticks(range(len(counts)), list(map(shortened, counts)))
+    axes.set_yticks(range(len(counts)), list(map(shortened, counts.index)))
     axes.set_xlabel(f"speaker ({len(speakers)})")
     if len(speakers) <= NAMED:
         names = list(map(shortened, speakers))

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from pandas import DataFrame
 from PIL import Image
 
 from utils.emotions import EMOTIONS
 from utils.metrics import History
+from utils.plots.corpus import plot_corpus
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history, plot_mfcc, plot_split_counts, plot_variants, plot_waveform
 
@@ -20,6 +22,13 @@ def history(losses, accuracies=None) -> History:
     return History("CkTIM", {"loss": list(losses), "accuracy": list(accuracies)})
 
 
+def corpus_of(emotions: int, speakers: int) -> Figure:
+    words = [*EMOTIONS, "indignation-and-resentment", "$joy$", "Überraschung", "x", "y"][:emotions]
+    counts = DataFrame(7, index=words, columns=[f"speaker_{number:03}" for number in range(speakers)])
+    seconds, kinds = np.linspace(1, 9, 40), {f"wav pcm_16, {number} kHz, stereo": 9 for number in range(9)}
+    return plot_corpus(counts, seconds, {"signal_length": 4.4, "95 %": 7.0}, -seconds, kinds, "title")
+
+
 WAVE = np.sin(np.arange(22_050))
 PLOTS = {
     "history": lambda: plot_history(history([2.0, 1.5, 1.0]), history([2.1, 1.4, 1.6]), "title"),
@@ -27,6 +36,7 @@ PLOTS = {
         {name: dict.fromkeys(EMOTIONS, n) for name, n in (("train", 58), ("validation", 10), ("test", 16))},
         "title",
     ),
+    **{f"corpus {n}": lambda n=n: corpus_of(*n) for n in ((2, 1), (4, 20), (7, 100), (12, 5))},
     "waveform": lambda: plot_waveform(WAVE, 22_050, "title"),
     "variants": lambda: plot_variants({"itself": WAVE, "reversed": WAVE[::-1]}, 22_050, "title"),
     "mfcc": lambda: plot_mfcc(np.random.default_rng(0).normal(0, 100, (39, 188)), 512, 22_050, "title"),
