@@ -9,10 +9,21 @@ from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.identity import recorded
 from dataloader.splits import SUBSETS, Split, draw_split, is_unknown, keep_together
 from utils.config import Config, DataConfig
-from utils.errors import some
+from utils.errors import UserError, some
 
 RARE = 6  # times as many utterances of one emotion as of another are worth a word
 FOLDS = 5  # of speakers, where data.folds are more than there are
+
+
+def check_emotions(corpus: Corpus, utterances: Sequence[Utterance]) -> None:
+    """Raise a UserError where there is one emotion alone, or an emotion has no utterance."""
+    if len(corpus.emotions) < 2:
+        problem = f"{corpus.root} has recordings of one emotion alone ({corpus.words[corpus.emotions[0]]})"
+        raise UserError(f"{problem}: there is nothing to tell apart. Add recordings of others.")
+    present = {utterance.emotion for utterance in utterances}
+    if missing := [corpus.words[emotion] for emotion in corpus.emotions if emotion not in present]:
+        remedy = "Every emotion needs some: restore the missing or damaged files."
+        raise UserError(f"{corpus.root} has no usable recording of {', '.join(missing)}. {remedy}")
 
 
 def draw(

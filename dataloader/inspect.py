@@ -11,7 +11,7 @@ import scipy.stats
 from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 
-from dataloader.advice import draw
+from dataloader.advice import check_emotions, draw
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.identity import copies, identified_corpus
@@ -22,7 +22,7 @@ from utils.plots.corpus import plot_corpus
 from utils.plots.style import save_figure, shortened
 from utils.progress import warn
 from utils.runs import DEFAULT_CONFIG
-from utils.tables import Table
+from utils.tables import NOTHING, Table, unique
 
 MOST_SPEAKERS = 12  # with columns of their own
 HELD = 0.95  # of the recordings is held by an advised signal_length
@@ -55,14 +55,16 @@ class Survey:
     def tables(self) -> tuple[Table, Table]:
         """Utterances of each emotion and speaker; durations, levels and silence, with all advice."""
         counts, seconds = self.counts(), self.recordings.seconds
+        headings = unique(["emotion", "all", "median s", *map(shortened, counts.columns)])[3:]
         rows = []
         for emotion, row in counts.iterrows():
             cells = {"emotion": shortened(str(emotion)), "all": str(row.sum())}
             if len(row) <= MOST_SPEAKERS:
-                cells |= {shortened(str(speaker)): str(number) for speaker, number in row.items()}
+                cells |= dict(zip(headings, map(str, row), strict=True))
             else:
                 cells["a speaker"] = f"{row.min()} to {row.max()}, median {row.median():g}"
-            rows.append({**cells, "median s": f"{seconds[self.recordings.emotion == emotion].median():.1f}"})
+            middle = seconds[self.recordings.emotion == emotion].median()
+            rows.append({**cells, "median s": f"{middle:.1f}" if row.any() else NOTHING})
         size = f"{len(seconds)} utterances, emotions: {len(counts)}, speakers: {len(counts.columns)}"
         caption = f"{self.corpus.name}: {size}, {seconds.sum() / 60:.1f} minutes"
         quantiles = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": HELD, "most": 1.0}
@@ -139,7 +141,7 @@ def inspect(config: Config, corpus: Corpus | None = None, progress: bool = True)
     if not rows:
         reasons = some([one.problem for one in corpus.utterances])
         raise UserError(f"{corpus.root} has no usable recording: {reasons}.")
-    return Survey(corpus, config.features, DataFrame(rows).set_index("name", drop=False))
+    return Survey(corpus, config.features, DataFrame(rows))
 
 
 def warnings(config: Config, corpus: Corpus) -> Iterator[str]:
@@ -153,6 +155,7 @@ def warnings(config: Config, corpus: Corpus) -> Iterator[str]:
     yield from (remark for one in usable if one.measures for remark in one.measures.remarks)
     said: list[str] = []
     try:
+        check_emotions(corpus, usable)
         draw(config, corpus, usable, copies(usable), said.append)
     except UserError as error:
         said.append(f"a training would end here: {error}")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dataloader.advice import draw
+from dataloader.advice import check_emotions, draw
 from dataloader.audio import AudioError, audio_seconds
 from dataloader.augment.features import Draws, FeatureAugmentation
 from dataloader.augment.waveforms import (
@@ -141,9 +141,7 @@ def prepare_data(
     if split is not None and split.corpus != corpus.name:
         problem = f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}"
         raise UserError(f"{problem}: let data.root name the corpus of that run.")
-    if len(corpus.emotions) < 2:
-        problem = f"{corpus.root} has recordings of one emotion alone ({corpus.words[corpus.emotions[0]]})"
-        raise UserError(f"{problem}: there is nothing to tell apart. Add recordings of others.")
+    check_emotions(corpus, corpus.utterances)
     if split is not None:
         split = _as_named(split, {utterance.name for utterance in corpus.utterances})
     only = {*split.train, *split.validation, *split.test, *split.recordings} if split else None

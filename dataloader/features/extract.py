@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torchaudio
 
+from dataloader.advice import check_emotions
 from dataloader.audio import AudioError, condition, fit_length, read_audio, resample
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
@@ -145,10 +146,7 @@ def load_features(
         reasons = "".join(f"\n  {reason}" for reason in skipped.values())
         count = f"{len(skipped)} of {len(corpus.utterances)}"
         warn(f"{count} recordings of {corpus.name} cannot be used and are left out:{reasons}")
-    present = {utterance.emotion for utterance in utterances}
-    if missing := [corpus.words[emotion] for emotion in corpus.emotions if emotion not in present]:
-        remedy = "Every emotion needs some: restore the missing or damaged files."
-        raise UserError(f"{corpus.root} has no usable recording of {', '.join(missing)}. {remedy}")
+    check_emotions(corpus, utterances)
     if only is not None and features.normalise == "speaker":
         rows = [row for row, utterance in enumerate(utterances) if utterance.name in only]
         frames, utterances = frames[rows], tuple(utterances[row] for row in rows)

@@ -19,6 +19,7 @@ from dataloader.corpora.find import read_corpus
 from dataloader.corpora.utterance import Utterance
 from dataloader.identity import identified
 from dataloader.inspect import inspect, main
+from dataloader.loaders import length_advice, prepare_data
 from dataloader.splits import draw_split
 from testing.evaluate import evaluate
 from testing.predict import Recognizer, recognise_files
@@ -231,6 +232,38 @@ def test_the_advised_length_holds_95_percent(tmp_path):
     assert np.mean(seconds * 22_050 <= length) >= 0.95 > np.mean(seconds * 22_050 <= length - 1_000)
     held = survey.features.model_copy(update={"signal_length": length})
     assert not [one for one in replace(survey, features=held).advice() if "signal_length" in one]
+
+
+def test_an_emotion_without_a_usable_recording_ends_a_training(tmp_path, capsys):
+    for name in ("joy/speaker_with_one_name", "anger/speaker_with_another", "fear/all"):
+        for number in range(6):
+            path = write(tmp_path / f"c/{name}/{number}.wav", voice(10 * len(name) + number, 1, 8_000), 8_000)
+            if "fear" in name and number:
+                path.write_bytes(b"")
+    where = ["data.corpus=folder", f"data.root={tmp_path}/c", f"data.cache_dir={tmp_path}/cache"]
+    main(where)
+    printed = capsys.readouterr()
+    assert re.search(r"^emotion +all +all_2 +speaker_with_… +speaker_with_…_2 ", printed.out, re.MULTILINE)
+    assert "3 of 3 speakers have one emotion alone" in printed.err
+    path.with_name("0.wav").write_bytes(b"")
+    main(where)
+    printed = capsys.readouterr()
+    problem = "no usable recording of fear"
+    assert f"a training would end here: {tmp_path}/c has {problem}" in printed.err
+    assert re.search(r"^fear +0 .*–$", printed.out, re.MULTILINE)
+    with pytest.raises(UserError, match=problem):
+        prepare_data(config_of(tmp_path / "c", tmp_path), progress=False)
+
+
+def test_long_recordings_among_short_ones_are_to_be_split(tmp_path):
+    for number in range(40):
+        seconds = 60 if number == 3 else 1
+        write(
+            tmp_path / f"c/{('joy', 'anger')[number % 2]}/{number}.wav", voice(number, seconds, 4_000), 4_000
+        )
+    corpus = read_corpus("folder", tmp_path / "c")
+    (sentence,) = length_advice(corpus, Config().features)
+    assert "cuts 2% of folder-c's recordings" in sentence and "split the long ones" in sentence
 
 
 def test_nothing_is_decoded_twice_and_no_recording_at_all_is_an_error(tmp_path, monkeypatch):
