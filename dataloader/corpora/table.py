@@ -8,9 +8,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 from unicodedata import normalize
 
 from dataloader.corpora.listing import list_files, readable
@@ -100,8 +101,12 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
     rows = [rows[0] for path, rows in rows_of.items() if path not in torn]
     if not rows:
         hints = ". ".join([f"{table.path} names no recording that can be used", *warnings])
-        cure = f"data.columns={{file: NAME}} if that is not {table.columns[column['file'] or 0]}"
-        raise CorpusError(f"{hints}. Files are looked for from the table's folder; {cure}.")
+        cure = (
+            f"put it there, or say data.columns={{file: NAME}} if {table.columns[column['file'] or 0]} is not"
+        )
+        raise CorpusError(
+            f"{hints}. Files are looked for in the table's folder and below; {cure} their column."
+        )
     names = _names(values["file"], rows, table.path.parent)
     utterances = [
         Utterance(
@@ -134,10 +139,11 @@ def load_table(place: Path) -> Table:
     if not text.strip():
         raise CorpusError(f"{path} is empty: a first line with names of columns, and a row for each file.")
     separator = max(SEPARATORS, key=lambda mark: _separates(text.lstrip("\r\n"), mark))
-    plain, unquoted = (_parsed(text, separator, how) for how in (True, False))
+    table = _parsed(text, separator)
     # A lone quotation mark swallows lines up to the next one.
-    swallows = isinstance(plain, str) or any("\n" in value for row in plain.rows for value in row)
-    table = unquoted if swallows and not isinstance(unquoted, str) else plain
+    if isinstance(table, str) or any("\n" in value for row in table.rows for value in row):
+        unquoted = _parsed(text, separator, csv.QUOTE_NONE)
+        table = table if isinstance(unquoted, str) else unquoted
     if isinstance(table, str):
         raise CorpusError(f"{path}, {table}")
     if not table.rows:
@@ -226,14 +232,10 @@ def _separates(text: str, mark: str) -> tuple[int, int]:
     return (counts.count(counts[0]) if counts[0] > 1 else 0), counts[0]
 
 
-def _parsed(text: str, separator: str, quotes: bool) -> Table | str:
+def _parsed(text: str, separator: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Table | str:
     """The table, or a sentence about the first line that does not fit."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=separator,
-        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-        skipinitialspace=True,
-    )
+    how: dict[str, Any] = {"delimiter": separator, "quoting": quoting, "skipinitialspace": True}
+    reader = csv.reader(io.StringIO(text, newline=""), **how)
     columns: list[str] = []
     rows, lines, number = [], [], 1
     try:
@@ -310,12 +312,13 @@ def _found(entries: Iterable[str], folder: Path) -> tuple[dict[str, Path], list[
     missing = [entry for entry in dict.fromkeys(filter(None, entries)) if entry not in found]
     elsewhere, nowhere, several = list[str](), list[str](), list[str]()
     by_name: dict[str, list[Path]] = {}
-    taken = set(found.values())
+    taken, exact = set(found.values()), bool(found)
     for path in list_files(folder).sounds if missing else ():
         for key in _keys(path.as_posix()) if path not in taken else ():
             by_name.setdefault(key, []).append(path)
     for entry in missing:
-        known = next((by_name[key] for key in _keys(_slashes(entry)) if key in by_name), [])
+        keys = _keys(_slashes(entry))[: 1 if exact else 2]  # beside files in their places, folders count
+        known = next((by_name[key] for key in keys if key in by_name), [])
         fitting = _most_alike(PurePosixPath(_slashes(entry)), known)
         if len(fitting) == 1:
             found[entry] = fitting[0]
@@ -375,9 +378,9 @@ def _names(entries: Sequence[str], rows: Sequence[int], folder: Path) -> list[st
 
 def _beside(paths: set[Path]) -> list[Path]:
     """Sound files in the folders of recordings that are none of these."""
-    beside = []
+    beside: list[Path] = []
     for folder in sorted({path.parent for path in paths}):
-        with os.scandir(folder) as entries:
+        with suppress(OSError), os.scandir(folder) as entries:
             named = (Path(one.path) for one in entries if Path(one.name).suffix.lower() in SOUND_SUFFIXES)
             beside += sorted(path for path in named if path not in paths)
     return beside

@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dataloader.corpora.find import find_corpus, read_corpus
 from dataloader.corpora.utterance import CorpusError
@@ -245,6 +247,31 @@ def test_files_are_found_by_their_names_where_one_alone_fits(tmp_path):
     assert "1 files of the table are not there, and are left out: e.wav" in corpus.warnings
     assert warned(corpus, "several others are called so").endswith(": c.mp3")
     assert "one/a.wav is x/one/a.opus" in warned(corpus, "5 files are not where the table says")
+
+
+def test_a_missing_file_is_not_taken_for_another_speakers(tmp_path):
+    table = make(tmp_path, "file,emotion\nanna/1.wav,joy\nbert/2.wav,fear\n", "anna/1.wav clara/2.wav")
+    corpus = read_corpus("table", table)
+    assert [one.name for one in corpus.utterances] == ["anna/1"]
+    assert warned(corpus, "are not there").endswith(": bert/2.wav")
+
+
+PIECES = "file emotion split speaker a.wav b c.wav joy anger train test dev sep=; .. ~nobody/x C:\\x".split()
+PIECES += [*",;\t|\n\r\"' \0\ufeff\u2028\x1c/", "\r\n", "file,emotion,split\n", "\na.wav,joy,train\n"]
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=30).map("".join))
+def test_any_text_is_a_table_or_refused_by_name(tmp_path, text):
+    (tmp_path / "corpus.csv").write_bytes(text.encode(errors="surrogatepass"))
+    for name in "abc":
+        (tmp_path / f"{name}.wav").touch()
+    try:
+        utterances = read_corpus("table", tmp_path / "corpus.csv").utterances
+    except CorpusError as error:
+        assert str(tmp_path) in str(error)
+    else:
+        assert len({one.name for one in utterances}) == len({one.path for one in utterances}) > 0
 
 
 def test_each_odd_row_is_named_once(tmp_path):
