@@ -256,7 +256,9 @@ def test_a_missing_file_is_not_taken_for_another_speakers(tmp_path):
     assert warned(corpus, "are not there").endswith(": bert/2.wav")
 
 
-PIECES = "file emotion split speaker a.wav b c.wav joy anger train test dev sep=; .. ~nobody/x C:\\x".split()
+PIECES = re.split(
+    " ", "file emotion split speaker a.wav b c.wav joy anger train test dev sep=; .. ~nobody/x C:\\x"
+)
 PIECES += [*",;\t|\n\r\"' \0\ufeff\u2028\x1c/", "\r\n", "file,emotion,split\n", "\na.wav,joy,train\n"]
 
 
