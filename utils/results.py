@@ -120,17 +120,19 @@ def trial_content(about: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
 
 def trial_command(path: str | Path, runs: Sequence[Run] = ()) -> str:
     """The command that makes a trial's file, on the corpus of the last of the runs."""
-    arguments = f"conf/trials/{Path(path).stem.removesuffix('_demo')}.yaml", *corpus_overrides(runs)
+    path = Path(path)
+    arguments = [f"conf/trials/{path.stem.removesuffix('_demo')}.yaml", *corpus_overrides(runs)]
+    if runs and path.parent != Path(_standard(DEFAULT_CONFIG)["train.results_dir"]):
+        arguments.append(f"train.results_dir={path.parent.as_posix()}")
     return f"python -m training.trials {shlex.join(arguments)}"
 
 
 def corpus_overrides(runs: Sequence[Run]) -> list[str]:
-    """`key=value` by which a command takes the corpus of the last of the runs, and writes where that lies."""
-    usual, about = _standard(DEFAULT_CONFIG), {}
+    """`key=value` by which a command takes the corpus of the last of the runs."""
+    usual, found = _standard(DEFAULT_CONFIG), {}
     for run in runs[-1:]:
-        about = {key: run.settings[key] for key in OF_A_CORPUS if run.settings.get(key) is not None}
-        about["train.results_dir"] = run.path.parent.as_posix()
-    return [f"{key}={_short(value)}" for key, value in about.items() if usual[key] != value]
+        found = {key: run.settings[key] for key in OF_A_CORPUS if run.settings.get(key) is not None}
+    return [f"{key}={_short(value)}" for key, value in found.items() if usual[key] != value]
 
 
 def own_trials(frame: pd.DataFrame) -> list[str]:

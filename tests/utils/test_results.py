@@ -109,7 +109,7 @@ def test_commands_take_the_corpus_of_the_runs_that_are_shown(make_run):
     data = {"corpus": "folder", "root": "my recordings", "emotions": ["Freude", "müde"]}
     path = make_run("CkTIM_mine", corpus="folder-mine", data=data, features={"signal_length": 44_100})
     runs = [read_run(path)]
-    command = shlex.split(trial_command("training/results/omega_0.json", runs))
+    command = shlex.split(trial_command(path.parent / "omega_0.json", runs))
     assert command[:4] == ["python", "-m", "training.trials", "conf/trials/omega_0.yaml"]
     config = load_config(DEFAULT_CONFIG, command[4:])
     assert (config.data.corpus, str(config.data.root)) == ("folder", "my recordings")

@@ -69,7 +69,8 @@ def runs_banner(frame: DataFrame, others: Collection[str] = ()) -> HTML:
     """A line about the run directories of a corpus, and `others`; for the demo corpus a conspicuous box."""
     runs = frame[frame.trial == ""]
     if not len(runs):
-        return HTML("<strong>No run yet.</strong> Train one with <code>notebook_train.ipynb</code>.")
+        there = "No run but those of trials" if len(frame) else "No run yet"
+        return HTML(f"<strong>{there}.</strong> Train one with <code>notebook_train.ipynb</code>.")
     tested = runs.accuracy.notna().sum()
     count = f"{len(runs)} run{'s'[: len(runs) > 1]}, {tested} of them evaluated"
     if tested < len(runs):
