@@ -261,7 +261,7 @@ def _check_strangers(run: LoadedRun, corpus: Corpus, progress: bool) -> None:
         return
     own: tuple[Utterance, ...] = ()
     try:
-        trained_on = find_corpus(corpus_settings(run), demo=run.split.corpus == "demo")
+        trained_on = find_corpus(corpus_settings(run.config.data, run.split), demo=run.split.corpus == "demo")
         own = identified_corpus(trained_on, run.config.data.cache_dir, progress).utterances
     except CorpusError as error:
         noticed = "only exact" if run.split.recordings else "no"

@@ -254,7 +254,7 @@ def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> li
     rate = run.config.features.sample_rate
     if recordings:
         return [read_audio(path, rate) for path in recordings]
-    split, corpus = run.split, find_corpus(corpus_settings(run))
+    split, corpus = run.split, find_corpus(corpus_settings(run.config.data, run.split))
     if split and corpus.name != split.corpus:
         raise UserError(
             f"an export is checked on real utterances, and the corpus of {run.path}, {split.corpus}, is not "

@@ -97,14 +97,13 @@ def recorded_test_set(
             "it cannot be tested. How far it agrees with the labels of the whole corpus, training set "
             "included, tells --all (in notebook_test.ipynb: EVERYTHING = True)."
         )
-    config = run.config.model_copy(update={"data": corpus_settings(run)})
+    config = run.config.model_copy(update={"data": corpus_settings(run.config.data, run.split)})
     return prepare_data(config, progress, run.split, subsets, run.emotions, changed)
 
 
-def corpus_settings(run: LoadedRun) -> DataConfig:
+def corpus_settings(data: DataConfig, split: Split | None) -> DataConfig:
     """Where the run's corpus is: a demo run's is the demo corpus, though EMOVO may be in its usual place."""
-    data, corpus = run.config.data, run.split.corpus if run.split else None
-    if corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
+    if split and split.corpus == "demo" and data.root is None and expanded(data.demo_dir).exists():
         return data.model_copy(update={"root": data.demo_dir})
     return data
 

@@ -19,6 +19,7 @@ import yaml
 from filelock import FileLock
 
 from dataloader.corpora.utterance import Corpus, Utterance
+from testing.baseline import main as baseline_main
 from training import trials
 from training.trials import Outcome, finished, folder_of, keep, load_trial, main, make_run, plan, run_trial
 from utils.config import load_config
@@ -386,6 +387,13 @@ def test_one_command_cross_validates_and_pools_what_each_fold_answered(demo, tmp
     assert f"{100 * np.mean(uars):.1f} ± {100 * np.std(uars, ddof=1):.1f}" in lines["mean ± std"]
     assert f" {100 * recalls.mean():.1f} " in lines["pooled"] and "UAR" in out.splitlines()[1]
     assert (folder / "pooled_confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    baseline_main([str(folder)])
+    beside = read_json(folder / "baseline_functionals.json")
+    network, machine = beside["CkTIM with 1 TAB"], beside["linear SVM"]
+    assert network["uar"] == metrics["uar"] and network["uar_per_fold"] == metrics["uar_per_fold"]
+    assert machine["utterances"] == [len(pooled)] and len(machine["uar_per_fold"]) == len(machine["C"]) == 3
+    assert machine["utterances_per_emotion"] == metrics["utterances_per_emotion"]
+    assert beside["chance"]["uar_per_fold"] == [0.5] * 3
     before = [(run / "model.pt").stat().st_mtime_ns for run in runs]
     main(command)
     assert before == [(run / "model.pt").stat().st_mtime_ns for run in runs]  # a repeat trains nothing anew
