@@ -101,12 +101,9 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
     rows = [rows[0] for path, rows in rows_of.items() if path not in torn]
     if not rows:
         hints = ". ".join([f"{table.path} names no recording that can be used", *warnings])
-        cure = (
-            f"put it there, or say data.columns={{file: NAME}} if {table.columns[column['file'] or 0]} is not"
-        )
-        raise CorpusError(
-            f"{hints}. Files are looked for in the table's folder and below; {cure} their column."
-        )
+        cure = f"data.columns={{file: NAME}}, if {table.columns[column['file'] or 0]} is not their column"
+        place = "in the table's folder and below: copy it to where they are"
+        raise CorpusError(f"{hints}. Files are looked for {place}, or say {cure}.")
     names = _names(values["file"], rows, table.path.parent)
     utterances = [
         Utterance(

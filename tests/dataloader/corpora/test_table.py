@@ -1,6 +1,7 @@
 """A user's own table of recordings, and a mapping of its words."""
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 from itertools import product
@@ -340,6 +341,23 @@ def test_nemos_own_table_is_read_as_nemo(repository):
     assert len(corpus.utterances) == 4481 and len({one.speaker for one in corpus.utterances}) == 9
     known = [{(u.name, u.path, u.emotion, u.speaker) for u in one.utterances} for one in (corpus, nemo)]
     assert known[0] == known[1] and corpus.emotions == nemo.emotions
+
+
+def test_votes_on_crema_d_are_the_labels_that_its_reader_calls_heard(repository, tmp_path):
+    root = (repository / "../shared/data/CREMA-D").resolve()
+    if not root.exists():
+        pytest.skip("CREMA-D is not on disk")
+    (tmp_path / "AudioWAV").symlink_to(root / "AudioWAV")
+    shutil.copy(root / "processedResults/summaryTable.csv", tmp_path / "votes.csv")
+    labels = "A: anger, D: disgust, F: fear, H: joy, N: neutral, S: sadness"
+    settings = [
+        "data.columns={emotion: VoiceVote}",
+        f"data.labels={{{labels}}}",
+        "data.emotions=[anger, disgust, fear, joy, neutral, sadness]",  # not the ties, such as A:D
+    ]
+    corpus = find_corpus(config(tmp_path / "votes.csv", *settings))
+    heard = read_corpus("cremad", root, "heard")
+    assert [(u.name, u.emotion) for u in corpus.utterances] == [(u.name, u.emotion) for u in heard.utterances]
 
 
 # --- labels, and small classes ---
