@@ -93,8 +93,16 @@ class CkTIMNet(nn.Module):
             functionals: (batch, num_functionals), for a network that was made with them.
             frame_seconds: where it is not that of the training; TIM-net ignores it.
         """
-        logits = self.classifier(self.fusion(self.summaries(frames, frame_seconds)))
+        logits = self.classifier(self.embedding(frames, frame_seconds))
         return logits if self.functionals is None else logits + self.functionals(functionals)
+
+    def embedding(self, frames: Tensor, frame_seconds: float | None = None) -> Tensor:
+        """The utterances as the classifier gets them, Σ_j w_j · g_j (TIM-Net, equation 5): (batch, channels).
+
+        Channels are n_filter means over time, with `pooling` mean_std as many standard deviations behind
+        them. Arguments as in `forward`; functionals go to the logits past it.
+        """
+        return self.fusion(self.summaries(frames, frame_seconds))
 
     def summaries(self, x: Tensor, frame_seconds: float | None = None) -> Tensor:
         """g_1 … g_n: (batch, n blocks, n_filter), with `pooling` mean_std (batch, n blocks, 2 · n_filter)."""

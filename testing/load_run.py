@@ -127,6 +127,13 @@ def predict(
     return logits
 
 
+@torch.inference_mode()
+def embed(model: CkTIMNet, frames: Tensor, batch_size: int = 64) -> Tensor:
+    """Raw frames (batch, num_features, frames) → CkTIMNet.embedding (batch, channels) on the CPU."""
+    device = model.fusion.weight.device
+    return torch.cat([model.embedding(some.to(device)).cpu() for some in frames.split(batch_size)])
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict: tensors by name and nothing else, for a pickle may hold code."""
     if not path.is_file():

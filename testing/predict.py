@@ -6,6 +6,7 @@ From Python:
     recognizer(waveform, sample_rate)        # → {"dis": 0.02, "gio": 0.81, …}
     recognizer.recognise_file("hello.wav")   # → Recognition, with silence, doubts, novelty and timeline
     recognizer.stream(sample_rate)           # for sound that is still arriving: testing.stream
+    recognizer.embed("hello.wav")            # → its embedding, a vector; (waveform, sample_rate) will do
     recognizer.enrol(["calls_of_anna"])      # → a Recognizer for one speaker, from unlabelled recordings
 
 A recording is conditioned, padded or cut as in training. One that is longer than the network's window is
@@ -21,10 +22,11 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -37,7 +39,7 @@ from dataloader.features.extract import Extractor
 from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
 from testing import predictions
 from testing.calibration import at_temperature, load_calibration
-from testing.load_run import NEEDS_A_SPEAKER, load_run, predict
+from testing.load_run import NEEDS_A_SPEAKER, embed, load_run, predict
 from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from testing.stream import Stream
@@ -133,9 +135,9 @@ class Recognizer:
                 if isinstance(one, Failure):
                     raise AudioError(one.reason)
                 with self._opened(one, name) as opened:
-                    found.append(self._utterances(name, *opened))
+                    found.append(self._utterances(name, *opened, hop=self.window))
             except Exception as error:  # as in recognise_files
-                warn(f"left out of the speaker's norm: {_reason(name, error)}")
+                warn(f"left out of the speaker's norm: {reason(name, error)}")
         if not found:
             raise UserError("no recording is left for the speaker's norm: name some that hold speech.")
         return self._of_speaker(found, prior)
@@ -168,13 +170,13 @@ class Recognizer:
         twin.enrolled = len(found)
         return twin
 
-    def _utterances(self, name: str, seconds: float, read: Callable[[], Sound]) -> Raw:
-        """Of a recording that is to be the norm: one utterance, or the windows of a long one."""
+    def _utterances(self, name: str, seconds: float, read: Callable[[], Sound], hop: int) -> Raw:
+        """Of a recording as one utterance, or of the windows of a long one that are not silent."""
         sound = read()
         if isinstance(sound, np.ndarray) and not self._is_long(seconds):
             return self._raw([sound])
         blocks = [sound] if isinstance(sound, np.ndarray) else sound
-        windows = (one for _, one in audio.windows(blocks, self.window, self.window))
+        windows = (one for _, one in audio.windows(blocks, self.window, hop))
         found = [(audio.loudest_level(one), self._raw([one])) for one in windows if not audio.is_silent(one)]
         if not found:
             raise SilenceError(f"{name} is silent")
@@ -202,6 +204,21 @@ class Recognizer:
         """
         with self._opened(path, name_of(path)) as opened:
             return self._recognise(name_of(path), *opened, progress)
+
+    def embed(self, recording: str | Path | Pair) -> np.ndarray:
+        """The embedding of a file, or of a waveform and its rate as `recognise` takes them.
+
+        float32 (channels,): the vector that the network's last layer gets, see CkTIMNet.embedding. Of a
+        recording that is longer than any utterance, the mean over its windows that are not silent, those of
+        which the answer is made. A SilenceError where all is silent; an AudioError as in `recognise`.
+        """
+        self.check_norm()
+        self._check_process()
+        name = "the sound" if isinstance(recording, tuple) else name_of(recording)
+        with self._opened(recording, name) as opened:
+            frames, functionals = self._utterances(name, *opened, hop=self.hop)
+        x = self.norm.apply(frames, functionals)[0] if self.norm else frames
+        return embed(self.run.model, x, BATCH).mean(0).numpy()
 
     def stream(self, sample_rate: float, **options: Any) -> Stream:
         """A Stream for chunks of this rate in Hz: `for moment in stream.feed(chunk)`.
@@ -327,7 +344,7 @@ def _named(
             raise UserError(f"{wanted} can be enrolled, not a {type(one).__name__}.")
 
 
-def _reason(name: str, error: Exception) -> str:
+def reason(name: str, error: Exception) -> str:
     """Why a recording cannot be used."""
     if isinstance(error, AudioError):
         return str(error)
@@ -379,20 +396,13 @@ def recognise_files(
         try:
             outcomes.append(recognizer.recognise_file(file, progress and single))
         except Exception as error:  # no fault of one file, known or not, costs the others their answers
-            outcomes.append(Failure(name, _reason(name, error)))
+            outcomes.append(Failure(name, reason(name, error)))
     return outcomes
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m testing.predict")
-    parser.description = "Recognise the emotion in recordings."
-    parser.epilog = (
-        "Exit status: 0 when every file got an answer (silence is one), 1 when some did not or an "
-    )
-    parser.epilog += (
-        "output could not be written, 2 when none was tried, for the run or an argument is wrong."
-    )
+def recordings_parser(module: str, description: str) -> argparse.ArgumentParser:
+    """For a command about recordings: those, a run, `key=value`, and the speaker's norm (see Asked)."""
+    parser = argparse.ArgumentParser(f"python -m {module}", description=description)
     add = parser.add_argument
     recordings = "recordings, folders or zips of them, or - (standard input); before them, for a network of "
     recordings += "yours, its run directory"
@@ -402,6 +412,56 @@ def main(arguments: list[str] | None = None) -> None:
         "unlabelled recordings of the same speaker, for the norm: a file, folder or zip; may be repeated"
     )
     add("--same-speaker", action="append", default=[], metavar="FILE_OR_FOLDER", help=speaker)
+    return parser
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of a command about recordings, folders looked through."""
+
+    run_dir: str | Path
+    overrides: list[str]
+    recordings: list[Path | Failure]
+    norm: list[Path | Failure]  # of the same speaker; empty where none were named
+
+    @classmethod
+    def by(cls, parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Asked":
+        """What `options`, of recordings_parser, ask for."""
+        overrides = [text for text in options.paths if "=" in text and not os.path.exists(text)]
+        paths = [text for text in options.paths if text not in overrides]
+        mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
+        mistyped = mistyped and paths[0] != STANDARD_INPUT
+        run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
+        if not paths:
+            parser.error("name a file or a folder")
+        return cls(run_dir, overrides, list(find_files(paths)), list(find_files(options.same_speaker)))
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that no output may take the place of."""
+        recordings = [one for one in self.recordings + self.norm if isinstance(one, Path)]
+        return [*recordings, *files_of(self.run_dir), *files_of(ENROLLED_RUN)]
+
+    def recognizer(self, sure: float, messages: TextIO) -> Recognizer:
+        """The Recognizer of the run, for the speaker where a norm is named."""
+        recognizer = Recognizer(self.run_dir, self.overrides, sure)
+        if self.norm:
+            recognizer = recognizer.enrol(self.norm, progress=len(self.norm) > 1)
+            many = f"{recognizer.enrolled} recording{'s'[: recognizer.enrolled > 1]}"
+            print(f"The speaker's norm: {many}.", file=messages)
+        return recognizer
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    parser = recordings_parser("testing.predict", "Recognise the emotion in recordings.")
+    parser.epilog = (
+        "Exit status: 0 when every file got an answer (silence is one), 1 when some did not or an "
+    )
+    parser.epilog += (
+        "output could not be written, 2 when none was tried, for the run or an argument is wrong."
+    )
+    add = parser.add_argument
     add("--csv", metavar="FILE", help="write all answers there; - is standard output")
     add("--json", metavar="FILE", help="the same as JSON")
     codes = "let the CSV and the JSON have the emotions' codes (dis, gio, …) in place of words"
@@ -410,34 +470,16 @@ def main(arguments: list[str] | None = None) -> None:
     sure_help = "least probability of an answer; below it the answer is `unsure` (default: %(default)s)"
     add("--sure", type=float, default=SURE, metavar="P", help=sure_help)
     options = parser.parse_intermixed_args(arguments)
-    overrides = [text for text in options.paths if "=" in text and not os.path.exists(text)]
-    paths = [text for text in options.paths if text not in overrides]
-    mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
-    mistyped = mistyped and paths[0] != STANDARD_INPUT
-    run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
-    if not paths:
-        parser.error("name a file or a folder")
+    asked = Asked.by(parser, options)
     texts = {kind: path for kind in ("csv", "json") if (path := vars(options)[kind]) is not None}
     printed = [kind for kind, path in texts.items() if path in STDOUT]
     files = [path for kind, path in texts.items() if kind not in printed]
-    found, norm = list(find_files(paths)), list(find_files(options.same_speaker))
-    check_outputs(
-        files,
-        [
-            *(one for one in found + norm if isinstance(one, Path)),
-            *files_of(run_dir),
-            *files_of(ENROLLED_RUN),
-        ],
-    )
+    check_outputs(files, asked.inputs)
     try_outputs(
         [*files, *([] if options.plots is None else [output_folder(options.plots) / "a.png"])], printed
     )
-    recognizer = Recognizer(run_dir, overrides, options.sure)
-    if options.same_speaker:
-        recognizer = recognizer.enrol(norm, progress=len(norm) > 1)
-        many = f"{recognizer.enrolled} recording{'s'[: recognizer.enrolled > 1]}"
-        print(f"The speaker's norm: {many}.", file=sys.stderr if printed else sys.stdout)
-    outcomes = recognise_files(recognizer, found)
+    recognizer = asked.recognizer(options.sure, sys.stderr if printed else sys.stdout)
+    outcomes = recognise_files(recognizer, asked.recordings)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     for failure in failures:
         warn(failure.reason)

@@ -89,7 +89,7 @@ def test_notebook_test_evaluates_the_newest_run_and_compares_all(demo_runs, run,
     assert (newest / "TIM_test_metrics.json").exists()
     assert (newest / "calibration.json").exists()
     explained = pictures(nb, "explained")  # one right, one wrong
-    assert 1 <= explained <= 2 and pictures(nb) == 3 + explained
+    assert 1 <= explained <= 2 and pictures(nb, "embeddings") == 1 and pictures(nb) == 4 + explained
     assert "choose a recording of your own" in str(outputs(nb, "recording"))
     written = nbformat.writes(nb)
     assert "Demo corpus, not EMOVO." in written and "<audio" not in written
@@ -110,7 +110,7 @@ def test_notebook_test_takes_the_run_that_is_named(demo_runs, run, tmp_path):
     nb = run("notebook_test.ipynb", **parameters)
     assert f"{named.name} · demo corpus, all 98 utterances (no test result)" in str(outputs(nb, "evaluate"))
     assert pictures(nb, "kernels") == 1 and 1 <= pictures(nb, "explained") <= 2
-    assert pictures(nb) == 3 + pictures(nb, "explained")
+    assert pictures(nb) == 4 + pictures(nb, "explained")
     assert not (named / "confusion_matrix.png").exists()
 
 

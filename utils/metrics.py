@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,21 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 10) 
     count = np.bincount(places, minlength=bins)
     sums = (np.bincount(places, weights, minlength=bins) for weights in (confidence, right))
     return Reliability(count, *(_ratio(one, count, np.nan) for one in sums))
+
+
+def nearest_agreement(vectors: np.ndarray, labels: Sequence[str]) -> tuple[float, float]:
+    """How often the nearest other vector (Euclidean) has the same label, and how often any other one has.
+
+    Args:
+        vectors: (items, channels), two at least.
+        labels: (items,).
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    _, places, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    nearest = NearestNeighbors(n_neighbors=1).fit(vectors).kneighbors(return_distance=False)[:, 0]
+    chance = (counts * (counts - 1)).sum() / (len(places) * (len(places) - 1))
+    return float((places[nearest] == places).mean()), float(chance)
 
 
 class History:

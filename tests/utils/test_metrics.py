@@ -18,6 +18,7 @@ from utils.metrics import (
     intervals,
     keep_whole_epochs,
     kept_epoch,
+    nearest_agreement,
     reliability,
     scores,
 )
@@ -196,3 +197,14 @@ def test_whole_epochs_are_kept():
     empty = History("TIM")
     keep_whole_epochs(training, empty)
     assert len(training) == len(empty) == 0
+
+
+def test_nearest_neighbours_agree_as_counted_one_by_one():
+    rng = np.random.default_rng(0)
+    vectors, labels = rng.normal(size=(40, 3)), rng.choice(["a", "b", "c"], 40).tolist()
+    distances = np.linalg.norm(vectors[:, None] - vectors, axis=2) + np.diag(np.full(40, np.inf))
+    same = [labels[row] == labels[nearest] for row, nearest in enumerate(distances.argmin(1))]
+    pairs = [labels[one] == labels[other] for one in range(40) for other in range(40) if one != other]
+    assert nearest_agreement(vectors, labels) == pytest.approx((np.mean(same), np.mean(pairs)))
+    groups = np.repeat(np.eye(3), 5, axis=0)
+    assert nearest_agreement(groups, [str(row // 5) for row in range(15)])[0] == 1

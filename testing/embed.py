@@ -1,0 +1,86 @@
+"""Embeddings of recordings: `python -m testing.embed [RUN_DIR] FILE_OR_FOLDER … --csv embeddings.csv`.
+
+From Python: `Recognizer(RUN_DIR).embed("hello.wav")`. The embeddings of a test set are in its Evaluation.
+"""
+
+import sys
+
+from matplotlib.figure import Figure
+
+from dataloader.corpora.utterance import UNKNOWN
+from testing.evaluate import Evaluation
+from testing.pipes import name_of
+from testing.predict import STDOUT, SURE, Asked, reason, recordings_parser
+from testing.predictions import Failure
+from utils.errors import UserError, exit_on_user_error
+from utils.files import check_outputs, try_output, write_atomically
+from utils.metrics import nearest_agreement
+from utils.plots.embeddings import plot_embeddings
+from utils.progress import progress_bar, warn
+from utils.tables import csv_text, percent
+
+PERPLEXITY = 30.0  # of the t-SNE, with as many utterances at least three times
+
+
+def embedding_figure(evaluation: Evaluation) -> Figure:
+    """A t-SNE of an evaluation's embeddings by emotion and, where the corpus tells them, by speaker.
+
+    Each panel's title says how often an utterance's nearest other one, by the distance of their embeddings,
+    has the same emotion (speaker), and how often any other one has. L. van der Maaten and G. Hinton,
+    "Visualizing Data using t-SNE", JMLR 2008. A UserError for fewer than three utterances, and where the
+    evaluation was recalled.
+    """
+    from sklearn.manifold import TSNE
+
+    vectors, utterances = evaluation.embeddings, evaluation.utterances
+    if vectors is None or len(vectors) < 3:
+        raise UserError("a figure of embeddings needs the recordings of the corpus, three of them at least.")
+    labels = {"emotion": [evaluation.run.words[one.emotion] for one in utterances]}
+    speakers = [f"{one.corpus} {one.speaker}".strip() for one in utterances]
+    if len(set(speakers)) > 1 and any(one.speaker != UNKNOWN for one in utterances):
+        labels["speaker"] = speakers
+    panels = {}
+    for name, of_each in labels.items():
+        share, chance = nearest_agreement(vectors, of_each)
+        agree = f"{percent(share)} of nearest neighbours agree, by chance {percent(chance)}"
+        panels[f"by {name}: {agree}"] = of_each
+    near = min(PERPLEXITY, (len(vectors) - 1) / 3)
+    points = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(vectors)
+    return plot_embeddings(points, panels, f"Embeddings (t-SNE): {evaluation.title}")
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    parser = recordings_parser("testing.embed", "Write the embedding of each recording.")
+    where = "columns file, e0, e1, …; - is standard output (default: %(default)s)"
+    parser.add_argument("--csv", default="-", metavar="FILE", help=where)
+    options = parser.parse_intermixed_args(arguments)
+    asked, printed = Asked.by(parser, options), options.csv in STDOUT
+    if not printed:
+        check_outputs([options.csv], asked.inputs)
+        try_output(options.csv)
+    recognizer = asked.recognizer(SURE, sys.stderr)
+    recognizer.check_norm()
+    size = recognizer.run.model.classifier.in_features
+    rows, failed = [["file", *(f"e{number}" for number in range(size))]], False
+    bar = {"desc": "embedding", "unit": "file", "disable": len(asked.recordings) == 1}
+    for file in progress_bar(asked.recordings, **bar):
+        name = file.name if isinstance(file, Failure) else name_of(file)
+        try:
+            if isinstance(file, Failure):
+                raise UserError(file.reason)
+            rows.append([name, *(f"{value:.7g}" for value in recognizer.embed(file))])
+        except Exception as error:  # no fault of one file, known or not, costs the others their rows
+            warn(str(error) if isinstance(error, UserError) else reason(name, error))
+            rows.append([name, *[""] * size])
+            failed = True
+    if printed:
+        print(csv_text(rows), end="")
+    else:
+        write_atomically(options.csv, csv_text(rows))
+    if failed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
