@@ -85,6 +85,6 @@ def _is_crowded(speakers: Collection[str]) -> bool:
 
 
 def _draw_histogram(axes: Axes, values: Sequence[float], label: str) -> None:
-    axes.hist(values, bins=min(40, max(8, len(values) // 10)), color=TRAINING)
+    axes.hist(values, bins=30, color=TRAINING)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel(label)
