@@ -363,9 +363,16 @@ def _most_alike(wanted: PurePosixPath, paths: Sequence[Path]) -> list[Path]:
 
 
 def _names(entries: Sequence[str], rows: Sequence[int], folder: Path) -> list[str]:
-    """What utterances are called: their files without suffix, where these differ."""
-    top = f"{_slashes(str(folder))}/"
-    whole = [os.path.normpath(_slashes(entries[row])).removeprefix(top).lstrip("/") for row in rows]
+    """What utterances are called: their files without suffix, where these differ.
+
+    Of absolute paths the table's folder is left out, or else the folder around all of them, so that names are
+    the same where a corpus has moved.
+    """
+    paths = [os.path.normpath(re.sub(r"\A([A-Za-z]:)?/+", "/", _slashes(entry))) for entry in entries]
+    folders = [os.path.dirname(path) for path in paths if path.startswith("/")]
+    own, around = _slashes(os.path.abspath(folder)), os.path.commonpath(folders) if folders else ""
+    top = own if f"{around}/".startswith(f"{own}/") else around
+    whole = [paths[row].removeprefix(f"{top}/" if folders else "").lstrip("/") for row in rows]
     short = [
         re.sub(rf"({'|'.join(map(re.escape, SOUND_SUFFIXES))})$", "", name, flags=re.I) for name in whole
     ]

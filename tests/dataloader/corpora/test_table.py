@@ -250,6 +250,17 @@ def test_files_are_found_by_their_names_where_one_alone_fits(tmp_path):
     assert "one/a.wav is x/one/a.opus" in warned(corpus, "5 files are not where the table says")
 
 
+@pytest.mark.parametrize("place", ["{}", "{}/wavs", "/home/bob/wavs", "C:\\Users\\bob", "\\\\host\\bob"])
+def test_names_do_not_depend_on_the_place(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    place = place.format(tmp_path)
+    files = "wavs/anna/1.wav wavs/bert/1.wav" if "wavs" in place else "anna/1.wav bert/1.wav"
+    table = make(tmp_path, f"file,emotion\n{place}/anna/1.wav,joy\n{place}/bert/1.wav,fear\n", files)
+    names = ["wavs/anna/1", "wavs/bert/1"] if place == f"{tmp_path}/wavs" else ["anna/1", "bert/1"]
+    for one in (table, Path("corpus.csv")):
+        assert [u.name for u in read_corpus("table", one).utterances] == names
+
+
 def test_a_missing_file_is_not_taken_for_another_speakers(tmp_path):
     table = make(tmp_path, "file,emotion\nanna/1.wav,joy\nbert/2.wav,fear\n", "anna/1.wav clara/2.wav")
     corpus = read_corpus("table", table)
