@@ -21,7 +21,12 @@ def plot_embeddings(points: np.ndarray, panels: Mapping[str, Sequence[str]], tit
     Each label has a colour; up to MOST_IN_LEGEND labels have a marker, too, and stand in a legend.
     """
     width = WIDTH if len(panels) > 1 else 0.6 * WIDTH
-    figure = Figure(figsize=(width, 5.4), layout="constrained")
+    inches = width / len(panels)
+    shown = [one for labels in panels.values() if len(one := sorted(set(labels))) <= MOST_IN_LEGEND]
+    longest = max((len(shortened(label)) for labels in shown for label in labels), default=1)
+    columns = max(int(inches / (0.45 + 0.08 * longest)), 1)
+    lines = max((-(-len(labels) // columns) for labels in shown), default=1)
+    figure = Figure(figsize=(width, 1.2 + inches + 0.18 * lines), layout="constrained")
     figure.suptitle(title)
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, labels) in zip(row, panels.items(), strict=True):
@@ -33,9 +38,9 @@ def plot_embeddings(points: np.ndarray, panels: Mapping[str, Sequence[str]], tit
             look = {"marker": marker if few else "o", "s": 22, "edgecolor": "0.25", "linewidth": 0.3}
             axes.scatter(*chosen.T, color=[colour], label=shortened(label), **look)
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
-        axes.set_title(wrapped(name, width / len(panels) - 0.4, 10.5))
+        axes.set_title(wrapped(name, inches - 0.5, 10.5))
         if few:
-            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": 3}
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": columns}
             axes.legend(**below, columnspacing=1, handletextpad=0.2)
         else:
             axes.set_xlabel(f"{len(distinct)} labels, a colour each")

@@ -16,6 +16,7 @@ def test_labels_look_different_and_stand_in_a_legend_where_it_can_be_read(count,
     figure = plot_embeddings(points, {"by emotion": labels * 2, "by speaker": ["a"] * 2 * count}, "title")
     save_figure(figure, tmp_path / "x.png")
     axes, other = figure.axes
+    assert axes.get_window_extent().width > 0.4 * figure.bbox.width
     looks = {
         (tuple(one.get_facecolor().ravel().round(4)), one.get_paths()[0].vertices.tobytes())
         for one in axes.collections
