@@ -303,7 +303,7 @@ def keep(folder: Path, outcome: Outcome) -> None:
             shutil.rmtree(old, ignore_errors=True)
         unfinished.mkdir(parents=True)
         for name, content in outcome.files.items():
-            (unfinished / name).parent.mkdir(exist_ok=True)
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(unfinished / name, content)
         shutil.rmtree(home, ignore_errors=True)  # a damaged one, or of another process without locks
         unfinished.rename(home)

@@ -1,11 +1,13 @@
 """A training as it goes, for TensorBoard: `train.log: tensorboard`, then `tensorboard --logdir RUN_DIR`."""
 
+import io
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from dataloader.audio import read_audio
 from dataloader.loaders import Data
@@ -18,6 +20,7 @@ from utils.config import TrainConfig
 from utils.errors import UserError
 from utils.metrics import confusion_matrix
 from utils.plots.results import plot_confusion_matrix
+from utils.plots.style import as_image
 from utils.progress import warn
 
 FOLDER = "tensorboard"  # in the run directory
@@ -107,7 +110,9 @@ class Watch:
         matrix = confusion_matrix(self.data.targets("validation").numpy(), answers, len(corpus.emotions))
         title = f"{self.run_dir.name} · {corpus.name} corpus, validation set after epoch {step}"
         figure = plot_confusion_matrix(matrix, corpus.emotions, corpus.words, title)
-        self.writers["validation"].add_figure("confusion_matrix", figure, step)
+        with Image.open(io.BytesIO(as_image(figure))) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        self.writers["validation"].add_image("confusion_matrix", pixels, step, dataformats="HWC")
 
     def _probabilities(self, model: CkTIMNet) -> np.ndarray:
         """(utterances, classes), of the validation set."""

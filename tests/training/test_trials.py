@@ -196,11 +196,13 @@ def test_a_run_brings_home_what_training_and_evaluation_write(write, demo):
 
 
 def test_a_directory_is_finished_by_what_it_holds(write, demo):
-    trial = load_trial(write(demo, seeds=[7]))
+    trial = load_trial(write(demo | {"train.log": "tensorboard"}, seeds=[7]))
     (run,) = plan(trial)
+    assert run.name == plan(load_trial(write(demo, seeds=[7])))[0].name
     folder = folder_of(trial, [run])
     outcome = make_run(run, os.getcwd(), 0, 1)
     keep(folder, outcome)
+    assert list((folder / run.name / "tensorboard/validation").iterdir())
     assert finished(folder, run) == folder / run.name
     for name in ("model.pt", "validation_metrics.json", "CkTIM_test_metrics.json", "parameters.txt"):
         path = folder / run.name / name

@@ -71,11 +71,16 @@ def _show_names_as_they_are(figure: Figure) -> None:
             text.set_parse_math(False)
 
 
-def _for_notebooks(figure: Figure, include: object = None, exclude: object = None) -> tuple[dict, dict]:
-    """The figure as an image in HTML, for only there exporters of notebooks know an alternative text."""
+def as_image(figure: Figure) -> bytes:
+    """The figure as PNG, as large as in a notebook."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=LOOK["figure.dpi"], bbox_inches="tight")
-    source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return content.getvalue()
+
+
+def _for_notebooks(figure: Figure, include: object = None, exclude: object = None) -> tuple[dict, dict]:
+    """The figure as an image in HTML, for only there exporters of notebooks know an alternative text."""
+    source = f"data:image/png;base64,{base64.b64encode(as_image(figure)).decode()}"
     alternative = html.escape(alternative_text(figure))
     return {"text/html": f'<img src="{source}" alt="{alternative}" style="max-width: 100%">'}, {}
 
