@@ -16,7 +16,7 @@ from dataloader.corpora.find import find_corpus
 from dataloader.features import summaries as module
 from dataloader.features.summaries import by_speaker, summaries, wav2vec2
 from dataloader.splits import draw_split, load_split, save_split
-from testing.baseline import CHOICES, baseline, main, prepared
+from testing.baseline import CHOICES, CLASSIFIERS, _predict, baseline, main, prepared
 from utils.config import load_config, save_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
@@ -78,6 +78,20 @@ def test_a_speaker_is_the_norm_of_the_own_vectors():
     found = by_speaker(vectors, list("aabbbbaac"))
     assert found[[0, 1, 6, 7]].mean(0) == pytest.approx(0) and found[2:6].std(0) == pytest.approx(1)
     assert (found[8] == 0).all()  # of one recording alone nothing deviates
+
+
+def test_of_several_corpora_an_answer_is_among_the_emotions_of_its_own():
+    random = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = random.normal(size=(60, 5)) + y.reshape(60, 1)
+    allowed = torch.ones(60, 3)
+    allowed[:30, 2] = 0
+    for make in CLASSIFIERS.values():
+        machine = make(1.0).fit(x, y)
+        free, bound = machine.predict(x), _predict(machine, x, allowed)
+        assert (free[:30] == 2).any() and (bound[:30] < 2).all()
+        same = free[30:] == bound[30:]
+        assert same.mean() > 0.9 and (bound[30:] == 2).any()
 
 
 @pytest.fixture
