@@ -19,7 +19,7 @@ train: .venv/.installed  ## train CkTIM-net: run notebook_train.ipynb, on EMOVO 
 
 demo: .venv/.installed  ## show a page that recognises emotions in voices, on this machine alone
 	@$(VENV) -c 'import gradio' 2>/dev/null || $(VENV) -m pip install --disable-pip-version-check \
-		-r requirements.txt -r requirements-demo.txt
+		-r requirements.txt -r requirements-live.txt
 	$(VENV) -m testing.demo
 
 # Two processes with a thread each; --dist loadfile: the tests of a file share its fixtures.

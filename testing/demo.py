@@ -1,7 +1,7 @@
 """A page on which people speak and see the emotion: `make demo`, or `python -m testing.demo [RUN_DIR]`.
 
 It shows what testing.predict answers to a recording, an upload, or a voice while it speaks, and why. It needs
-Gradio (requirements-demo.txt). Sound stays on this machine, and is deleted once it is recognised.
+Gradio (requirements-live.txt). Sound stays on this machine, and is deleted once it is recognised.
 """
 
 import argparse
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             import gradio as gr
         except ImportError as error:
-            raise UserError("Gradio is missing: python -m pip install -r requirements-demo.txt") from error
+            raise UserError("Gradio is missing: python -m pip install -r requirements-live.txt") from error
         theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
         Thread(target=sweep, args=(Path(folder),), daemon=True).start()
         print(f"Open http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)

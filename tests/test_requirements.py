@@ -11,8 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# Only for clusters, and beside an older pillow; their tests are skipped where they are missing.
-NOT_IN_CI = {"ray", "gradio"}
+# Only for clusters; its tests are skipped where it is missing.
+NOT_IN_CI = {"ray"}
 OURS = {"dataloader", "models", "testing", "training", "utils"}
 # kagglehub: `dataloader.download` says how to get it; google: only Colab has it.
 # annotated_types, pydantic_core: parts of pydantic.
@@ -38,7 +38,7 @@ def constraints(repository) -> dict[str, str]:
 
 def test_every_requirement_has_a_range_and_an_exact_version_within(repository, constraints):
     files = sorted(repository.glob("requirements*.txt"))
-    assert len(files) == 7
+    assert len(files) == 6
     for file in files:
         for one in requirements(file):
             operators = {specifier.operator for specifier in one.specifier}

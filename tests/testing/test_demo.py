@@ -114,13 +114,13 @@ def test_a_missing_gradio_is_named_with_the_way_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit):
         demo.main([])
-    assert "Gradio is missing: python -m pip install -r requirements-demo.txt" in capsys.readouterr().err
+    assert "Gradio is missing: python -m pip install -r requirements-live.txt" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, repository):
     """The page, as the command shows it; the folder of temporary files lies beside nothing else."""
-    pytest.importorskip("gradio", reason="pip install -r requirements-demo.txt")
+    pytest.importorskip("gradio", reason="pip install -r requirements-live.txt")
     folder = tmp_path_factory.mktemp("temporary")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
