@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -11,7 +12,7 @@ import soxr
 
 from dataloader.corpora.archives import read_member
 from dataloader.decode import AudioError as AudioError
-from dataloader.decode import block_size, decoded
+from dataloader.decode import Sound, block_size, decoded
 from utils.config import FeaturesConfig
 from utils.files import archive_of
 from utils.progress import warn
@@ -125,10 +126,17 @@ def to_waveform(
     return resample(_mono(blocks, rate, channels.shape[1], name, say), rate, sample_rate)
 
 
-def audio_seconds(path: str | Path) -> float:
-    """How long a sound file is; where its header cannot say so for certain, it is decoded."""
+@contextmanager
+def opened(path: str | Path) -> Iterator[Sound]:
+    """A sound file as it was recorded, block by block."""
     with _source(Path(path)) as file, decoded(file, str(path)) as sound:
         check_rate(sound.rate, path)
+        yield sound
+
+
+def audio_seconds(path: str | Path) -> float:
+    """How long a sound file is; where its header cannot say so for certain, it is decoded."""
+    with opened(path) as sound:
         frames = sum(map(len, sound.blocks)) if sound.frames is None else sound.frames
         return frames / sound.rate
 
@@ -138,8 +146,7 @@ def stream_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, say: Say = wa
 
     Yields float32 (samples,) of any length, the same but for rounding; silence is no error.
     """
-    with _source(Path(path)) as file, decoded(file, str(path)) as sound:
-        check_rate(sound.rate, path)
+    with opened(path) as sound:
         resampler = soxr.ResampleStream(sound.rate, sample_rate, 1, dtype="float32", quality="HQ")
         to_mono = _Mixer(sound.rate, sound.channels, path, say)
         for channels in sound.blocks:

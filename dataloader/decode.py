@@ -41,6 +41,7 @@ LOST_PACKETS = 0.02  # share of packets that players pass over too; tags in the 
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; programs that write to a pipe claim this much or more
 UNKNOWN_LENGTH = 2**63 - 1  # samples; libsndfile says so of a FLAC that was written to a pipe
 HEAD = 4_096  # bytes
+LIVE = 4_096  # bytes of a pipe that are read at once, at most; an eighth of a second at 16 kHz
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the object that says how large a file is
 
 W64 = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # the end of its chunks' names
@@ -161,6 +162,31 @@ def decoded(file: BinaryIO, name: str) -> Iterator[Sound]:
     except (soundfile.LibsndfileError, FFmpegError, OSError) as error:
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{name} is not audio, or corrupt ({reason.strip(' .')})") from error
+
+
+@contextmanager
+def decoded_live(file: Any, name: str, raw: tuple[int, int] | None = None) -> Iterator[Sound]:
+    """The sound that is still being written into a pipe, in blocks as they come; errors as in `decoded`.
+
+    `file.read(most)` may give fewer bytes. `raw`: sample rate and channels of 16-bit samples without a
+    header, little-endian. Of a WAV FFmpeg reads 64 KiB before the first block: 2 s at 16 kHz.
+    """
+    import av
+
+    options = {"format_whitelist": DEMUXERS, "probesize": str(LIVE)}
+    if raw:
+        options = {"sample_rate": str(raw[0]), "ch_layout": f"{raw[1]}C"}
+    try:
+        with av.open(file, format="s16le" if raw else None, options=options, buffer_size=LIVE) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{name} holds no sound")
+            frames = _frames(container, container.streams.audio[0], name)
+            if (first := next(frames, None)) is None:
+                raise AudioError(f"{name} is too short: 0 samples")
+            blocks = _as_arrays(chain([first], frames))
+            yield Sound(first.sample_rate, first.layout.nb_channels, None, blocks)
+    except av.error.FFmpegError as error:
+        raise AudioError(f"{name} is not audio, or corrupt ({error.strerror})") from error
 
 
 def _open(stack: ExitStack, file: _View, name: str) -> tuple[Sound, int | None]:

@@ -1,6 +1,5 @@
 """Speech or not, frame by frame, in sound that is still arriving."""
 
-from collections import deque
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +11,9 @@ from dataloader.audio import NEAR_SILENCE
 from utils.errors import UserError
 
 FRAME = 512  # samples of a frame, whose answer is one
-ABOVE_NOISE = 9.0  # dB above the floor of the noise, from which a frame is speech
-NOISE_MEMORY = 3.0  # seconds within which speech pauses, so that the floor shows
+NOISE_MEMORY = 5.0  # seconds within which speech pauses, so that the noise shows
+FAINT = 0.1  # quantile of their levels that is the noise
+ABOVE_NOISE = 3.0  # dB, from which a frame is speech; chosen with docs/robots.md's table, on EMOVO's m3
 SILERO_RATE = 16_000  # Hz
 SILERO_CONTEXT = 64  # samples before each frame
 LIKELY = 0.5  # probability of speech
@@ -22,19 +22,18 @@ Detector = Callable[[np.ndarray], np.ndarray]  # the next samples (n,) → speec
 
 
 class EnergyDetector:
-    """Speech is what is louder than the noise: the faintest of the last seconds."""
+    """Speech is what is louder than the noise: the fainter moments of the last seconds."""
 
     def __init__(self, rate: int):
-        self._frames = Frames()
-        self._levels: deque[float] = deque(maxlen=max(round(NOISE_MEMORY * rate / FRAME), 1))
+        self._frames, self._last = Frames(), np.zeros(0)
+        self._most = max(round(NOISE_MEMORY * rate / FRAME), 1)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         levels = 20 * np.log10(np.maximum(self._frames(samples).std(axis=1), NEAR_SILENCE))
-        return np.array([self._is_speech(level) for level in levels.tolist()], bool)
-
-    def _is_speech(self, level: float) -> bool:
-        self._levels.append(level)
-        return level > min(self._levels) + ABOVE_NOISE
+        if not len(levels):
+            return np.zeros(0, bool)
+        self._last = np.concatenate([self._last, levels])[-self._most :]
+        return levels > np.quantile(self._last, FAINT) + ABOVE_NOISE
 
 
 class SileroDetector:

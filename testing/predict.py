@@ -223,7 +223,7 @@ class Recognizer:
     def stream(self, sample_rate: float, **options: Any) -> Stream:
         """A Stream for chunks of this rate in Hz: `for moment in stream.feed(chunk)`.
 
-        Options are Stream's: hop_seconds, window_seconds, smoothing_seconds, margin, hold_seconds, vad.
+        Options are Stream's: hop_seconds, window_seconds, smoothing_seconds, margin, vad.
         """
         self.check_norm()
         rate = self.features.sample_rate
@@ -303,8 +303,7 @@ class Recognizer:
         """Of each waveform as one utterance, conditioned as in training."""
         conditioned = [audio.condition(waveform, self.features) for waveform in waveforms]
         with torch.inference_mode():  # one at a time, as for the training, and faster than in batches
-            fitted = [torch.from_numpy(audio.fit_length(one, self.window)) for one in conditioned]
-            x = torch.cat([self._extract(waveform[None]) for waveform in fitted])
+            x = torch.cat([self._extract.of_one(waveform) for waveform in conditioned])
         return x, raw_functionals(x, self.features)
 
     def _answer(self, start: float, end: float, looked: Looked) -> Answer:

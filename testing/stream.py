@@ -18,9 +18,8 @@ from utils.progress import warn
 
 NAME = "the stream"  # in errors and remarks
 WINDOW = 2.0  # seconds
-SMOOTHING = 1.0  # seconds
-MARGIN = 0.1  # of probability
-HOLD = 0.5  # seconds
+SMOOTHING = 1.0  # seconds; chosen with the margin and the window (docs/robots.md)
+MARGIN = 0.1
 SPOKEN = 0.25  # of the frames since the last moment, from which somebody speaks
 HANGOVER = 0.5  # seconds without speech that still belong to it
 SHORTEST_HOP = audio.SHORTEST  # seconds
@@ -70,9 +69,8 @@ class Stream:
         window_seconds: by default 2, or what the network takes if that is less. Of a longer window than it
             takes it gets the middle.
         smoothing_seconds: the time constant of the mean of the probabilities so far; 0 is none.
-        margin, hold_seconds: another label is taken when its probability has been larger by the margin for
-            so long. UNSURE counts as a label of the probability `sure`. With 0 and 0 it is always the label
-            of the smoothed probabilities.
+        margin: of probability, by which another label must lead to be taken, within speech. UNSURE counts as
+            a label of the probability `sure`.
         vad: how speech is told from noise: "energy"; "silero", by a network of its own (pip install
             silero-vad onnxruntime); None: all that is not silent is speech.
     """
@@ -89,7 +87,6 @@ class Stream:
         window_seconds: float | None = None,
         smoothing_seconds: float = SMOOTHING,
         margin: float = MARGIN,
-        hold_seconds: float = HOLD,
         vad: str | None = "energy",
     ):
         audio.check_rate(sample_rate, NAME)
@@ -97,7 +94,6 @@ class Stream:
         _check("hop_seconds", hop_seconds, SHORTEST_HOP, LONGEST_WINDOW)
         _check("window_seconds", window_seconds, SHORTEST_HOP, LONGEST_WINDOW)
         _check("smoothing_seconds", smoothing_seconds, 0, math.inf)
-        _check("hold_seconds", hold_seconds, 0, math.inf)
         _check("margin", margin, 0, 1)
         if vad is not None and vad not in DETECTORS:
             raise UserError(f"vad = {vad!r}: choose {', '.join(map(repr, DETECTORS))} or None.")
@@ -105,7 +101,7 @@ class Stream:
         self._look, self._rate, self._words = look, rate, words
         self._detect = DETECTORS[vad](rate) if vad else None
         self._smooth = _Smoother(smoothing_seconds, hop_seconds)
-        self._hold = _Holder(sure, margin, hold_seconds, hop_seconds)
+        self._hold = _Holder(sure, margin)
         self._block = max(round(BLOCK * sample_rate), 1)
         self._waiting: list[np.ndarray] = []  # chunks that do not make a block, as they came
         self._like: tuple[np.dtype, int] | None = None  # type and channels of all chunks
@@ -238,22 +234,16 @@ class _Smoother:
 
 
 class _Holder:
-    """A label that changes where another leads for long enough; probabilities → label."""
+    """A label that changes where another leads by the margin; probabilities → label."""
 
-    def __init__(self, sure: float, margin: float, seconds: float, hop: float):
-        self._sure, self._margin, self._seconds, self._hop = sure, margin, seconds, hop
-        self._label, self._lead = SILENCE, 0.0  # the lead in seconds
+    def __init__(self, sure: float, margin: float):
+        self._sure, self._margin, self._label = sure, margin, SILENCE
 
     def __call__(self, probabilities: dict[str, float]) -> str:
-        if not probabilities:
-            self._label, self._lead = SILENCE, 0.0
-            return SILENCE
-        scores = {**probabilities, UNSURE: self._sure}
+        scores = {**probabilities, UNSURE: self._sure} if probabilities else {SILENCE: 1.0}
         first = max(scores, key=scores.__getitem__)
-        leads = first != self._label and scores[first] - scores.get(self._label, -1.0) >= self._margin
-        self._lead = self._lead + self._hop if leads else 0.0
-        if self._label == SILENCE or self._lead >= max(self._seconds, self._hop):
-            self._label, self._lead = first, 0.0
+        if scores[first] - scores.get(self._label, -math.inf) >= self._margin:
+            self._label = first
         return self._label
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchaudio
+from torch.nn.functional import pad
 
 from dataloader.advice import check_emotions
 from dataloader.audio import AudioError, condition, fit_length, read_audio, resample
@@ -49,6 +50,7 @@ class MFCC(torch.nn.Module):
 
     def __init__(self, features: FeaturesConfig):
         super().__init__()
+        self.n_fft, self.hop_length = features.n_fft, features.hop_length
         self.mel: torch.nn.Module = MelSpectrogram(
             features.sample_rate,
             features.n_fft,
@@ -68,7 +70,21 @@ class MFCC(torch.nn.Module):
         """(batch, samples) → (batch, n_mfcc, frames); no utterance depends on the others of its batch."""
         # torchaudio takes the 80 dB floor over the last three axes (channels, bands, frames): without an axis
         # of one channel each, a loud utterance would lift the floor of the whole batch.
-        decibels = self.decibels(self.mel(waveforms.unsqueeze(1))).squeeze(1)  # (batch, n_mels, frames)
+        return self._of_bands(self.mel(waveforms.unsqueeze(1)))
+
+    def between_zeros(self, waveform: torch.Tensor, length: int) -> torch.Tensor:
+        """forward(fit_length(waveform, length)[None]) of (length or fewer,), without the zeros' spectra."""
+        hop, half = self.hop_length, self.n_fft // 2
+        before, total = (length - len(waveform)) // 2, length // hop
+        end = before + len(waveform)
+        first, last = max(before - half, 0) // hop, min(-(-(end + half) // hop), total)  # frames
+        stop = length if last == total else last * hop
+        bands = self.mel(pad(waveform, (before - first * hop, stop - end))[None, None])
+        return self._of_bands(pad(bands, (first, total - last)))
+
+    def _of_bands(self, bands: torch.Tensor) -> torch.Tensor:
+        """Mel bands (batch, 1, n_mels, frames) → (batch, n_mfcc, frames)."""
+        decibels = self.decibels(bands).squeeze(1)
         # A frame's mean level is all in its first coefficient. Taken out of the sums it cannot blur them: in
         # float32 torchaudio.transforms.MFCC, which leaves it in, is up to 2e-3 away from librosa.
         level = decibels.mean(dim=1, keepdim=True)
@@ -92,6 +108,13 @@ class Extractor(MFCC):
         if not self.settings.prosody:
             return mfccs
         return torch.cat([mfccs, prosody(waveforms, self.settings).to(mfccs)], dim=1)
+
+    def of_one(self, waveform: np.ndarray) -> torch.Tensor:
+        """A waveform (samples,) of any length → (1, num_features, frames)."""
+        length = self.settings.signal_length
+        if self.settings.prosody or len(waveform) > length:
+            return self(torch.from_numpy(fit_length(waveform, length))[None])
+        return self.between_zeros(torch.from_numpy(waveform), length)
 
 
 @dataclass(frozen=True)

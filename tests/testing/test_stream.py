@@ -16,7 +16,7 @@ from testing.stream import Moment, _Holder, _Smoother
 from utils import device
 from utils.errors import UserError
 
-OFF = {"smoothing_seconds": 0, "margin": 0, "hold_seconds": 0}
+OFF = {"smoothing_seconds": 0, "margin": 0}
 RATE = 22_050
 
 
@@ -171,7 +171,6 @@ def test_what_is_no_sound_leaves_the_stream_as_it_was(recognizer):
         {"window_seconds": float("nan")},
         {"smoothing_seconds": -1},
         {"margin": 2},
-        {"hold_seconds": -0.1},
         {"vad": "loud"},
         {"sample_rate": 100},
     ],
@@ -227,11 +226,10 @@ def test_smoothing_is_the_exponentially_weighted_mean():
     assert [unsmoothed(one) for one in given] == given
 
 
-def test_a_label_is_held_until_another_leads_for_long_enough():
-    hold = _Holder(sure=0.4, margin=0.1, seconds=0.5, hop=0.25)
-    shares = [0.6, 0.4, 0.6, 0.46, 0.4, 0.4, 0.4]  # of a; the rest is b's
-    labels = [hold({"a": a, "b": 1 - a}) for a in shares]
-    assert labels == ["a", "a", "a", "a", "a", "b", "b"]  # a lead by less than the margin does not count
+def test_a_label_is_held_until_another_leads_by_the_margin():
+    hold = _Holder(sure=0.4, margin=0.1)
+    labels = [hold({"a": a, "b": 1 - a}) for a in (0.6, 0.46, 0.44, 0.54, 0.6)]
+    assert labels == ["a", "a", "b", "b", "a"]
     assert hold({}) == SILENCE
-    assert hold({"a": 0.55, "b": 0.45}) == "a"  # at once after silence
-    assert [hold({"a": 0.3, "b": 0.2, "c": 0.2}) for _ in range(3)] == ["a", UNSURE, UNSURE]
+    assert hold({"a": 0.49, "b": 0.51}) == "b"  # at once after silence
+    assert [hold({"a": 0.3, "b": b}) for b in (0.35, 0.25, 0.45, 0.52)] == ["b", UNSURE, UNSURE, "b"]

@@ -15,7 +15,7 @@ import dataloader.audio
 import dataloader.features.extract
 from dataloader.audio import condition, fit_length, read_audio
 from dataloader.corpora.find import read_corpus
-from dataloader.features.extract import MFCC, Features, load_features
+from dataloader.features.extract import MFCC, Extractor, Features, load_features
 from utils.config import FeaturesConfig
 from utils.errors import UserError
 
@@ -239,3 +239,13 @@ def test_an_emotion_without_usable_recordings_is_an_error(root, load, files, nam
         path.write_bytes(b"")
     with pytest.raises(UserError, match=f"no usable recording of {named}"):
         load()
+
+
+@pytest.mark.parametrize("prosody", [False, True])
+@pytest.mark.parametrize(("length", "hop"), [(5_000, 512), (8_192, 1_024)])
+def test_spectra_of_the_zeros_around_a_waveform_need_not_be_computed(length, hop, prosody):
+    extract = Extractor(FeaturesConfig(signal_length=length, hop_length=hop, prosody=prosody))
+    for samples in (1, 2, 1_023, 1_024, 2_501, length - 1_025, length - 1, length, length + 3_001):
+        waveform = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+        expected = extract(torch.from_numpy(fit_length(waveform, length))[None])
+        torch.testing.assert_close(extract.of_one(waveform), expected, rtol=0, atol=5e-4)
