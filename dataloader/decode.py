@@ -180,11 +180,13 @@ def decoded_live(file: Any, name: str, raw: tuple[int, int] | None = None) -> It
         with av.open(file, format="s16le" if raw else None, options=options, buffer_size=LIVE) as container:
             if not container.streams.audio:
                 raise AudioError(f"{name} holds no sound")
-            frames = _frames(container, container.streams.audio[0], name)
+            stream = container.streams.audio[0]
+            frames = _frames(container, stream, name)
             if (first := next(frames, None)) is None:
                 raise AudioError(f"{name} is too short: 0 samples")
             blocks = _as_arrays(chain([first], frames))
-            yield Sound(first.sample_rate, first.layout.nb_channels, None, blocks)
+            coding = stream.codec_context.codec.canonical_name
+            yield Sound(first.sample_rate, first.layout.nb_channels, None, blocks, coding)
     except av.error.FFmpegError as error:
         raise AudioError(f"{name} is not audio, or corrupt ({error.strerror})") from error
 
