@@ -33,7 +33,8 @@ class EnergyDetector:
         if not len(levels):
             return np.zeros(0, bool)
         self._last = np.concatenate([self._last, levels])[-self._most :]
-        return levels > np.quantile(self._last, FAINT) + ABOVE_NOISE
+        place = int(FAINT * (len(self._last) - 1))
+        return levels > np.partition(self._last, place)[place] + ABOVE_NOISE  # np.quantile takes 0.3 ms
 
 
 class SileroDetector:
