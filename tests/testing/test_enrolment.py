@@ -270,7 +270,7 @@ def test_the_command_takes_the_same_speakers_recordings(run, stranger, tmp_path,
     expected = Recognizer(run).enrol([first, second]).recognise_file(judged).answer
     several = ["--same-speaker", first, "--same-speaker", second]
     for order in ([run, *several, judged], [*several, run, judged], [run, judged, *several]):
-        assert status(*order, "--json", "-") == 0
+        assert status(*order, "--codes", "--json", "-") == 0
         printed = capsys.readouterr()
         (found,) = json.loads(printed.out)
         assert same(found["probabilities"], expected.probabilities) and "2 recordings" in printed.err
