@@ -373,7 +373,7 @@ def _subsets(values: set[str]) -> dict[str, str]:
     }
     words["validation" if values & words["test"] else "test"] |= {"eval", "evaluation"}
     found = {value: subset for subset in SUBSETS for value in values & words[subset]}
-    cure = "Correct it, or do without that column: data.columns={split: null}"
+    cure = 'Correct it, or do without that column: "data.columns={split: null}"'
     if strange := sorted(values - found.keys()):
         usual = "train, validation (dev, val) and test (eval)"
         raise UserError(f"the table's column split has {some(strange)}, and {usual} are known. {cure}.")

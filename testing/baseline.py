@@ -22,7 +22,7 @@ from dataloader.features.summaries import KINDS, by_speaker, summaries
 from dataloader.loaders import Data, prepare_data
 from dataloader.splits import SUBSETS, load_split
 from testing.evaluate import evaluate
-from testing.load_run import corpus_settings
+from testing.load_run import check_free, corpus_settings
 from testing.pooled import pooled_metrics, read_answers
 from utils import runs
 from utils.config import Config
@@ -117,6 +117,7 @@ def baseline(
 
     Features are deviations from the speaker's mean where the run's are.
     """
+    check_free(overrides)
     folder = expanded(folder)
     networks = splits_of(folder)
     run_dirs = next(iter(networks.values()))
@@ -190,7 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
     about += "ComParE_2016 (pip install -r requirements-corpus.txt; its licence allows no commercial use); "
     about += "wav2vec2_base: the mean of a layer of torchaudio's network (a download of 360 MB)"
     parser.add_argument("--features", choices=KINDS, default="functionals", help=about)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="where the corpus is: data.root=…")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="where the corpus is: data.root=…"
+    )
     options = parser.parse_intermixed_args(arguments)
     table, _ = baseline(options.folder, options.features, options.overrides)
     print(table)

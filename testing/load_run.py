@@ -196,10 +196,15 @@ def _config(run_dir: Path, overrides: Sequence[str], fallback: Sequence[str], is
         config = runs.config_from_name(run_dir, [*fallback, *overrides], is_earlier)
         warn(f"{error}. The directory's name and the settings given with the call take its place.")
         return config
+    check_free(overrides)
+    return runs.read_parameters(path, overrides)
+
+
+def check_free(overrides: Sequence[str]) -> None:
+    """A UserError where a finished run cannot be used with other values of these keys."""
     bound = [override for override in overrides if override.partition("=")[0].strip() not in FREE_KEYS]
     if bound:
         raise UserError(
             f"{', '.join(bound)}: the run was trained with what its {runs.PARAMETERS_FILE} says, and is "
             f"evaluated with that. Only {', '.join(FREE_KEYS)} can be chosen."
         )
-    return runs.read_parameters(path, overrides)

@@ -406,7 +406,7 @@ def recordings_parser(module: str, description: str) -> argparse.ArgumentParser:
     recordings = "recordings, folders or zips of them, or - (standard input); before them, for a network of "
     recordings += "yours, its run directory"
     add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)
-    add("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
+    add("overrides", nargs="*", default=[], metavar="key=value", help="for instance train.device=cpu")
     speaker = (
         "unlabelled recordings of the same speaker, for the norm: a file, folder or zip; may be repeated"
     )
@@ -430,6 +430,8 @@ class Asked:
         paths = [text for text in options.paths if text not in overrides]
         mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
         mistyped = mistyped and paths[0] != STANDARD_INPUT
+        # the folder of a trial: load_run says that it is no run, rather than another network answers
+        mistyped |= len(paths) > 1 and any(map(is_run_dir, Path(paths[0]).glob("*/")))
         run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
         if not paths:
             parser.error("name a file or a folder")

@@ -33,13 +33,14 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sklearn.model_selection import ParameterGrid
 
+from dataloader.advice import check_emotions, draw
 from dataloader.augment.waveforms import corpus_variants, variants_each
 from dataloader.corpora.find import ABOUT_CORPUS, find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
-from dataloader.identity import identified_corpus, recorded
-from dataloader.loaders import prepare_data
-from dataloader.splits import all_folds, draw_split
+from dataloader.identity import copies, identified_corpus, recorded
+from dataloader.loaders import length_advice, prepare_data
+from dataloader.splits import all_folds
 from testing.evaluate import evaluate
 from testing.pooled import pool
 from training.train import train
@@ -161,6 +162,10 @@ def crossval_trial(
 ) -> Trial:
     """A trial of one seed and all folds of a protocol; `folds`: of how many, for kfold and speaker_kfold."""
     settings: Settings = {"data.protocol": protocol}
+    said = {"data.protocol": protocol} if folds is None else {"data.protocol": protocol, "data.folds": folds}
+    for key, value in said.items():
+        if any(override.partition("=")[0].strip() == key for override in overrides):
+            raise UserError(f"{key} is given twice: --{key.removeprefix('data.')} {value} says it already.")
     if folds is not None:
         if not protocol.endswith("kfold"):
             remedy = "say --folds all" if protocol == "partition" else "say --folds all, or --protocol kfold"
@@ -203,6 +208,7 @@ def plan(trial: Trial) -> list[Planned]:
     """
     corpora: dict[str, Corpus] = {}
     planned: dict[str, Planned] = {}
+    looked_at = set()
     everywhere = {"train.seed": trial.seeds}
     everywhere |= {"data.fold": trial.folds} if isinstance(trial.folds, list) else {}
     for grid in trial.grid:
@@ -212,11 +218,18 @@ def plan(trial: Trial) -> list[Planned]:
             place = config.data.model_dump_json(include={*ABOUT_CORPUS, "demo_dir"})
             if place not in corpora:
                 corpora[place] = identified_corpus(find_corpus(config.data), config.data.cache_dir)
-                for warning in corpora[place].warnings:
+                for warning in (*corpora[place].warnings, *length_advice(corpora[place], config.features)):
                     warn(warning)
+            corpus, folds = corpora[place], [config.data.fold]
             every_fold = trial.folds == "all" and "data.fold" not in varied
-            for fold in _folds(corpora[place], config) if every_fold else [config.data.fold]:
-                one = _planned(corpora[place], config, fold, varied)
+            if every_fold:
+                folds = all_folds(corpus.utterances, config.data)
+            if (drawn := config.data.model_dump_json(exclude={"fold"})) not in looked_at:
+                looked_at.add(drawn)
+                with suppress(*([] if every_fold else [UserError])):  # else the run says it
+                    _look(corpus, config, folds[0])
+            for fold in folds:
+                one = _planned(corpus, config, fold, varied)
                 planned.setdefault(one.name, one)
     every = [with_effect(flat(run.config)) for run in planned.values()]
     for family, pairs in trial.compare.items():
@@ -228,11 +241,15 @@ def plan(trial: Trial) -> list[Planned]:
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
 
 
-def _folds(corpus: Corpus, config: Config) -> list[int]:
-    """All folds; a UserError where the corpus does not fit the protocol, before all of them fail at it."""
-    folds = all_folds(corpus.utterances, config.data)
-    draw_split(corpus.utterances, config.data.model_copy(update={"fold": folds[0]}), config.train.seed)
-    return folds
+def _look(corpus: Corpus, config: Config, fold: int) -> None:
+    """Say what a training would warn of, since nobody sees the runs' warnings.
+
+    A UserError where the corpus does not fit the protocol, before all runs fail at it.
+    """
+    config = config.model_copy(update={"data": config.data.model_copy(update={"fold": fold})})
+    usable = [one for one in corpus.utterances if not one.problem]
+    check_emotions(corpus, usable)
+    draw(config, corpus, usable, copies(usable), warn)
 
 
 def _planned(corpus: Corpus, config: Config, fold: int, varied: Settings) -> Planned:
@@ -528,6 +545,8 @@ def _unknown(key: str, known: Collection[str]) -> str:
 
 
 def _number_or_all(text: str) -> int | None:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, at least 2, or all")
     return None if text == "all" else int(text)
 
 

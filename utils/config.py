@@ -396,6 +396,9 @@ def load_config(path: str | Path = "conf/config.yaml", overrides: Sequence[str] 
             if text.strip("'\" ") in ("", "~"):  # to YAML null, which a key may allow, and nobody asks for so
                 raise ConfigError(f"has no value; write {key}=null where none is meant")
             value = parse_yaml(text)
+            pairs = value.items() if isinstance(value, dict) and "null" not in text else ()
+            if any(one is None and ":" in str(name) for name, one in pairs):
+                raise ConfigError("put a space behind each colon, as in {freude: joy}")
         except UserError as error:
             errors.append(f"override {override}: {error}")
             continue

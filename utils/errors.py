@@ -75,5 +75,5 @@ def run_parser(module: str, description: str, overrides: str = "") -> ArgumentPa
     parser = ArgumentParser(f"python -m {module}", description=description)
     parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
     if overrides:
-        parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
+        parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=overrides)
     return parser

@@ -40,7 +40,7 @@ def find_corpus(data: DataConfig, demo: bool = True) -> Corpus:
     if len(names) > 1 and not isinstance(data.root, dict | None):
         example = ", ".join(f"{name}: …" for name in names)
         problem = f"data.root = {data.root} is one place for the corpora {', '.join(names)}"
-        raise CorpusError(f"{problem}. Name one for each, as data.root={{{example}}}, or none.")
+        raise CorpusError(f'{problem}. Name one for each, as "data.root={{{example}}}", or none.')
     if data.labels == "heard" and not any(READERS[name].heard for name in names):
         voted = ", ".join(name for name, reader in READERS.items() if reader.heard)
         problem = f"data.labels = heard: no votes of listeners are known for {', '.join(names)}"
@@ -221,6 +221,8 @@ def _list(root: Path, name: str) -> Listing:
         return list_files(root)
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
+        if root.is_file() and root.suffix.lower() in (".csv", ".tsv"):
+            raise CorpusError(f"{root} is a table: say data.corpus=table, too.") from error
         raise CorpusError(
             f"{root} is neither a folder nor a zip that can be used ({reason}). Name the corpus's folder, or "
             f"an intact zip of it, in {place}. {how_to_get(name)}"

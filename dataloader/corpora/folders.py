@@ -8,6 +8,7 @@ from dataloader.corpora.listing import Listing
 from dataloader.corpora.utterance import UNKNOWN, CorpusError, Utterance
 from utils.emotions import ENGLISH, common_code, emotion_code, is_emotion
 from utils.errors import some
+from utils.files import command_line
 
 FOLDER_LAYOUT = "EMOTION/*.wav, SPEAKER/EMOTION/*.wav or EMOTION/SPEAKER/*.wav"
 SPLIT = re.compile(
@@ -74,7 +75,8 @@ def _refuse_splits(top: Path, folders: Iterable[Folders]) -> None:
             if level == 0:
                 first, *_, last = names
                 cure = f"Train with data.root={top / first}, and then test on another: "
-                cure += f"`python -m testing.evaluate RUN_DIR --corpus folder data.root={top / last}`."
+                there = "--corpus", "folder", f"data.root={top / last}"
+                cure += f"`{command_line('testing.evaluate', 'RUN_DIR', *there)}`."
             problem = f"{top} has a split of its own, the folders {', '.join(names)}, which would be mixed"
             raise CorpusError(f"{problem} and split anew. {cure}")
 

@@ -101,7 +101,8 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
     rows = [rows[0] for path, rows in rows_of.items() if path not in torn]
     if not rows:
         hints = ". ".join([f"{table.path} names no recording that can be used", *warnings])
-        cure = f"data.columns={{file: NAME}}, if {table.columns[column['file'] or 0]} is not their column"
+        named = table.columns[column["file"] or 0]
+        cure = f'"data.columns={{file: NAME}}", if {named} is not their column'
         place = "in the table's folder and below: copy it to where they are"
         raise CorpusError(f"{hints}. Files are looked for {place}, or say {cure}.")
     names = _names(values["file"], rows, table.path.parent)
@@ -281,13 +282,13 @@ def _column(table: Table, role: str, chosen: Mapping[str, str | None]) -> int | 
             found = [number for number in found if plain[number] == plain[found[0]]]
     if len(found) > 1:
         which = " or ".join(table.columns[number] for number in found)
-        cure = f"say data.columns={{{role}: {table.columns[found[0]]}}}"
+        cure = f'say "data.columns={{{role}: {table.columns[found[0]]}}}"'
         cure = cure if len({table.columns[number] for number in found}) > 1 else "rename one of them"
         raise CorpusError(f"{table.path}: its column of {role}s may be {which}; {cure}.")
     if not found and role in NEEDED:
         there = f"it has {_shown(table.columns)}"
         cure = " ".join(
-            (f"Say data.columns={{{role}: NAME}}; names stand in the first line.", *table.warnings)
+            (f'Say "data.columns={{{role}: NAME}}"; names stand in the first line.', *table.warnings)
         )
         raise CorpusError(f"{table.path}: no column is known to hold {role}s; {there}. {cure}")
     return found[0] if found else None

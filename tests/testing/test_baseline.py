@@ -127,6 +127,11 @@ def test_wav2vec2_gives_the_mean_of_its_middle_layer(recording, tmp_path, monkey
     assert np.isfinite(wav2vec2(tiny, 16_000)(recording)).all()  # shorter than its convolutions reach
 
 
+def test_a_key_of_the_training_is_refused(run_dir):
+    with pytest.raises(UserError, match=r"train\.seed=3: .* Only data\.root, "):
+        baseline(run_dir, overrides=["train.seed=3"], progress=False)
+
+
 def test_features_that_are_not_here_are_said_to_be_missing(run_dir, monkeypatch):
     def no_network(self):
         raise URLError("no network")

@@ -379,6 +379,13 @@ def test_one_file_is_answered_in_a_line(plain_run, folder, capsys, status):
     assert capsys.readouterr().out.startswith(f"{folder / 'good.wav'}: ")
 
 
+def test_no_other_network_answers_for_the_folder_of_a_trial(plain_run, folder, tmp_path, capsys, status):
+    shutil.copytree(plain_run, tmp_path / "trial/run")
+    assert status(tmp_path / "trial", folder) != 0
+    out, err = capsys.readouterr()
+    assert "is not a run directory" in err and not out
+
+
 def test_a_folder_is_summarised_and_its_failures_are_an_exit_status(
     plain_run, folder, tmp_path, capsys, status
 ):

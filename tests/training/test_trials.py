@@ -359,12 +359,37 @@ def test_all_folds_are_those_of_the_protocol(write, monkeypatch):
         (["--protocol", "holdout"], "invalid choice"),
         (["--protocol", "kfold", "some.yaml"], "name one trial"),
         (["train.num_epochs=1"], "name one trial"),
+        (["--protocol", "kfold", "--folds", "3x"], "3x: must be a whole number, at least 2, or all"),
+        (["--protocol", "kfold", "--folds", "3", "data.folds=5"], "data.folds is given twice: --folds 3"),
+        (["--protocol", "kfold", "data.protocol=holdout"], "data.protocol is given twice: --protocol kfold"),
     ],
 )
 def test_a_cross_validation_that_is_none_is_refused(arguments, message, capsys):
     with pytest.raises(SystemExit) as exit_status:
         main(arguments)
     assert exit_status.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_cross_validation_says_what_its_runs_would_warn_of(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for speaker in "abc":
+        for emotion, number in (("joy", 12), ("anger", 2)):
+            for n in range(number):
+                path = tmp_path / speaker / emotion / f"{emotion}{n}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, rng.uniform(-0.1, 0.1, 6 * 22050), 22050)
+    shutil.copy(tmp_path / "a/joy/joy0.wav", tmp_path / "a/joy/again.wav")
+    shutil.copy(tmp_path / "b/joy/joy0.wav", tmp_path / "b/anger/joy.wav")
+    settings = ["data.corpus=folder", f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}"]
+    plan(trials.crossval_trial("speaker_kfold", 3, overrides=settings))
+    warned = capsys.readouterr().err
+    for what in (
+        "are copies under another emotion; both are left out: b/joy/joy0 = b/anger/joy",
+        "are copies; they stay in one subset with their originals: a/joy/joy0 = a/joy/again",
+        "anger has 6 utterances, joy 36",
+        "features.signal_length=133000 holds 95 % of them whole",
+    ):
+        assert warned.count(what) == 1, warned
 
 
 def test_one_command_cross_validates_and_pools_what_each_fold_answered(demo, tmp_path, capsys):

@@ -444,3 +444,10 @@ def test_no_value_is_no_null(text):
     with pytest.raises(ConfigError, match=f"has no value; write {key}=null where none is meant"):
         load_config("conf/config.yaml", [text])
     assert load_config("conf/config.yaml", ["data.root=null"]).data.root is None
+
+
+def test_a_colon_without_a_space_is_named():
+    with pytest.raises(ConfigError, match="put a space behind each colon"):
+        load_config("conf/config.yaml", ["data.labels={freude:joy}"])
+    labels = load_config("conf/config.yaml", ["data.labels={'a:b': null, c: joy}"]).data.labels
+    assert labels == {"a:b": None, "c": "joy"}

@@ -72,6 +72,9 @@ def test_places_without_emovo_are_errors_that_help(tmp_path):
         with pytest.raises(CorpusError, match=reason) as caught:
             read_corpus("emovo", tmp_path / place)
         assert str(tmp_path / place) in str(caught.value) and "data.root" in str(caught.value)
+    (tmp_path / "labels.csv").touch()
+    with pytest.raises(CorpusError, match=r"labels\.csv is a table: say data\.corpus=table, too"):
+        read_corpus("emovo", tmp_path / "labels.csv")
 
 
 def test_a_demo_corpus_is_never_taken_for_emovo(tmp_path):

@@ -101,7 +101,7 @@ def test_columns_may_be_named(tmp_path):
     }
     for columns, message in (
         ({"file": "whta"}, "no column is called whta; did you mean what?"),
-        ({}, r"no column is known to hold files; it has 'what', 'EMOTION', .* data.columns={file: NAME}"),
+        ({}, r"no column is known to hold files; it has 'what', 'EMOTION', .* \"data.columns={file: NAME}\""),
         ({"file": "what", "emotion": None}, "no column is known to hold emotions"),
     ):
         with pytest.raises(CorpusError, match=message):
@@ -111,7 +111,7 @@ def test_columns_may_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("file,label,class", r"may be label or class; say data.columns=\{emotion: label\}"),
+        ("file,label,class", r'may be label or class; say "data.columns=\{emotion: label\}'),
         ("file,emotion,emotion", "may be emotion or emotion; rename one of them"),
         (
             "file,emotion,Actor ID,subject",
@@ -460,7 +460,7 @@ def test_validation_is_drawn_from_the_training_rows_where_there_is_none(tmp_path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("train test odd", r"has odd, and train, validation .* data.columns=\{split: null\}"),
+        ("train test odd", r'has odd, and train, validation .* "data.columns=\{split: null\}'),
         ("train dev", "no recording is for test; it has dev, train"),
         ("test", "no recording is for train"),
     ],
