@@ -86,6 +86,13 @@ def unusual(config: Config, utterances: Sequence[Utterance], words: Mapping[str,
         if keys := unknown_voices(config.data, emotions):
             remedy += f", which {keys} would show"
         found.append(f"{len(single)} of {len(emotions)} speakers have one emotion alone ({named}): {remedy}")
+    if config.data.protocol in ("speaker_kfold", "leave_one_speaker_out"):
+        has = {emotion: [one for one in emotions if emotion in emotions[one]] for emotion, _ in counted}
+        if rare_voices := [f"{words[emotion]}: {who[0]}" for emotion, who in has.items() if len(who) == 1]:
+            found.append(
+                f"{len(rare_voices)} emotions are spoken by one speaker alone ({some(rare_voices)}): with "
+                f"data.protocol={config.data.protocol} no network that is tested on them has learned them"
+            )
     if nameless:
         number = f"{len(nameless)} of {len(utterances)} utterances have no speaker"
         cure = "name speakers (by folders SPEAKER/EMOTION, or a table's column), to measure unknown voices"

@@ -309,8 +309,11 @@ def measure(
     num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()
     matrix = confusion_matrix(targets, predictions, num_classes)
-    each = precision_recall_fscore_support(targets, predictions, labels=range(num_classes), zero_division=0)
-    per_emotion = dict(zip(("precision", "recall", "f1_score", "utterances"), each, strict=True))
+    *each, _ = precision_recall_fscore_support(
+        targets, predictions, labels=range(num_classes), zero_division=0
+    )
+    per_emotion = dict(zip(("precision", "recall", "f1_score"), each, strict=True))
+    per_emotion["utterances"] = matrix.sum(1)  # whole numbers, also where an emotion has none
     one, total = time_inference(model, batch)
     return {
         "model": [config.model.name],

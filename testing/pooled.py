@@ -82,7 +82,7 @@ def _table(runs: Sequence[Run], metrics: dict[str, list]) -> Table:
     for run in runs:
         test = run.test or {}
         about = {"fold": str(run.fold), "test speakers": some(test.get("speakers", [NOTHING]), 3)}
-        about |= {"utterances": str(sum(test["utterances_per_emotion"]))}
+        about |= {"utterances": str(round(sum(test["utterances_per_emotion"])))}
         rows.append(about | {word: mean_std([test[score][0]]) for score, word in SHOWN.items()})
     total = {"test speakers": "", "utterances": str(metrics["utterances"][0])}
     means = {word: mean_std(metrics[f"{score}_per_fold"]) for score, word in SHOWN.items()}

@@ -381,12 +381,15 @@ def test_a_cross_validation_says_what_its_runs_would_warn_of(tmp_path, capsys):
     shutil.copy(tmp_path / "a/joy/joy0.wav", tmp_path / "a/joy/again.wav")
     shutil.copy(tmp_path / "b/joy/joy0.wav", tmp_path / "b/anger/joy.wav")
     settings = ["data.corpus=folder", f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}"]
+    (tmp_path / "c/fear").mkdir()
+    soundfile.write(tmp_path / "c/fear/fear.wav", rng.uniform(-0.1, 0.1, 6 * 22050), 22050)
     plan(trials.crossval_trial("speaker_kfold", 3, overrides=settings))
     warned = capsys.readouterr().err
     for what in (
         "are copies under another emotion; both are left out: b/joy/joy0 = b/anger/joy",
         "are copies; they stay in one subset with their originals: a/joy/joy0 = a/joy/again",
-        "anger has 6 utterances, joy 36",
+        "fear has 1 utterances, joy 36",
+        "1 emotions are spoken by one speaker alone (fear: c)",
         "features.signal_length=133000 holds 95 % of them whole",
     ):
         assert warned.count(what) == 1, warned
