@@ -1,8 +1,11 @@
 """The stream: answers that do not depend on the chunks and equal those of the windows, in bounded memory."""
 
+import subprocess
+import sys
 import threading
 import tracemalloc
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +195,34 @@ def test_the_memory_is_bounded(recognizer, monkeypatch):
         assert tracemalloc.get_traced_memory()[0] < 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say how much is taken")
+def test_a_day_of_sound_takes_no_more_memory_than_a_minute(repository):
+    """With a phrase of three seconds a minute, in a process of its own."""
+    run = repository / "training/results/CkTIM_TAB1_for_recognition"
+    code = f"""
+import resource
+import numpy as np
+from testing.predict import Recognizer
+from tests.testing.test_stream import talk
+
+def taken():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+minute = 1e-4 * np.random.default_rng(0).standard_normal((60 * 16_000, 1)).astype(np.float32)
+minute[: 3 * 16_000] += talk(3, 16_000)
+stream = Recognizer({str(run)!r}, ["train.device=cpu"]).stream(16_000)
+spoken = [sum(moment.speech for moment in stream.feed(minute))]
+first = taken()
+spoken += [sum(moment.speech for moment in stream.feed(minute)) for _ in range(24 * 60 - 1)]
+assert min(spoken) > 8, spoken
+print((taken() - first) / 2**20)
+"""
+    found = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    assert not found.returncode, found.stderr
+    assert float(found.stdout) < 20
 
 
 def test_the_network_uses_one_thread_and_others_keep_theirs(recognizer, monkeypatch):
