@@ -93,7 +93,11 @@ class CkTIMNet(nn.Module):
             functionals: (batch, num_functionals), for a network that was made with them.
             frame_seconds: where it is not that of the training; TIM-net ignores it.
         """
-        logits = self.classifier(self.embedding(frames, frame_seconds))
+        return self.logits(self.embedding(frames, frame_seconds), functionals)
+
+    def logits(self, embedding: Tensor, functionals: Tensor | None = None) -> Tensor:
+        """Of an embedding (batch, channels), and functionals as in `forward`: (batch, classes)."""
+        logits = self.classifier(embedding)
         return logits if self.functionals is None else logits + self.functionals(functionals)
 
     def embedding(self, frames: Tensor, frame_seconds: float | None = None) -> Tensor:

@@ -23,7 +23,7 @@ from dataloader.splits import is_unknown
 from models.cktim import count_parameters
 from models.losses import among, cross_entropy
 from testing.calibration import at_temperature, load_calibration
-from testing.load_run import LoadedRun, corpus_settings, embed, load_run, predict, recorded_test_set
+from testing.load_run import LoadedRun, corpus_settings, load_run, predict_and_embed, recorded_test_set
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, without_codes
@@ -188,15 +188,15 @@ def _answer(
 ) -> Evaluation:
     """The answers among the emotions of `corpus` (of several: of each utterance's own), and their scores."""
     with run.model.frozen_kernels():
-        logits = predict(run.model, batch.frames, batch.functionals, run.config.train.batch_size)
-        embeddings = embed(run.model, batch.frames, run.config.train.batch_size).numpy()
+        size = run.config.train.batch_size
+        logits, embeddings = predict_and_embed(run.model, batch.frames, batch.functionals, size)
         logits = logits[:, [run.emotions.index(emotion) for emotion in corpus.emotions]]
         logits = among(logits, batch.allowed)
         metrics = measure(run.config, run.model, batch, logits, corpus.emotions)
     targets, probabilities = batch.target.numpy(), logits.softmax(1).numpy()
     metrics |= scores_per_corpus(utterances, targets, probabilities)
     answers = utterances, targets, probabilities
-    return Evaluation(run, corpus, is_test, *answers, metrics, embeddings=embeddings)
+    return Evaluation(run, corpus, is_test, *answers, metrics, embeddings=embeddings.numpy())
 
 
 def _everything(run: LoadedRun, corpus: Corpus, progress: bool) -> tuple[tuple[Utterance, ...], Batch]:

@@ -20,7 +20,7 @@ from dataloader import audio
 from dataloader.decode import decoded_live
 from dataloader.speech import DETECTORS
 from testing.pipes import STANDARD_INPUT, name_of
-from testing.predict import SURE, Recognizer
+from testing.predict import SURE, Recognizer, without_overrides
 from testing.predictions import clock
 from testing.stream import Moment, Stream
 from utils.errors import UserError, exit_on_user_error
@@ -159,8 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--hop", type=float, default=0.25, metavar="S", help="seconds between answers (default: %(default)s)")
     add("--sure", type=float, default=SURE, metavar="P", help="as in testing.predict (default: %(default)s)")
     options = parser.parse_intermixed_args(arguments)
-    overrides = [text for text in options.paths if "=" in text and not os.path.exists(text)]
-    paths = [text for text in options.paths if text not in overrides]
+    paths, overrides = without_overrides(options.paths)
     run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or len(paths) > 1) else SHIPPED_RUN
     if len(paths) > 1:
         parser.error("name one file")

@@ -116,22 +116,24 @@ def predict(
 
     Not all of the batch at a time. A logit that is no number, as damaged weights give it, is a UserError.
     """
-    device, answers = model.fusion.weight.device, []
-    for start in range(0, len(frames), batch_size):
-        rows = slice(start, start + batch_size)
-        beside = None if functionals is None else functionals[rows].to(device)
-        answers.append(model(frames[rows].to(device), beside).cpu())
-    logits = torch.cat(answers)
-    if not logits.isfinite().all():
-        raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
-    return logits
+    return predict_and_embed(model, frames, functionals, batch_size)[0]
 
 
 @torch.inference_mode()
-def embed(model: CkTIMNet, frames: Tensor, batch_size: int = 64) -> Tensor:
-    """Raw frames (batch, num_features, frames) → CkTIMNet.embedding (batch, channels) on the CPU."""
-    device = model.fusion.weight.device
-    return torch.cat([model.embedding(some.to(device)).cpu() for some in frames.split(batch_size)])
+def predict_and_embed(
+    model: CkTIMNet, frames: Tensor, functionals: Tensor | None = None, batch_size: int = 64
+) -> tuple[Tensor, Tensor]:
+    """As predict, and with the logits CkTIMNet.embedding (batch, channels)."""
+    device, answers, embeddings = model.fusion.weight.device, [], []
+    for start in range(0, len(frames), batch_size):
+        rows = slice(start, start + batch_size)
+        beside = None if functionals is None else functionals[rows].to(device)
+        embeddings.append(model.embedding(frames[rows].to(device)))
+        answers.append(model.logits(embeddings[-1], beside).cpu())
+    logits = torch.cat(answers)
+    if not logits.isfinite().all():
+        raise UserError("the network's answers are not finite numbers: its weights are damaged. Train anew.")
+    return logits, torch.cat(embeddings).cpu()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ from dataloader.features.extract import Extractor
 from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
 from testing import predictions
 from testing.calibration import at_temperature, load_calibration
-from testing.load_run import NEEDS_A_SPEAKER, embed, load_run, predict
+from testing.load_run import NEEDS_A_SPEAKER, load_run, predict, predict_and_embed
 from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from testing.stream import Stream
@@ -217,8 +217,8 @@ class Recognizer:
         name = "the sound" if isinstance(recording, tuple) else name_of(recording)
         with self._opened(recording, name) as opened:
             frames, functionals = self._utterances(name, *opened, hop=self.hop)
-        x = self.norm.apply(frames, functionals)[0] if self.norm else frames
-        return embed(self.run.model, x, BATCH).mean(0).numpy()
+        x = self.norm.apply(frames, functionals) if self.norm else (frames, None)
+        return predict_and_embed(self.run.model, *x, BATCH)[1].mean(0).numpy()
 
     def stream(self, sample_rate: float, **options: Any) -> Stream:
         """A Stream for chunks of this rate in Hz: `for moment in stream.feed(chunk)`.
@@ -414,6 +414,12 @@ def recordings_parser(module: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def without_overrides(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths, and `key=value`, which names no file."""
+    overrides = [text for text in texts if "=" in text and not os.path.exists(text)]
+    return [text for text in texts if text not in overrides], overrides
+
+
 @dataclass(frozen=True)
 class Asked:
     """The arguments of a command about recordings, folders looked through."""
@@ -426,8 +432,7 @@ class Asked:
     @classmethod
     def by(cls, parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Asked":
         """What `options`, of recordings_parser, ask for."""
-        overrides = [text for text in options.paths if "=" in text and not os.path.exists(text)]
-        paths = [text for text in options.paths if text not in overrides]
+        paths, overrides = without_overrides(options.paths)
         mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
         mistyped = mistyped and paths[0] != STANDARD_INPUT
         # the folder of a trial: load_run says that it is no run, rather than another network answers
