@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
-from dataloader.identity import recorded
+from dataloader.identity import copies, recorded
 from dataloader.splits import SUBSETS, Split, draw_split, is_unknown, keep_together
 from utils.config import Config, DataConfig
 from utils.errors import UserError, some
@@ -62,6 +62,20 @@ def draw(
     if own(config.data) and (sentence := shared_voices(config.data, chosen, split)):
         say(sentence)
     return replace(split, recordings=recorded(utterances))
+
+
+def rehearse(config: Config, corpus: Corpus, say: Callable[[str], None]) -> None:
+    """Say what a training on an identified corpus would warn of; the UserError in which it would end."""
+    usable = [one for one in corpus.utterances if not one.problem]
+    check_emotions(corpus, usable)
+    draw(config, corpus, usable, copies(usable), say)
+
+
+def left_out(corpus: Corpus, problems: Sequence[str]) -> str:
+    """A sentence on the recordings that cannot be used."""
+    reasons = "".join(f"\n  {problem}" for problem in problems)
+    count = f"{len(problems)} of {len(corpus.utterances)}"
+    return f"{count} recordings of {corpus.name} cannot be used and are left out:{reasons}"
 
 
 def unusual(config: Config, utterances: Sequence[Utterance], words: Mapping[str, str]) -> list[str]:

@@ -11,10 +11,10 @@ import scipy.stats
 from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 
-from dataloader.advice import check_emotions, draw
+from dataloader.advice import left_out, rehearse
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.utterance import Corpus
-from dataloader.identity import copies, identified_corpus
+from dataloader.identity import identified_corpus
 from utils.config import Config, FeaturesConfig, load_config
 from utils.errors import UserError, exit_on_user_error, some
 from utils.files import expanded, output_folder, try_output, write_json
@@ -148,15 +148,11 @@ def warnings(config: Config, corpus: Corpus) -> Iterator[str]:
     """What a training warns of in an identified corpus, and the error in which it ends."""
     problems = [one.problem for one in corpus.utterances if one.problem]
     if problems:
-        reasons = "".join(f"\n  {problem}" for problem in problems)
-        number = f"{len(problems)} of {len(corpus.utterances)}"
-        yield f"{number} recordings of {corpus.name} cannot be used and are left out:{reasons}"
-    usable = [one for one in corpus.utterances if one.measures]
-    yield from (remark for one in usable if one.measures for remark in one.measures.remarks)
+        yield left_out(corpus, problems)
+    yield from (remark for one in corpus.utterances if one.measures for remark in one.measures.remarks)
     said: list[str] = []
     try:
-        check_emotions(corpus, usable)
-        draw(config, corpus, usable, copies(usable), said.append)
+        rehearse(config, corpus, said.append)
     except UserError as error:
         said.append(f"a training would end here: {error}")
     yield from said

@@ -33,12 +33,12 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sklearn.model_selection import ParameterGrid
 
-from dataloader.advice import check_emotions, draw
+from dataloader.advice import rehearse
 from dataloader.augment.waveforms import corpus_variants, variants_each
 from dataloader.corpora.find import ABOUT_CORPUS, find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
-from dataloader.identity import copies, identified_corpus, recorded
+from dataloader.identity import identified_corpus, recorded
 from dataloader.loaders import length_advice, prepare_data
 from dataloader.splits import all_folds
 from testing.evaluate import evaluate
@@ -247,9 +247,7 @@ def _look(corpus: Corpus, config: Config, fold: int) -> None:
     A UserError where the corpus does not fit the protocol, before all runs fail at it.
     """
     config = config.model_copy(update={"data": config.data.model_copy(update={"fold": fold})})
-    usable = [one for one in corpus.utterances if not one.problem]
-    check_emotions(corpus, usable)
-    draw(config, corpus, usable, copies(usable), warn)
+    rehearse(config, corpus, warn)
 
 
 def _planned(corpus: Corpus, config: Config, fold: int, varied: Settings) -> Planned:

@@ -12,7 +12,7 @@ import torch
 import torchaudio
 from torch.nn.functional import pad
 
-from dataloader.advice import check_emotions
+from dataloader.advice import check_emotions, left_out
 from dataloader.audio import AudioError, condition, fit_length, read_audio, resample
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
@@ -166,9 +166,7 @@ def load_features(
     title = f"features of {corpus.name}"
     frames, utterances, skipped = cached_frames(cache, corpus.utterances, read, 1, features, title, progress)
     if skipped:
-        reasons = "".join(f"\n  {reason}" for reason in skipped.values())
-        count = f"{len(skipped)} of {len(corpus.utterances)}"
-        warn(f"{count} recordings of {corpus.name} cannot be used and are left out:{reasons}")
+        warn(left_out(corpus, list(skipped.values())))
     check_emotions(corpus, utterances)
     if only is not None and features.normalise == "speaker":
         rows = [row for row, utterance in enumerate(utterances) if utterance.name in only]
