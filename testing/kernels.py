@@ -3,7 +3,6 @@
 The effective receptive field (Luo et al., arXiv 1701.04128) is measured by an output's gradient to the input.
 """
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
@@ -17,6 +16,7 @@ from torch import Tensor
 from models.ckconv import CKConv, SeparableCKConv
 from models.cktim import DIRECTIONS, CkTIMNet
 from testing.load_run import LoadedRun, load_run
+from utils.files import command_line
 from utils.notebooks.display import keep
 from utils.plots.explain import plot_kernel, plot_receptive_fields
 from utils.results import corpus_overrides
@@ -115,8 +115,7 @@ def show_receptive_fields(runs: Iterable[Run], folder: str | Path | None = None)
         if run := deepest_run(runs, network):
             fields[run.path.name] = effective_receptive_field(run.model).numpy(), run.model.frame_seconds
         else:
-            command = shlex.join([f"model.ck={ck}", *corpus_overrides(runs)])
-            command = f"`python -m training.train {command}`"
-            display(Markdown(f"**Missing: a run of {network} with weights** ({command})."))
+            command = command_line("training.train", f"model.ck={ck}", *corpus_overrides(runs))
+            display(Markdown(f"**Missing: a run of {network} with weights** (`{command}`)."))
     if fields:
         display(keep(plot_receptive_fields(fields, "Effective receptive fields"), "receptive_fields", folder))

@@ -4,7 +4,6 @@ The columns are COLUMNS. Runs of different corpora or protocols never come toget
 """
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from utils.config import load_config, migrate
 from utils.errors import UserError
-from utils.files import expanded
+from utils.files import command_line, expanded
 from utils.metrics import kept_epoch, read_json
 from utils.progress import warn
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, Run, flat, list_runs
@@ -124,7 +123,7 @@ def trial_command(path: str | Path, runs: Sequence[Run] = ()) -> str:
     arguments = [f"conf/trials/{path.stem.removesuffix('_demo')}.yaml", *corpus_overrides(runs)]
     if runs and path.parent != Path(_standard(DEFAULT_CONFIG)["train.results_dir"]):
         arguments.append(f"train.results_dir={path.parent.as_posix()}")
-    return f"python -m training.trials {shlex.join(arguments)}"
+    return command_line("training.trials", *arguments)
 
 
 def corpus_overrides(runs: Sequence[Run]) -> list[str]:
