@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
 import soxr
 
 from dataloader.audio import TRIM_DB, AudioError, Recording, read_mono, read_recording
@@ -144,6 +143,8 @@ def copies(utterances: Sequence[Utterance]) -> dict[str, str]:
 
 def correlation(one: Utterance, other: Utterance) -> float:
     """The highest correlation of two recordings at any shift, in the frequencies of outlines: 0 to 1."""
+    import scipy.fft
+
     try:
         waves = [soxr.resample(*read_mono(of.path, say=silent), RATE, quality="LQ") for of in (one, other)]
     except AudioError:

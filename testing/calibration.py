@@ -6,6 +6,12 @@ directory, where testing.predict finds them, with the mean norm of the training'
 norms. The test set is only measured.
 """
 
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.calibration")
+
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from dataloader.features.normalise import SpeakerNorm
 from models.losses import among
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from testing.out_of_distribution import Novelty, fit_novelty
 from utils import runs
-from utils.errors import UserError, exit_on_user_error, run_parser
+from utils.errors import UserError, exit_on_user_error
 from utils.files import try_output, write_json
 from utils.metrics import read_json, reliability
+from utils.parsers import parser_of
 from utils.tables import Table, percent
 
 TEMPERATURES = (0.05, 20.0)  # least and most
@@ -149,17 +154,18 @@ def reliability_figure(calibrated: Calibrated):
 
 def at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities (utterances, classes): softmax of logits / temperature. Which class is first stays."""
-    return softmax(np.asarray(logits, np.float64) / temperature, axis=-1)
+    return (torch.as_tensor(logits).double() / temperature).softmax(-1).numpy()
 
 
 def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> float:
     """Mean over utterances, in nats."""
-    scores = log_softmax(np.asarray(logits, np.float64) / temperature, axis=1)
+    scores = (torch.as_tensor(logits).double() / temperature).log_softmax(1).numpy()
     return float(-scores[np.arange(len(targets)), targets].mean())
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """The temperature of the lowest negative log-likelihood (Guo et al.); logits: (utterances, classes)."""
+    from scipy.optimize import minimize_scalar  # here, for recognition needs no scipy.optimize
 
     def loss(log_temperature: float) -> float:
         return negative_log_likelihood(logits, targets, np.exp(log_temperature))
@@ -169,17 +175,7 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = run_parser(
-        "testing.calibration",
-        "Fit a run's temperature on its validation set, measure what its training set is like, and write "
-        f"both into the run directory ({runs.CALIBRATION_FILE}), for testing.predict.",
-        "where the corpus is now, say: data.root=EMOVO.zip",
-    )
-    options = parser.parse_args(arguments)
+    options = parser_of("testing.calibration").parse_args(arguments)
     calibrated = calibrate(options.run_dir, options.overrides)
     print(calibration_table(calibrated))
     print(f"\nWritten: {calibrated.run.path / runs.CALIBRATION_FILE}")
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,12 @@ It shows what testing.predict answers to a recording, an upload, or a voice whil
 Gradio (requirements-live.txt). Sound stays on this machine, and is deleted once it is recognised.
 """
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.demo")
+
+
 import html
 import os
 import signal
@@ -25,13 +30,13 @@ from testing.predict import LONGEST_UTTERANCE, Recognizer
 from testing.predictions import LIMITS, UNLIKE, UNSURE, Answer, Recognition, clock, timeline_figure
 from testing.stream import Stream
 from utils.errors import UserError, exit_on_user_error
+from utils.parsers import parser_of
 from utils.plots.explain import plot_explanation
 from utils.runs import ENROLLED_RUN, SHIPPED_RUN, is_run_dir, list_runs
 
 MOST_SECONDS = 600
 MOST_BYTES = 200 * 2**20
 SHORT = 2  # parts of a timeline, which shows no more than the answer
-PORT = 7_860
 HINT = "Record yourself, choose a file, or speak live. The emotion appears here."
 KEPT = 60.0  # seconds
 STYLE, MICROPHONE = (Path(__file__).with_name("page") / name for name in ("answer.css", "microphone.js"))
@@ -228,13 +233,7 @@ def build(run_dir: Path) -> Any:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m testing.demo")
-    parser.description = "Show a page that recognises emotions in voices."
-    add = parser.add_argument
-    add("run_dir", nargs="?", type=Path, default=SHIPPED_RUN, help="the network; the shipped one if left out")
-    add("--host", default="127.0.0.1", help="who may open the page: 0.0.0.0 is everybody on the network")
-    add("--port", type=int, default=PORT, help="default: %(default)s")
-    options = parser.parse_args(arguments)
+    options = parser_of("testing.demo").parse_args(arguments)
     recogniser_of(str(options.run_dir.resolve()))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes then, too
     with tempfile.TemporaryDirectory(prefix="cktim-demo-") as folder:
@@ -262,7 +261,3 @@ def main(arguments: list[str] | None = None) -> None:
             )
         except OSError as error:
             raise UserError(f"the page cannot be shown: {error}") from error
-
-
-if __name__ == "__main__":
-    main()

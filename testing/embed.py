@@ -3,18 +3,26 @@
 From Python: `Recognizer(RUN_DIR).embed("hello.wav")`. The embeddings of a test set are in its Evaluation.
 """
 
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.embed")
+
+
 import sys
 
 from matplotlib.figure import Figure
 
 from dataloader.corpora.utterance import UNKNOWN
 from testing.evaluate import Evaluation
+from testing.parsers import SURE
 from testing.pipes import name_of
-from testing.predict import STDOUT, SURE, Asked, reason, recordings_parser
+from testing.predict import STDOUT, Asked, reason
 from testing.predictions import Failure
 from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, try_output, write_atomically
 from utils.metrics import nearest_agreement
+from utils.parsers import parser_of
 from utils.plots.embeddings import plot_embeddings
 from utils.progress import progress_bar, warn
 from utils.tables import csv_text, percent
@@ -51,9 +59,7 @@ def embedding_figure(evaluation: Evaluation) -> Figure:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = recordings_parser("testing.embed", "Write the embedding of each recording.")
-    where = "columns file, e0, e1, …; - is standard output (default: %(default)s)"
-    parser.add_argument("--csv", default="-", metavar="FILE", help=where)
+    parser = parser_of("testing.embed")
     options = parser.parse_intermixed_args(arguments)
     asked, printed = Asked.by(parser, options), options.csv in STDOUT
     if not printed:
@@ -80,7 +86,3 @@ def main(arguments: list[str] | None = None) -> None:
         write_atomically(options.csv, csv_text(rows))
     if failed:
         raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

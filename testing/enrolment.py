@@ -4,6 +4,12 @@ Of a run whose features are normalised by speaker. A test speaker's norm is take
 test recordings, drawn at random without regard to their labels; the others are recognised with it.
 """
 
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.enrolment")
+
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
+from dataloader.features.normalise import SpeakerNorm, raw_functionals
 from dataloader.loaders import Batch
 from models.losses import among
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
+from testing.parsers import PRIOR
 from utils import runs
-from utils.errors import UserError, exit_on_user_error, run_parser, some
+from utils.errors import UserError, exit_on_user_error, some
 from utils.files import try_output, write_json
 from utils.metrics import scores
+from utils.parsers import parser_of
 from utils.progress import progress_bar
 from utils.significance import summarise
 from utils.tables import NOTHING, Table, percent, percent_range
@@ -201,23 +209,9 @@ def enrolment_table(result: dict[str, Any], name: str) -> Table:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = run_parser(
-        "testing.enrolment",
-        "Measure how many unlabelled recordings of a test speaker it takes for the norm of the features, and "
-        f"write it into the run directory ({runs.ENROLMENT_FILE}).",
-        "where the corpus is now, say: data.root=EMOVO.zip",
-    )
-    prior = "recordings as which the training's speakers count in a norm (default: %(default)g)"
-    parser.add_argument("--prior", type=float, default=PRIOR, metavar="K", help=prior)
-    validation = "of the validation speakers instead, to choose --prior; nothing is written"
-    parser.add_argument("--validation", action="store_true", help=validation)
-    options = parser.parse_intermixed_args(arguments)
+    options = parser_of("testing.enrolment").parse_intermixed_args(arguments)
     subset = "validation" if options.validation else "test"
     result = measure_enrolment(options.run_dir, options.overrides, subset, options.prior)
     print(enrolment_table(result, runs.existing_run_dir(options.run_dir).name))
     if not options.validation:
         print(f"\nWritten: {runs.existing_run_dir(options.run_dir) / runs.ENROLMENT_FILE}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,11 @@
 """Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
 
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.evaluate")
+
+
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +20,6 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
 from dataloader.corpora.find import ABOUT_CORPUS, HEARD, find_corpus
-from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import UNKNOWN, Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
 from dataloader.identity import copies, identified_corpus
@@ -27,9 +32,10 @@ from testing.load_run import LoadedRun, corpus_settings, load_run, predict_and_e
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, without_codes
-from utils.errors import UserError, exit_on_user_error, run_parser, some
+from utils.errors import UserError, exit_on_user_error, some
 from utils.files import as_typed, command_line, problems_of, try_output, write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
+from utils.parsers import parser_of
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
@@ -529,19 +535,7 @@ def misjudged_table(evaluation: Evaluation, most: int) -> Table:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = run_parser(
-        "testing.evaluate",
-        "Evaluate a run on the test set that it recorded, and write the results beside it.",
-        "where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run whose "
-        f"{runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}",
-    )
-    whole = "evaluate on the whole corpus, training set included, and write nothing: no test result"
-    parser.add_argument("--all", action="store_true", dest="everything", help=whole)
-    other = "test on another corpus than that of the training, over the emotions that both have: "
-    other += f"{', '.join(READERS)}; data.root=… is its place then"
-    parser.add_argument("--corpus", choices=READERS, metavar="NAME", help=other)
-    change = "take recordings whose sound or labels have changed since, such as copies through a codec"
-    parser.add_argument("--changed", action="store_true", help=change)
+    parser = parser_of("testing.evaluate")
     options = parser.parse_intermixed_args(arguments)
     if options.corpus and options.everything:
         parser.error("--corpus takes the whole of another corpus; --all is about the run's own")
@@ -567,7 +561,3 @@ def main(arguments: list[str] | None = None) -> None:
         norm = ["--same-speaker", "FOLDER"] if by_speaker else []
         words = as_typed(evaluation.run.path), *norm, "hello.wav"
         print(f"Next, with a recording of yours: {command_line('testing.predict', *words)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -4,6 +4,12 @@ Every temporal-aware block (TAB) multiplies its input by an attention over time,
 shown forwards and backwards, beside the network's input and its answer.
 """
 
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.explain")
+
+
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +24,13 @@ from models.ckconv import CKConv, SeparableCKConv
 from models.cktim import DIRECTIONS, CkTIMNet
 from testing.calibration import at_temperature, load_calibration
 from testing.evaluate import Evaluation
-from testing.kernels import LAYER, kernel_figure
+from testing.kernels import kernel_figure
 from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
+from testing.parsers import LAYER
 from utils.emotions import emotion_code
-from utils.errors import UserError, exit_on_user_error, run_parser
+from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, problems_of, try_output
+from utils.parsers import parser_of
 from utils.plots.explain import Explanation, plot_explanation
 from utils.plots.style import save_figure
 from utils.progress import warn
@@ -149,16 +157,7 @@ def probabilities_table(explanation: Explanation) -> Table:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = run_parser(
-        "testing.explain",
-        "Show what a network makes of one utterance: waveform, MFCCs, the attention of every temporal-aware "
-        "block, fusion weights, probabilities.",
-    )
-    parser.add_argument("file", type=Path, help="a sound file: WAV, FLAC, OGG, MP3, …")
-    parser.add_argument("--out", type=Path, help="the figure; FILE_explained.png in this folder if left out")
-    parser.add_argument("--truth", metavar="EMOTION", help="the emotion that it is, to be shown too")
-    kernels = f"draw learned kernels of a layer too, {LAYER} if none is named, into OUT_kernels.png"
-    parser.add_argument("--kernels", nargs="?", const=LAYER, metavar="LAYER", help=kernels)
+    parser = parser_of("testing.explain")
     options = parser.parse_args(arguments)
     out = options.out or Path(f"{options.file.stem}_explained.png")
     if out.suffix.lower() != ".png":
@@ -182,7 +181,3 @@ def main(arguments: list[str] | None = None) -> None:
 
     if problems := problems_of(partial(write, *item) for item in figures.items()):
         raise UserError("\n".join(problems))
-
-
-if __name__ == "__main__":
-    main()

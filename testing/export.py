@@ -13,6 +13,12 @@ One graph from waveforms to scores, with every continuous kernel as numbers:
 All are compared with the run on real utterances first, and not written unless the logits agree.
 """
 
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.export")
+
+
 import copy
 import importlib
 import io
@@ -40,17 +46,17 @@ from models.cktim import count_parameters
 from testing import web
 from testing.evaluate import describe_device
 from testing.load_run import LoadedRun, corpus_settings, load_run, predict
+from testing.parsers import FILES, PAGE
 from testing.products import ConvByProducts, MelSpectrogramByProducts
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
-from utils.errors import UserError, exit_on_user_error, run_parser
+from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, try_output, write_atomically
+from utils.parsers import parser_of
 from utils.progress import measure_in_turns, milliseconds
 from utils.runs import SHIPPED_RUN, files_of
 from utils.tables import Table
 
-FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
-PAGE = "web"  # the folder of a page
 OPSET = 18  # of ONNX; the lowest that PyTorch writes. From 20 on there is an inverse transform, DFT, which
 # onnxruntime 1.32 loads with a dynamic length and then fails to run: testing.products does without.
 LARGEST_FOLDED = 256  # numbers; larger arrays that follow from others are made when a program loads the file
@@ -373,16 +379,7 @@ def benchmark(
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    about = "Export a run as one file, from waveforms to scores, after comparing it with the run."
-    parser = run_parser("testing.export", about, "where the corpus is on this machine: data.root=…")
-    add = parser.add_argument
-    add("--format", choices=[*FILES, PAGE], default="onnx", help="onnx if left out; web is a folder")
-    add("--out", type=Path, help=f"RUN_DIR/{', '.join(FILES.values())} or {PAGE} if left out")
-    add("--recordings", nargs="+", type=Path, default=(), metavar="FILE", help="to compare on")
-    runtime = "of a page: a folder or .tgz of onnxruntime-web; npm fetches it if left out"
-    add("--runtime", type=Path, metavar="PATH", help=runtime)
-    add("--benchmark", action="store_true", help="time PyTorch, torch.export and ONNX Runtime; write nothing")
-    options = parser.parse_intermixed_args(arguments)
+    options = parser_of("testing.export").parse_intermixed_args(arguments)
     if options.benchmark:
         print(benchmark(options.run_dir, options.overrides, options.recordings))
         return
@@ -397,7 +394,3 @@ def main(arguments: list[str] | None = None) -> None:
         kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"
         print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB, {kind}).")
     print(f"On {made.utterances} utterances its logits are the run's within {made.difference:.0e}.")
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.ckconv import CKConv, SeparableCKConv
 from models.cktim import DIRECTIONS, CkTIMNet
 from testing.load_run import LoadedRun, load_run
+from testing.parsers import LAYER
 from utils.files import command_line
 from utils.notebooks.display import keep
 from utils.plots.explain import plot_kernel, plot_receptive_fields
@@ -24,7 +25,6 @@ from utils.runs import Run
 
 CURVE_STEP = 1 / 16  # training frames between two points of a curve
 HOPS = (256, 512, 1024)  # samples; figures of kernels show the taps at these frame rates
-LAYER = "blocks.0.convolutions.0"  # the first layer of TAB 1, whose kernels are shown by default
 NOISES = 16  # utterances of noise, over which a receptive field is averaged
 
 

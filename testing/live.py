@@ -3,7 +3,12 @@
 A terminal shows one line that is written anew; elsewhere each moment is a line of JSON. Ctrl-C ends it.
 """
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.live")
+
+
 import json
 import os
 import shutil
@@ -18,12 +23,12 @@ import numpy as np
 
 from dataloader import audio
 from dataloader.decode import decoded_live
-from dataloader.speech import DETECTORS
 from testing.pipes import STANDARD_INPUT, name_of
-from testing.predict import SURE, Recognizer, without_overrides
+from testing.predict import Recognizer, without_overrides
 from testing.predictions import clock
 from testing.stream import Moment, Stream
 from utils.errors import UserError, exit_on_user_error
+from utils.parsers import parser_of
 from utils.progress import warn
 from utils.runs import SHIPPED_RUN, is_run_dir
 
@@ -143,21 +148,7 @@ def run(stream: Stream, chunks: Chunks, show: Callable[[Moment], None]) -> None:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m testing.live", description="Recognise emotion live.")
-    add = parser.add_argument
-    source = (
-        "a sound file, played at its own speed, or - (standard input: arecord -f cd | …); the microphone "
-    )
-    source += "where neither is named. Before it, for a network of yours, its run directory"
-    add("paths", nargs="*", metavar="[RUN_DIR] [FILE | -]", help=source)
-    add("overrides", nargs="*", metavar="key=value", help="for instance train.device=cpu")
-    raw = "standard input is 16-bit samples without a header (arecord -t raw -f S16_LE), of this rate"
-    add("--rate", type=int, metavar="HZ", help=raw)
-    add("--channels", type=int, default=1, metavar="N", help="of --rate (default: %(default)s)")
-    add("--vad", choices=DETECTORS, default="energy", help="how speech is found (default: %(default)s)")
-    add("--window", type=float, metavar="S", help="seconds that are looked at (default: 2)")
-    add("--hop", type=float, default=0.25, metavar="S", help="seconds between answers (default: %(default)s)")
-    add("--sure", type=float, default=SURE, metavar="P", help="as in testing.predict (default: %(default)s)")
+    parser = parser_of("testing.live")
     options = parser.parse_intermixed_args(arguments)
     paths, overrides = without_overrides(options.paths)
     run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or len(paths) > 1) else SHIPPED_RUN
@@ -178,7 +169,3 @@ def main(arguments: list[str] | None = None) -> None:
             run(recognizer.stream(rate, **settings), chunks, display.show)
         finally:
             print(f"{chr(10) * terminal}{display.summary()}", file=sys.stdout if terminal else sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

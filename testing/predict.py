@@ -13,6 +13,12 @@ A recording is conditioned, padded or cut as in training. One that is longer tha
 recognised window by window as well; one longer than any utterance, that way only.
 """
 
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.predict")
+
+
 import argparse
 import copy
 import math
@@ -36,16 +42,18 @@ from dataloader.audio import AudioError, SilenceError
 from dataloader.corpora.listing import list_files
 from dataloader.decode import SOUND_SUFFIXES
 from dataloader.features.extract import Extractor
-from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
+from dataloader.features.normalise import SpeakerNorm, raw_functionals
 from testing import predictions
 from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict, predict_and_embed
+from testing.parsers import PRIOR, SURE
 from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from testing.stream import Stream
 from utils.emotions import CODES
 from utils.errors import UserError, exit_on_user_error
 from utils.files import check_outputs, output_folder, problems_of, try_output, write_atomically
+from utils.parsers import parser_of
 from utils.progress import progress_bar, warn
 from utils.runs import ENROLLED_RUN, SHIPPED_RUN, files_of, is_run_dir
 from utils.tables import unique
@@ -55,7 +63,6 @@ OVERLAP = 2  # windows that cover each moment
 PAUSE = 0.01  # of the loudest window's level, 40 dB below it: near silence beside speech
 LONGEST_NAME = 200  # bytes of a figure's name; file systems allow 255
 STDOUT = ("-", "/dev/stdout")
-SURE = 0.5  # the least probability of an answer
 BATCH = 32  # windows
 PROCESSES = {os.getpid()}  # that may use several threads, or know that they may not
 
@@ -399,21 +406,6 @@ def recognise_files(
     return outcomes
 
 
-def recordings_parser(module: str, description: str) -> argparse.ArgumentParser:
-    """For a command about recordings: those, a run, `key=value`, and the speaker's norm (see Asked)."""
-    parser = argparse.ArgumentParser(f"python -m {module}", description=description)
-    add = parser.add_argument
-    recordings = "recordings, folders or zips of them, or - (standard input); before them, for a network of "
-    recordings += "yours, its run directory"
-    add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)
-    add("overrides", nargs="*", default=[], metavar="key=value", help="for instance train.device=cpu")
-    speaker = (
-        "unlabelled recordings of the same speaker, for the norm: a file, folder or zip; may be repeated"
-    )
-    add("--same-speaker", action="append", default=[], metavar="FILE_OR_FOLDER", help=speaker)
-    return parser
-
-
 def without_overrides(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """Paths, and `key=value`, which names no file."""
     overrides = [text for text in texts if "=" in text and not os.path.exists(text)]
@@ -431,7 +423,7 @@ class Asked:
 
     @classmethod
     def by(cls, parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Asked":
-        """What `options`, of recordings_parser, ask for."""
+        """What `options`, of testing.parsers, ask for."""
         paths, overrides = without_overrides(options.paths)
         mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
         mistyped = mistyped and paths[0] != STANDARD_INPUT
@@ -460,21 +452,7 @@ class Asked:
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
-    parser = recordings_parser("testing.predict", "Recognise the emotion in recordings.")
-    parser.epilog = (
-        "Exit status: 0 when every file got an answer (silence is one), 1 when some did not or an "
-    )
-    parser.epilog += (
-        "output could not be written, 2 when none was tried, for the run or an argument is wrong."
-    )
-    add = parser.add_argument
-    add("--csv", metavar="FILE", help="write all answers there; - is standard output")
-    add("--json", metavar="FILE", help="the same as JSON")
-    codes = "let the CSV and the JSON have the emotions' codes (dis, gio, …) in place of words"
-    add("--codes", action="store_true", help=codes)
-    add("--plots", metavar="FOLDER", help="write a figure of each recording's timeline there")
-    sure_help = "least probability of an answer; below it the answer is `unsure` (default: %(default)s)"
-    add("--sure", type=float, default=SURE, metavar="P", help=sure_help)
+    parser = parser_of("testing.predict")
     options = parser.parse_intermixed_args(arguments)
     asked = Asked.by(parser, options)
     texts = {kind: path for kind in ("csv", "json") if (path := vars(options)[kind]) is not None}
@@ -545,7 +523,3 @@ def figures(
     )
     for outcome, name in zip(shown, unique(short), strict=True):
         yield partial(write, outcome, name)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from dataloader import audio, decode
-from testing import predict
+from testing import parsers, predict
 from testing.calibration import load_calibration
 from testing.load_run import LoadedRun
 from testing.predictions import LIMITS, SILENCE, UNSURE
@@ -52,7 +52,7 @@ def settings(run: LoadedRun, least_samples: int) -> dict[str, object]:
         "emotions": run.emotions,
         "words": {label: run.words[label] for label in (*run.emotions, UNSURE, SILENCE)},
         "temperature": load_calibration(run.path).temperature,
-        "sure": predict.SURE,
+        "sure": parsers.SURE,
         "sample_rate": run.config.features.sample_rate,  # Hz
         "window": run.config.features.signal_length,  # samples
         "least_samples": least_samples,

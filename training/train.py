@@ -3,7 +3,12 @@
 A training that was stopped goes on with `python -m training.train resume=RUN_DIR` (training.resume).
 """
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("training.train")
+
+
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -48,6 +53,7 @@ from utils.device import keep_freed_memory, memory, pick_device, seed_everything
 from utils.errors import UserError, exit_on_user_error
 from utils.files import as_typed, command_line, expanded, write_json
 from utils.metrics import History, keep_whole_epochs, scores
+from utils.parsers import parser_of
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
 from utils.progress import progress_bar
@@ -345,10 +351,7 @@ def save_model(model: nn.Module, path: Path) -> None:
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser("python -m training.train", description="Train CkTIM-net or TIM-net.")
-    parser.add_argument("--config", help="default: conf/config.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
-    options = parser.parse_intermixed_args(arguments)
+    options = parser_of("training.train").parse_intermixed_args(arguments)
     config_file = runs.DEFAULT_CONFIG if options.config is None else options.config
     resumed = [value for value in options.overrides if value.startswith("resume=")]
     overrides = [value for value in options.overrides if value not in resumed]
@@ -378,7 +381,3 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"Run directory: {run_dir}")
         if not (run_dir / runs.RESUME_FILE).exists():
             print(f"Next: {command_line('testing.evaluate', as_typed(run_dir), *moved(run_dir, config))}")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,12 @@ into the trial's folder, as a directory that is there whole or not at all: a run
 finished. A trial that was stopped, however hard, goes on with the runs that are missing.
 """
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("training.trials")
+
+
 import difflib
 import hashlib
 import io
@@ -25,7 +30,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import joblib
 import torch
@@ -44,7 +49,7 @@ from dataloader.splits import all_folds
 from testing.evaluate import evaluate
 from testing.pooled import pool
 from training.train import train
-from utils.config import KEYS, Config, PathText, Protocol, Section, load_config
+from utils.config import KEYS, Config, PathText, Section, load_config
 from utils.errors import UserError, exit_on_user_error, some
 from utils.files import (
     as_typed,
@@ -55,6 +60,7 @@ from utils.files import (
     try_output,
     write_atomically,
 )
+from utils.parsers import parser_of
 from utils.progress import progress_bar, warn
 from utils.results import (
     comparisons_in_words,
@@ -542,12 +548,6 @@ def _unknown(key: str, known: Collection[str]) -> str:
     return f"unknown key {key}" + (f"; did you mean {nearest[0]}?" if nearest else ".")
 
 
-def _number_or_all(text: str) -> int | None:
-    if text != "all" and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, at least 2, or all")
-    return None if text == "all" else int(text)
-
-
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
 
@@ -555,22 +555,7 @@ def _overrides(settings: Mapping[str, Any]) -> list[str]:
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m training.trials",
-        description="Train and evaluate a grid of settings × seeds × folds. What is done is not done again.",
-    )
-    protocols = [one for one in get_args(Protocol) if one != "holdout"]
-    made = (
-        "cross-validate one setting, without a trial's file: all folds of a protocol, and one table of them"
-    )
-    parser.add_argument("--protocol", choices=protocols, help=made)
-    many = "with --protocol: how many parts or groups of speakers; all: as data.folds or the protocol says"
-    parser.add_argument("--folds", type=_number_or_all, default=None, metavar="N", help=many)
-    parser.add_argument("--config", default=DEFAULT_CONFIG, help="with --protocol: default conf/config.yaml")
-    parser.add_argument("--list", action="store_true", help="list the runs, and make none")
-    more = "of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
-    more += "(train.num_epochs=5; give it another name then: name.json holds the last call's results)"
-    parser.add_argument("overrides", nargs="*", metavar="TRIAL key=value", help=f"conf/trials/X.yaml; {more}")
+    parser = parser_of("training.trials")
     options = parser.parse_intermixed_args(arguments)
     files = [one for one in options.overrides if "=" not in one]
     if len(files) != (options.protocol is None):
@@ -611,7 +596,3 @@ def main(arguments: list[str] | None = None) -> None:
             f"{len(failures)} of {len(runs)} runs failed; the same command makes them again. What they left "
             f"is in {folder / FAILED}.{reasons}"
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@
 import io
 import os
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -68,12 +67,3 @@ def _output_is_closed() -> bool:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return True
-
-
-def run_parser(module: str, description: str, overrides: str = "") -> ArgumentParser:
-    """For a command about one run: RUN_DIR, and `key=value …` where `overrides` explains it."""
-    parser = ArgumentParser(f"python -m {module}", description=description)
-    parser.add_argument("run_dir", help="for instance training/results/CkTIM_TAB1_seed0_2026-01-31_14-05-59")
-    if overrides:
-        parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=overrides)
-    return parser

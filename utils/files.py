@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-import torch
 import yaml
 
 from utils.errors import UserError
@@ -287,6 +286,8 @@ def read_tensors(path: Path) -> Any:
     Checksums are verified and packed files refused. torch.load does neither: a flipped bit would be another
     number, and a small file could fill the memory.
     """
+    import torch  # here, for it takes a second to import
+
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:

@@ -9,8 +9,6 @@ import time
 import zipfile
 from pathlib import Path
 
-import requests
-
 from dataloader.corpora.archives import BAD_ZIP, LARGEST, check_space, unpack
 from dataloader.corpora.find import read_corpus
 from dataloader.corpora.readers import READERS, Reader
@@ -145,6 +143,8 @@ def _get(reader: Reader, url: str, folder: Path, archive: Path, progress: bool) 
 def _receive(url: str, part: Path, progress: bool) -> str:
     """Ask once for the rest of `part`; returns a problem that another request may solve, or ""."""
     have, total = _size(part), None
+    import requests
+
     headers = {"User-Agent": "CkTIM-net", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={have}-"} if have else {}
     try:

@@ -4,7 +4,12 @@ python -m utils.notebooks.run [key=value …]                  # notebook_train.
 python -m utils.notebooks.run --in-place notebook_*.ipynb    # keep their outputs in them (`make notebooks`)
 """
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("utils.notebooks.run")
+
+
 import asyncio
 import base64
 import copy
@@ -24,6 +29,7 @@ from PIL import Image
 
 from utils.errors import can_print, exit_on_user_error
 from utils.files import write_atomically
+from utils.parsers import parser_of
 
 NOTEBOOK = Path("notebook_train.ipynb")
 MOST_BYTES = 2_000_000  # of a notebook that is passed on
@@ -135,11 +141,7 @@ def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line; exit status 1 when the notebook failed."""
-    parser = argparse.ArgumentParser("python -m utils.notebooks.run", description=f"Run {NOTEBOOK}.")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.num_epochs=20")
-    text = "run these notebooks instead, as they are, and keep their outputs in them"
-    parser.add_argument("--in-place", nargs="+", type=Path, metavar="NOTEBOOK", default=[], help=text)
-    options = parser.parse_args(arguments)
+    options = parser_of("utils.notebooks.run").parse_args(arguments)
     try:
         for path in options.in_place:
             print(f"{path} …")
@@ -149,7 +151,3 @@ def main(arguments: list[str] | None = None) -> None:
     except NotebookFailed as error:
         print(f"\n{error}", file=sys.stderr)
         raise SystemExit(1) from None
-
-
-if __name__ == "__main__":
-    main()
