@@ -1,18 +1,61 @@
 """Splits of a corpus with copies in it, and sentences on what is unusual in it, with the key to type."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.identity import copies, recorded
 from dataloader.splits import SUBSETS, Split, draw_split, is_unknown, keep_together
-from utils.config import Config, DataConfig
-from utils.errors import UserError, some
+from utils.config import Config, DataConfig, FeaturesConfig
+from utils.errors import UserError, many, remarks, some
 
 RARE = 6  # times as many utterances of one emotion as of another are worth a word
+HELD = 0.95  # of the recordings is held by an advised signal_length
+MUCH = 0.1  # share of a corpus's sound; EMOVO loses 5 % to its usual signal_length
 FOLDS = 5  # of speakers, where data.folds are more than there are
+
+
+def held(seconds: np.ndarray) -> float:
+    """The duration that HELD of the recordings do not exceed."""
+    return float(np.quantile(seconds, HELD, method="inverted_cdf"))
+
+
+def on_length(seconds: np.ndarray, features: FeaturesConfig) -> list[str]:
+    """A sentence where recordings of these durations suit `features.signal_length` badly."""
+    chosen = features.signal_length / features.sample_rate
+    key = f"features.signal_length={math.ceil(held(seconds) * features.sample_rate / 1_000) * 1_000}"
+    longer = f"{(seconds > chosen).mean():.0%} of the recordings are longer than {chosen:.1f} s"
+    longer += f" (features.signal_length), and lose both ends, {_lost(seconds, chosen):.0%} of all sound"
+    if held(seconds) > chosen:
+        return [f"{longer}: {key} would hold {HELD:.0%}"]
+    if _lost(seconds, chosen) > MUCH:
+        return [f"{longer}: split the long ones"]
+    if held(seconds) < chosen / 2:
+        shares = f"{HELD:.0%} of the recordings are at most {held(seconds):.1f} s long"
+        return [f"{shares}: {key} would hold them, and train faster"]
+    return []
+
+
+def length_advice(corpus: Corpus, utterances: Sequence[Utterance], features: FeaturesConfig) -> list[str]:
+    """A warning where identified utterances lose MUCH, or signal_length is EMOVO's and another suits them."""
+    seconds = np.array([one.measures.seconds for one in utterances if one.measures])
+    if _lost(seconds, features.signal_length / features.sample_rate) > MUCH:
+        return [f"{corpus.name}: {sentence}" for sentence in on_length(seconds, features)]
+    usual, advised = READERS["emovo"].signal_length, corpus.signal_length
+    if features.signal_length != usual or advised in (0, usual):
+        return []
+    problem = f"features.signal_length is {usual} samples, as for EMOVO; {advised} suit {corpus.name}"
+    return [f"{problem} (features.signal_length={advised})."]
+
+
+def _lost(seconds: np.ndarray, most: float) -> float:
+    """The share of all sound that is lost where recordings are cut to `most` seconds."""
+    return np.maximum(seconds - most, 0).sum() / max(seconds.sum(), 1e-9)
 
 
 def check_emotions(corpus: Corpus, utterances: Sequence[Utterance]) -> None:
@@ -41,24 +84,23 @@ def draw(
     emotion_of = {utterance.name: utterance.emotion for utterance in utterances}
     torn = {first for name, first in same.items() if emotion_of[name] != emotion_of[first]}
     chosen = [one for one in utterances if same.get(one.name, one.name) not in torn]
-    torn_fate = "both are left out"
+    torn_fate = "both left out"
     if len({one.emotion for one in chosen}) < 2:
-        chosen, torn_fate = list(utterances), "they are kept, for too little else is there"
+        chosen, torn_fate = list(utterances), "kept, for too little else is there"
     named = {True: list[str](), False: list[str]()}
     for name, first in same.items():
         named[first in torn].append(f"{name} = {first}")
-    for found, fate in (
-        (named[True], f"are copies under another emotion; {torn_fate}"),
-        (named[False], "are copies; they stay in one subset with their originals"),
+    for remark in remarks(
+        (named[True], "recording", f"of {corpus.name} copied under another emotion, {torn_fate}"),
+        (named[False], "recording", f"of {corpus.name} copied, in one subset with the original"),
     ):
-        if found:
-            say(f"{len(found)} recordings of {corpus.name} {fate}: {some(found)}")
+        say(remark)
     for sentence in unusual(config, chosen, corpus.words):
         say(sentence)
     split = draw_split(chosen, config.data, config.train.seed, corpus.name, corpus.utterances)
     split, lost = keep_together(split, same)
     if lost:
-        say(f"{len(lost)} copies would have to be in another subset, and are left out: {some(lost)}")
+        say(f"copies that would have to be in another subset, left out: {some(lost)}")
     if own(config.data) and (sentence := shared_voices(config.data, chosen, split)):
         say(sentence)
     return replace(split, recordings=recorded(utterances))
@@ -84,7 +126,7 @@ def unusual(config: Config, utterances: Sequence[Utterance], words: Mapping[str,
     counted = Counter(one.emotion for one in utterances).most_common()
     (common, most), (rare, least) = counted[0], counted[-1]
     if most >= RARE * least and config.train.balance == "none":
-        counts = f"{words[rare]} has {least} utterances, {words[common]} {most}"
+        counts = f"{words[rare]} has {many(least, 'utterance')}, {words[common]} {most}"
         found.append(
             f"{counts}: train.balance=class has rare emotions trained on more often; judge by UAR, to "
             "which each emotion counts alike"
@@ -99,16 +141,17 @@ def unusual(config: Config, utterances: Sequence[Utterance], words: Mapping[str,
         remedy = "a network can learn the voice in place of the emotion"
         if keys := unknown_voices(config.data, emotions):
             remedy += f", which {keys} would show"
-        found.append(f"{len(single)} of {len(emotions)} speakers have one emotion alone ({named}): {remedy}")
+        count = f"{len(single)} of {len(emotions)}"
+        found.append(f"speakers with one emotion alone: {count} ({named}): {remedy}")
     if config.data.protocol in ("speaker_kfold", "leave_one_speaker_out"):
         has = {emotion: [one for one in emotions if emotion in emotions[one]] for emotion, _ in counted}
         if rare_voices := [f"{words[emotion]}: {who[0]}" for emotion, who in has.items() if len(who) == 1]:
             found.append(
-                f"{len(rare_voices)} emotions are spoken by one speaker alone ({some(rare_voices)}): with "
+                f"emotions that one speaker alone speaks ({some(rare_voices)}): with "
                 f"data.protocol={config.data.protocol} no network that is tested on them has learned them"
             )
     if nameless:
-        number = f"{len(nameless)} of {len(utterances)} utterances have no speaker"
+        number = f"utterances without a speaker: {len(nameless)} of {len(utterances)}"
         cure = "name speakers (by folders SPEAKER/EMOTION, or a table's column), to measure unknown voices"
         where = f"so the same voices may be trained and tested on ({some(nameless, 2)})"
         found.append(f"{number}, {where}: {cure}")

@@ -260,9 +260,7 @@ def _of_size(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 def _check_whole(found: float, announced: float, tolerance: float, name: str) -> None:
     """Compare seconds."""
     if found < announced - tolerance:
-        there = (
-            f"{found:.2f} of the {announced:.2f} seconds ({100 * found / announced:.0f} %) that it announces"
-        )
+        there = f"{found:.2f} of the {announced:.2f} seconds ({found / announced:.0%}) that it announces"
         raise AudioError(f"{name} is cut short or corrupt: it holds {there}")
 
 
@@ -291,9 +289,7 @@ def _by_libsndfile(stack: ExitStack, file: _View, layout: _Layout, name: str) ->
         announced = layout.samples or (sound.frames / layout.share if known else count)
         _check_whole(count / rate, announced / rate, TOLERANCE, name)
         if layout.cut:
-            raise AudioError(
-                f"{name} is cut short: after {count / rate:.2f} seconds it ends amid a page of Ogg"
-            )
+            raise AudioError(f"{name} is cut short: after {count / rate:.2f} s it ends amid a page of Ogg")
 
     coding = f"{sound.format} {sound.subtype}".lower()
     return Sound(rate, sound.channels, sound.frames if known else None, blocks(), coding)
@@ -307,9 +303,7 @@ def _by_ffmpeg(stack: ExitStack, file: _View, name: str) -> Sound:
         container = stack.enter_context(av.open(file, options={"format_whitelist": DEMUXERS}))
     except av.error.FFmpegError as error:
         if head[4:8] == b"ftyp":
-            raise AudioError(
-                f"{name} is cut short: its index (moov) is missing, which is written last"
-            ) from error
+            raise AudioError(f"{name} is cut short: its index (moov), written last, is missing") from error
         raise
     if not container.streams.audio:
         raise AudioError(f"{name} is not audio: it is a video without sound")

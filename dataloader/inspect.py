@@ -1,22 +1,20 @@
 """A look at a corpus before training: `python -m dataloader.inspect [key=value …] [--output FOLDER]`."""
 
 import argparse
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pandas
 import scipy.stats
 from matplotlib.figure import Figure
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
-from dataloader.advice import left_out, rehearse
+from dataloader.advice import HELD, held, left_out, on_length, rehearse
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.identity import identified_corpus
 from utils.config import Config, FeaturesConfig, load_config
-from utils.errors import UserError, exit_on_user_error, some
+from utils.errors import UserError, exit_on_user_error, remarks, some
 from utils.files import expanded, output_folder, try_output, write_json
 from utils.plots.corpus import plot_corpus
 from utils.plots.style import save_figure, shortened
@@ -25,7 +23,6 @@ from utils.runs import DEFAULT_CONFIG
 from utils.tables import NOTHING, Table, unique
 
 MOST_SPEAKERS = 12  # with columns of their own
-HELD = 0.95  # of the recordings is held by an advised signal_length
 CLIPPED = 10  # samples that make a recording a clipped one
 LONG = 3  # times signal_length
 TOGETHER = 0.5  # Cramér's V of the emotion and how recordings were made that is worth a word
@@ -79,8 +76,9 @@ class Survey:
 
     def figure(self) -> Figure:
         """Utterances by emotion and speaker, durations, levels, and how recordings were made."""
-        chosen, held = self.features.signal_length / self.features.sample_rate, _held(self.recordings.seconds)
-        marks = {f"features.signal_length, {chosen:.1f} s": chosen, f"{HELD:.0%} end by {held:.1f} s": held}
+        chosen = self.features.signal_length / self.features.sample_rate
+        most = held(self.recordings.seconds.to_numpy())
+        marks = {f"features.signal_length, {chosen:.1f} s": chosen, f"{HELD:.0%} end by {most:.1f} s": most}
         kinds = self.recordings.made.value_counts().to_dict()
         values = self.recordings.seconds, marks, self.recordings.level, kinds
         return plot_corpus(self.counts(), *values, f"{self.corpus.name} corpus")
@@ -89,7 +87,7 @@ class Survey:
         """Sentences on what is unusual in the recordings, with the key to type."""
         found, features = self.recordings, self.features
         chosen = features.signal_length / features.sample_rate
-        said = _on_length(found.seconds - features.trim_silence * found.silence * found.seconds, features)
+        said = on_length((found.seconds * (1 - features.trim_silence * found.silence)).to_numpy(), features)
         rates, highest = found.rate.value_counts().sort_index(), features.f_max or features.sample_rate / 2
         if len(rates) > 1 and (lowest := int(rates.index[0])) / 2 < highest:
             there = some([f"{rate} Hz ({number})" for rate, number in rates.items()])
@@ -106,19 +104,14 @@ class Survey:
             if min(counts.shape) > 1 and scipy.stats.contingency.association(counts) >= TOGETHER:
                 usual = some([f"{emotion}: {value}" for emotion, value in counts.idxmax(axis=1).items()], 9)
                 said.append(f"the {title} goes with the emotion ({usual}): a network can learn it instead")
-        trim = "have more silence at their ends than sound between; features.trim_silence=true cuts it off"
+        longer = f"longer than {LONG * chosen:.0f} s"
+        trim = "with more silence at the ends than sound between; features.trim_silence=true cuts it off"
         odd = {
-            "are clipped": found.clipped >= CLIPPED,
-            f"are longer than {LONG * chosen:.0f} s, and keep {chosen:.1f} s of their middle; split them": (
-                found.seconds > LONG * chosen
-            ),
+            "clipped": found.clipped >= CLIPPED,
+            f"{longer}, of which the middle {chosen:.1f} s count; to be split": found.seconds > LONG * chosen,
             trim: found.silence > 0.5,
         }
-        return said + [
-            f"{rows.sum()} recordings {what}: {some(list(found.name[rows]))}"
-            for what, rows in odd.items()
-            if rows.any()
-        ]
+        return said + remarks(*((list(found.name[rows]), "recording", what) for what, rows in odd.items()))
 
 
 def inspect(config: Config, corpus: Corpus | None = None, progress: bool = True) -> Survey:
@@ -158,33 +151,14 @@ def warnings(config: Config, corpus: Corpus) -> Iterator[str]:
     yield from said
 
 
-def _on_length(seconds: Series, features: FeaturesConfig) -> list[str]:
-    chosen, held = features.signal_length / features.sample_rate, _held(seconds)
-    key = f"features.signal_length={math.ceil(held * features.sample_rate / 1_000) * 1_000}"
-    longer = float((seconds > chosen).mean())
-    if longer > 1 - HELD:
-        shares = f"{longer:.0%} of the recordings are longer than {chosen:.1f} s (features.signal_length)"
-        return [f"{shares}, and lose both ends: {key} would hold {HELD:.0%}"]
-    if held < chosen / 2:
-        shares = f"{HELD:.0%} of the recordings are at most {held:.1f} s long"
-        return [f"{shares}: {key} would hold them, and train faster"]
-    return []
-
-
-def _held(seconds: Series) -> float:
-    """The duration that HELD of the recordings do not exceed."""
-    return float(np.quantile(seconds, HELD, method="inverted_cdf"))
-
-
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     about = "Look at a corpus before training: what it holds, and what is unusual in it."
     parser = argparse.ArgumentParser("python -m dataloader.inspect", description=about)
     parser.add_argument("--config", default=DEFAULT_CONFIG, help="default: conf/config.yaml")
-    parser.add_argument(
-        "--output", metavar="FOLDER", type=expanded, help=f"write {' and '.join(FILES)} there"
-    )
+    files = f"write {' and '.join(FILES)} there"
+    parser.add_argument("--output", metavar="FOLDER", type=expanded, help=files)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance data.root=FOLDER")
     options = parser.parse_intermixed_args(arguments)
     config, folder = load_config(options.config, options.overrides), options.output

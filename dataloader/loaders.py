@@ -1,9 +1,7 @@
 """From a configuration to batches: corpus → features → split → (frames, functionals, target, allowed)."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dataloader.advice import check_emotions, draw
-from dataloader.audio import AudioError, audio_seconds
+from dataloader.advice import check_emotions, draw, length_advice
 from dataloader.augment.features import Draws, FeatureAugmentation
 from dataloader.augment.waveforms import (
     TrainingPool,
@@ -23,20 +20,18 @@ from dataloader.augment.waveforms import (
     variants_each,
 )
 from dataloader.corpora.find import find_corpus
-from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
-from dataloader.features.extract import MOST_IN_MEMORY, Features, load_features
+from dataloader.features.cache import MOST_IN_MEMORY
+from dataloader.features.extract import Features, load_features
 from dataloader.identity import copies, recorded
 from dataloader.splits import SUBSETS, Split, check_left_out, check_sources
 from utils.config import AugmentConfig, Config, FeaturesConfig
 from utils.device import use_huge_pages
 from utils.emotions import without_codes
-from utils.errors import UserError, some
+from utils.errors import UserError, many, remarks, some
 from utils.progress import warn
 
 STATISTICS_BLOCK = 1024  # utterances
-MOST_LENGTHS = 1_000  # recordings that are asked for their lengths; a header takes 0.3 ms
-MUCH = 0.1  # share of a corpus's sound; EMOVO loses 5 % to its usual signal_length
 
 
 class Batch(NamedTuple):
@@ -76,9 +71,7 @@ class Data:
         emotions = [self.features.utterances[row].emotion for row in self.rows(subset)]
         if strange := sorted(set(emotions) - set(self.corpus.emotions)):
             words = self.corpus.words
-            known, others = (
-                ", ".join(words[one] for one in some) for some in (self.corpus.emotions, strange)
-            )
+            known, others = (", ".join(words[e] for e in some) for some in (self.corpus.emotions, strange))
             problem = f"{self.corpus.root} has utterances of {others} in the {subset} set"
             raise UserError(f"{problem}, and the run knows {known}. Restore the corpus.")
         return torch.tensor([self.corpus.emotions.index(emotion) for emotion in emotions])
@@ -136,7 +129,7 @@ def prepare_data(
     corpus = find_corpus(config.data, demo=split is None or split.corpus == "demo")
     if emotions is not None:
         corpus = replace(corpus, emotions=tuple(emotions))
-    for warning in (*corpus.warnings, *length_advice(corpus, config.features)):
+    for warning in corpus.warnings:
         warn(warning)
     if split is not None and split.corpus != corpus.name:
         problem = f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}"
@@ -148,6 +141,8 @@ def prepare_data(
     features = load_features(corpus, config.features, config.data.cache_dir, progress, only)
     same = copies(features.utterances)
     if split is None:
+        for warning in length_advice(corpus, features.utterances, config.features):
+            warn(warning)
         split = draw(config, corpus, features.utterances, same, warn)
     else:
         if config.features.normalise == "speaker":  # a speaker's mean is over all of the recordings
@@ -159,7 +154,7 @@ def prepare_data(
     data = Data(corpus, features, split, config.features, config.data.cache_dir)
     check_left_out(split, corpus.utterances)
     if leaks := _leaks(split, same):
-        warn(f"{len(leaks)} recordings of the split are in two of its subsets: {some(leaks)}")
+        warn(f"recordings of the split in two of its subsets: {some(leaks)}")
     if missing := data.missing_emotions():
         warn(f"emotions without any utterance: {', '.join(without_codes(missing, corpus.words))}")
     return data
@@ -173,44 +168,6 @@ def _leaks(split: Split, same: Mapping[str, str]) -> list[str]:
         for name, of in same.items()
         if name in subset_of and of in subset_of and subset_of[name] != subset_of[of]
     ]
-
-
-def length_advice(corpus: Corpus, features: FeaturesConfig) -> list[str]:
-    """A warning where utterances lose much to signal_length, or it is EMOVO's and another suits them.
-
-    Up to MOST_LENGTHS recordings, evenly over the corpus, are asked for their lengths, and in a zip, which is
-    opened for each, a tenth of that.
-    """
-    zipped = not all(utterance.path.exists() for utterance in corpus.utterances[:1])
-    step = 1 + len(corpus.utterances) // (MOST_LENGTHS // 10 if zipped else MOST_LENGTHS)
-    lengths = _lengths(corpus.utterances[::step], features.sample_rate)
-    chosen = features.signal_length
-    lost = np.maximum(lengths - chosen, 0).sum() / max(lengths.sum(), 1)
-    if lost > MUCH:
-        holding = math.ceil(np.percentile(lengths, 95, method="inverted_cdf") / 1_000) * 1_000
-        cut, seconds = np.mean(lengths > chosen), chosen / features.sample_rate
-        problem = (
-            f"features.signal_length={chosen} ({seconds:.1f} s) cuts {cut:.0%} of {corpus.name}'s recordings"
-        )
-        loss = f"{lost:.0%} of all sound is lost, at both ends of utterances"
-        if holding <= chosen:
-            return [f"{problem}: {loss}. The others are shorter: split the long ones."]
-        return [f"{problem}: {loss}. features.signal_length={holding} holds 95 % of them whole."]
-    usual, advised = READERS["emovo"].signal_length, corpus.signal_length
-    advice = (
-        f"features.signal_length is {usual} samples, as for EMOVO; {advised} suit {corpus.name} "
-        f"(features.signal_length={advised})."
-    )
-    return [advice] if features.signal_length == usual and advised not in (0, usual) else []
-
-
-def _lengths(utterances: Sequence[Utterance], sample_rate: int) -> np.ndarray:
-    """Samples of each recording at a rate, as its header says; those that cannot be read are none."""
-    found = []
-    for utterance in utterances:
-        with suppress(AudioError):  # extraction names them
-            found.append(audio_seconds(utterance.path) * sample_rate)
-    return np.array(found)
 
 
 def _as_named(split: Split, names: set[str]) -> Split:
@@ -251,16 +208,15 @@ def _check_recorded(
     if gone:
         problem = f"{len(gone)} of the recorded split's utterances cannot be used from {corpus.root}"
         raise UserError(f"{problem}: {some(gone)}. {remedy}")
-    problem = f"{len(others)} of the recorded split's utterances in {corpus.root} have changed"
+    problem = f"of the recorded split in {corpus.root} changed"
     if others and not changed:
-        raise UserError(f"{problem}: {some(others)}. {remedy}")
-    for found, text in (
-        (others, problem),
-        (elsewhere, f"{len(elsewhere)} utterances of {corpus.root} that are not used now have changed"),
-        (new, f"{len(new)} recordings of {corpus.root} are new since the split was drawn, and left out"),
+        raise UserError(f"{many(len(others), 'utterance')} {problem}: {some(others)}. {remedy}")
+    for remark in remarks(
+        (others, "utterance", problem),
+        (elsewhere, "utterance", f"of {corpus.root}, not used now, changed"),
+        (new, "recording", f"of {corpus.root} new since the split was drawn, and left out"),
     ):
-        if found:
-            warn(f"{text}: {some(found)}")
+        warn(remark)
 
 
 class BatchLoader:
@@ -381,9 +337,8 @@ class AugmentedLoader(BatchLoader):
         if not self.online:
             self.names = [f"{name}#{row % pool.each}" for row, name in enumerate(pool.sources)]
             target, allowed, weights = repeated(pool.each, target, allowed, weights)
-        super().__init__(
-            pool.frames, pool.functionals, target, batch_size, True, seed, rows, allowed, weights
-        )
+        about = pool.frames, pool.functionals, target
+        super().__init__(*about, batch_size, True, seed, rows, allowed, weights)
 
     def batch(self, items: np.ndarray, epoch: int) -> Batch:
         """The batch of these items; with mixup the target is (batch, classes)."""

@@ -1,12 +1,12 @@
 """Partitions that others publish: a CSV file with a line `name,fold` for each utterance that is tested on."""
 
-import csv
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataloader.decode import SOUND_SUFFIXES
+from dataloader.corpora.table import csv_table, plain_name
+from dataloader.corpora.utterance import CorpusError
 from utils.errors import UserError, some
 from utils.files import expanded
 from utils.progress import warn
@@ -49,10 +49,10 @@ class Partition:
             raise UserError(f"{self.name} is of another corpus: {example}.")
         if missing:
             count = f"{len(missing)} of the {len(self.folds)} utterances that {self.name} lists"
-            warn(f"{count} are not in the corpus: {some(missing)}")
+            warn(f"{count}, not in the corpus: {some(missing)}")
         if rest := len(names) - len(found):
-            count = f"{rest} of the {len(names)} utterances are in no fold of {self.name}"
-            warn(f"{count}: they train or validate, whichever fold tests")
+            count = f"{rest} of the {len(names)} utterances, in no fold of {self.name}"
+            warn(f"{count}: to train or validate, whichever fold tests")
         return found
 
 
@@ -61,36 +61,25 @@ def read_partition(path: str | Path) -> Partition:
     path = expanded(path)
     cure = "data.partition needs a CSV file with the columns name and fold"
     try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read the partition {path}: {error.strerror or error}; {cure}.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not UTF-8 text; {cure}.") from error
-    header, *lines = text.splitlines() or [""]
-    separator = next((mark for mark in "\t;" if mark in header), ",")
-    columns = [column.strip().lower() for column in next(csv.reader([header], delimiter=separator), [])]
-    fold_column = next((column for column in ("fold", "test_fold") if column in columns), None)
+        table, content = csv_table(path), path.read_bytes()
+    except CorpusError as error:
+        raise UserError(f"{error} {cure}.") from error
+    columns = [name.lower() for name in table.columns]
+    fold_column = next((name for name in ("fold", "test_fold") if name in columns), None)
     if "name" not in columns or fold_column is None:
-        raise UserError(f"{path} begins with {header[:60]!r}; {cure}, and these in its first line.")
+        raise UserError(f"{path} has the columns {', '.join(table.columns)}: {cure}.")
     folds: dict[str, int] = {}
-    for number, row in enumerate(csv.reader(lines, delimiter=separator), 2):
-        if not "".join(row).strip():
-            continue
-        try:
-            values = dict(zip(columns, (value.strip() for value in row), strict=False))
-            name, fold = values["name"], int(values[fold_column])
-        except (KeyError, ValueError):
-            raise UserError(f"{path}, line {number}: must be a name and a whole number, the fold.") from None
-        if folds.setdefault(name, fold) != fold:
+    for line, row in zip(table.lines, table.rows, strict=True):
+        values = dict(zip(columns, row, strict=True))
+        name, fold = values["name"], values[fold_column]
+        if not name or not fold.isdecimal():
+            raise UserError(f"{path}, line {line}: must be a name and a whole number, the fold.")
+        if folds.setdefault(name, int(fold)) != int(fold):
             raise UserError(f"{path} has {name} in the folds {folds[name]} and {fold}.")
-    if not folds:
-        raise UserError(f"{path} lists no utterance; {cure}.")
     return Partition(path.name, hashlib.sha256(content).hexdigest(), folds)
 
 
 def _keys(name: str) -> list[str]:
-    """A name without suffix and in small letters, then its last part alone."""
-    name = name.replace("\\", "/").casefold()
-    name = next((name.removesuffix(suffix) for suffix in SOUND_SUFFIXES if name.endswith(suffix)), name)
+    """A plain name, then its last part alone."""
+    name = plain_name(name)
     return [name, name.rpartition("/")[2]]

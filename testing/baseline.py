@@ -9,6 +9,7 @@ folder of a trial, such as a cross-validation, has all its folds tested.
 import argparse
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from utils.config import Config
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_json
 from utils.metrics import scores
-from utils.results import grouped, mean_std, read_trial
+from utils.results import grouped, mean_std, network_in_words, read_trial
 from utils.tables import NOTHING, Table, percent_range
 
 CHOICES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of C; of equally good ones the smallest counts
@@ -44,7 +45,7 @@ Answers = list[np.ndarray]  # of each fold (2, utterances), classes, true and pr
 def splits_of(folder: Path) -> dict[str, list[Path]]:
     """Network → run directories, of a run or of a trial's folder, whose file of results names them."""
     if (folder / runs.SPLIT_FILE).exists():
-        return {"network": [folder]}
+        return {network_in_words(runs.read_run(folder)): [folder]}
     results = folder.with_name(f"{folder.name}.json")
     if not folder.is_dir() or not results.exists():
         raise UserError(f"{folder} is neither a run with its {runs.SPLIT_FILE} nor the folder of a trial.")
@@ -124,15 +125,13 @@ def baseline(
     rows: dict[str, Answers] = {name: network_answers(dirs, overrides) for name, dirs in networks.items()}
     rows |= {name: [] for name in (*CLASSIFIERS, "majority class")}
     chosen: dict[str, list[float]] = {name: [] for name in CLASSIFIERS}
-    guesses, vectors = [], dict[str, np.ndarray]()
-    for run_dir in run_dirs:
-        config, data = prepared(run_dir, kind, overrides, progress)
-        used = data.features.utterances
-        if any(one.name not in vectors for one in used):
-            found = summaries(data.features, kind, data.cache_dir, progress)
-            if config.features.normalise == "speaker":
-                found = by_speaker(found, [one.speaker for one in used])
-            vectors = dict(zip([one.name for one in used], found, strict=True))
+    config, data = prepared(run_dirs[0], kind, overrides, progress)
+    found, used = summaries(data.features, kind, data.cache_dir, progress), data.features.utterances
+    if config.features.normalise == "speaker":
+        found = by_speaker(found, [one.speaker for one in used])
+    vectors, guesses = {one.name: row for one, row in zip(used, found, strict=True)}, []
+    for run_dir in run_dirs:  # which differ in nothing but the split
+        data = replace(data, split=load_split(run_dir / runs.SPLIT_FILE))
         for name, make in CLASSIFIERS.items():
             answers, c = answer(make, data, vectors)
             rows[name].append(answers)
@@ -141,7 +140,7 @@ def baseline(
         ((most, _),) = Counter(data.targets("train").tolist()).most_common(1)
         rows["majority class"].append(np.stack([target, np.full_like(target, most)]))
         guesses.append(chance(data))
-    content: dict[str, Any] = {"features": kind, "number of features": len(next(iter(vectors.values())))}
+    content: dict[str, Any] = {"features": kind, "number of features": found.shape[1]}
     emotions = data.corpus.emotions
     for name, answers in rows.items():
         if answers:
@@ -173,9 +172,7 @@ def _table(content: Mapping[str, Any], title: str, folds: int) -> Table:
     notes = [f"Scores in %{', mean ± standard deviation over the test sets' if folds > 1 else ''}. "]
     notes[0] += f"Intervals: bootstrap over the {'pooled ' if folds > 1 else ''}utterances."
     what = f"{content['number of features']} features an utterance ({content['features']})"
-    notes += [
-        f"SVM and regression: {what}; trained on the network's training set; C by the UAR in validation."
-    ]
+    notes += [f"SVM and regression: {what}; trained on the network's training set; C by validation's UAR."]
     return Table(rows, title, notes)
 
 

@@ -15,11 +15,9 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import soundfile
@@ -38,7 +36,7 @@ MOST_SECONDS = 600
 MOST_BYTES = 200 * 2**20
 SHORT = 2  # parts of a timeline, which shows no more than the answer
 HINT = "Record yourself, choose a file, or speak live. The emotion appears here."
-KEPT = 60.0  # seconds
+SWEPT = (10, 60)  # each so many seconds, sound that is so old; two live chunks of silence are one file
 STYLE, MICROPHONE = (Path(__file__).with_name("page") / name for name in ("answer.css", "microphone.js"))
 LOOK = """
 :root { --text: #1c2430; --faint: #5b6675; --track: #e9ecf0; --accent: #0b63a8; --problem: #a32020; }
@@ -148,17 +146,6 @@ def delete(paths: Iterable[str | Path]) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Delete what lies in the folder for KEPT seconds: sound that nobody waits for, and that spoken live.
-
-    Of the latter two chunks of digital silence are one file, so that none can be deleted at once.
-    """
-    while True:
-        time.sleep(KEPT / 6)
-        files = (path for path in folder.rglob("*") if path.is_file())
-        delete(path for path in files if time.time() - path.stat().st_mtime > KEPT)
-
-
 def build(run_dir: Path) -> Any:
     """The page."""
     import gradio as gr
@@ -182,7 +169,7 @@ def build(run_dir: Path) -> Any:
             return None, problem_html(error, ""), None
         finally:
             delete(paths)
-        said = f"{own.enrolled} of {len(paths)} recordings are your norm. What follows is judged by it."
+        said = f"Your norm: {own.enrolled} of {len(paths)} recordings. What follows is judged by it."
         return own, said, None
 
     def choose(run: str) -> tuple:
@@ -197,7 +184,8 @@ def build(run_dir: Path) -> Any:
 
     alone: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
     sound: dict[str, Any] = {"sources": ["microphone"], "type": "filepath", "show_label": False}
-    with gr.Blocks(title="Emotion in speech", analytics_enabled=False, fill_width=True) as page:
+    how: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": SWEPT}
+    with gr.Blocks(title="Emotion in speech", **how) as page:
         own, stream = gr.State(), gr.State()
         gr.Markdown("# Emotion in speech\nNo sound leaves this machine, and none is kept.")
         with gr.Row():
@@ -244,7 +232,6 @@ def main(arguments: list[str] | None = None) -> None:
         except ImportError as error:
             raise UserError("Gradio is missing: python -m pip install -r requirements-live.txt") from error
         theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-        Thread(target=sweep, args=(Path(folder),), daemon=True).start()
         print(f"Open http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
         try:
             build(options.run_dir.resolve()).launch(

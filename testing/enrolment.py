@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from dataloader.features.normalise import SpeakerNorm, raw_functionals
+from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
 from dataloader.loaders import Batch
 from models.losses import among
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
-from testing.parsers import PRIOR
 from utils import runs
 from utils.errors import UserError, exit_on_user_error, some
 from utils.files import try_output, write_json
@@ -49,34 +47,26 @@ class Strangers:
     speakers: np.ndarray  # (utterances,)
     corpora: np.ndarray  # (utterances,)
     population: SpeakerNorm  # the mean over the training speakers
-    prior: float
 
     def norm(self, rows: np.ndarray) -> SpeakerNorm:
         """Of one speaker's recordings."""
         own = SpeakerNorm.of(self.batch.frames[rows], self.functionals[rows])
-        return own.shrunk(self.population, self.prior)
+        return own.shrunk(self.population, PRIOR)
 
-    def drawn(self, own: Sequence[np.ndarray], count: int, seed: Sequence[int]) -> Judged:
+    def drawn(self, own: Sequence[np.ndarray], count: int, draw: int) -> Judged:
         """A norm of so many of each speaker's rows, and the others; the population's and all rows for 0."""
         if count == 0:
             return [(self.population, np.concatenate(own))]
-        rng = np.random.default_rng((*seed, count))
+        rng = np.random.default_rng((0, draw, count))
         orders = [rng.permutation(rows) for rows in own]
         return [(self.norm(order[:count]), order[count:]) for order in orders]
 
     def predictions(self, judged: Judged) -> np.ndarray:
         """(utterances,) classes; -1 of those that are not recognised."""
-        parts = [norm.apply(self.batch.frames[rows], self.functionals[rows]) for norm, rows in judged]
-        functionals = [one for _, one in parts if one is not None]
-        rows = np.concatenate([rows for _, rows in judged])
-        logits = predict(
-            self.run.model,
-            torch.cat([frames for frames, _ in parts]),
-            torch.cat(functionals) if functionals else None,
-        )
-        allowed = self.batch.allowed
-        found = np.full(len(self.speakers), -1)
-        found[rows] = among(logits, None if allowed is None else allowed[rows]).argmax(1).numpy()
+        found, allowed = np.full(len(self.speakers), -1), self.batch.allowed
+        for norm, rows in judged:
+            logits = predict(self.run.model, *norm.apply(self.batch.frames[rows], self.functionals[rows]))
+            found[rows] = among(logits, None if allowed is None else allowed[rows]).argmax(1).numpy()
         return found
 
     def uar(self, found: np.ndarray, of: np.ndarray) -> float:
@@ -103,78 +93,65 @@ class Strangers:
 
 
 def measure_enrolment(
-    run_dir: str | Path,
-    overrides: Sequence[str] = (),
-    subset: str = "test",
-    prior: float = PRIOR,
-    draws: int = DRAWS,
-    seed: int = 0,
-    progress: bool = True,
+    run_dir: str | Path, overrides: Sequence[str] = (), progress: bool = True
 ) -> dict[str, Any]:
     """The unweighted average recall (UAR) over the number of recordings that a speaker's norm is taken from.
 
     In each draw every speaker's norm is of other recordings, which are not scored; with all others, each
-    utterance has a norm of its own. The result is written into the run directory (enrolment.json), but for
-    `subset` "validation", on which `prior` (see SpeakerNorm.shrunk) may be chosen.
+    utterance has a norm of its own. The result is written into the run directory (enrolment.json).
 
     Returns:
-        the settings, and `rows` of each corpus and number: `corpus`, `recordings`, `all_others`, `utterances`
-        (scored in a draw), `uar` (mean over the draws), `uar_std` (over the draws; None of one), `speakers`
-        (name → UAR of the emotions that the speaker has, mean over the draws).
+        `rows` of each corpus and number: `corpus`, `recordings`, `all_others`, `utterances` (scored in a
+        draw), `uar` (mean over the draws), `uar_std` (over the draws; None of one), `speakers` (name → UAR of
+        the emotions that the speaker has, mean over the draws); and `prior`, `draws`.
 
     Raises:
-        UserError: the run is not normalised by speaker, or was trained on a speaker of the subset, or one of
-            them has a single recording.
+        UserError: the run is not normalised by speaker, or was trained on a speaker of the test set, or one
+            of them has a single recording.
     """
     run = load_run(run_dir, overrides)
-    if subset == "test":
-        try_output(run.path / runs.ENROLMENT_FILE)
-    strangers = _strangers(run, subset, prior, progress)
+    try_output(run.path / runs.ENROLMENT_FILE)
+    strangers = _strangers(run, progress)
     speakers, table = strangers.speakers, []
     with run.model.frozen_kernels():
         for corpus in np.unique(strangers.corpora):
             names = np.unique(speakers[strangers.corpora == corpus])
             own = [np.flatnonzero(speakers == name) for name in names]
             if (fewest := min(map(len, own))) < 2:
-                problem = f"a speaker of {corpus} has a single recording in the {subset} set of {run.path}"
+                problem = f"a speaker of {corpus} has a single recording in the test set of {run.path}"
                 raise UserError(f"{problem}: no other can be the norm.")
             counts = [count for count in COUNTS if count < fewest]
             for count in progress_bar(counts, desc=str(corpus), unit="count", disable=not progress):
-                several = range(draws if count else 1)
-                found = [strangers.predictions(strangers.drawn(own, count, (seed, draw))) for draw in several]
-                table.append(strangers.row(str(corpus), count, found, False))
+                draws = (strangers.drawn(own, count, draw) for draw in range(DRAWS if count else 1))
+                table.append(strangers.row(str(corpus), count, [*map(strangers.predictions, draws)], False))
             each = [(strangers.norm(rows[rows != one]), np.array([one])) for rows in own for one in rows]
             others = round(np.mean([len(rows) - 1 for rows in own]))
             table.append(strangers.row(str(corpus), others, [strangers.predictions(each)], True))
-    result = {"subset": subset, "prior": prior, "draws": draws, "seed": seed, "rows": table}
-    if subset == "test":
-        write_json(run.path / runs.ENROLMENT_FILE, result)
+    result = {"prior": PRIOR, "draws": DRAWS, "rows": table}
+    write_json(run.path / runs.ENROLMENT_FILE, result)
     return result
 
 
-def _strangers(run: LoadedRun, subset: str, prior: float, progress: bool) -> Strangers:
+def _strangers(run: LoadedRun, progress: bool) -> Strangers:
     features = run.config.features
     if features.normalise != "speaker":
         problem = f"{run.path} does not use a speaker's norm (features.normalise: none)"
         raise UserError(f"{problem}: nobody can be enrolled. Take a run that was trained with speaker.")
     plain = features.model_copy(update={"normalise": "none", "functionals": False})
     raw_run = replace(run, config=run.config.model_copy(update={"features": plain}))
-    data = recorded_test_set(raw_run, progress, ("train", subset))
-    speakers, learned = (
-        np.array([data.features.utterances[row].speaker for row in data.rows(part)])
-        for part in (subset, "train")
+    data = recorded_test_set(raw_run, progress, ("train", "test"))
+    tested, learned = (
+        [data.features.utterances[row] for row in data.rows(part)] for part in ("test", "train")
     )
-    if known := sorted(set(speakers) & set(learned)):
-        problem = f"{run.path} was trained on {some(known)}, of whom recordings are in its {subset} set too"
+    speakers, trained_on = (np.array([one.speaker for one in part]) for part in (tested, learned))
+    if known := sorted(set(speakers) & set(trained_on)):
+        problem = f"{run.path} was trained on {some(known)}, of whom recordings are in its test set too"
         raise UserError(f"{problem}. Take a run that leaves speakers out, say data.protocol=speaker_kfold.")
-    corpora = [data.features.utterances[row].corpus or data.corpus.name for row in data.rows(subset)]
-    batch, training = data.arrays(subset), data.arrays("train").frames
-    norms = []
-    for name in np.unique(learned):
-        own = training[learned == name]
-        norms.append(SpeakerNorm.of(own, raw_functionals(own, features)))
-    functionals, population = raw_functionals(batch.frames, features), SpeakerNorm.mean_of(norms)
-    return Strangers(run, batch, functionals, speakers, np.array(corpora), population, prior)
+    corpora = np.array([one.corpus or data.corpus.name for one in tested])
+    batch, training = data.arrays("test"), data.arrays("train").frames
+    voices = (training[trained_on == name] for name in np.unique(trained_on))
+    population = SpeakerNorm.mean_of(SpeakerNorm.of(own, raw_functionals(own, features)) for own in voices)
+    return Strangers(run, batch, raw_functionals(batch.frames, features), speakers, corpora, population)
 
 
 def enrolment_table(result: dict[str, Any], name: str) -> Table:
@@ -197,21 +174,14 @@ def enrolment_table(result: dict[str, Any], name: str) -> Table:
     for corpus in dict.fromkeys(row["corpus"] for row in result["rows"]):
         measured = [row["recordings"] for row in result["rows"] if row["corpus"] == corpus]
         if missing := [str(count) for count in COUNTS if count not in measured]:
-            notes.append(
-                f"{corpus}: a speaker has too few recordings to take {', '.join(missing)} for a norm."
-            )
-    notes.append(
-        "The recordings of a norm are not scored in their draw; 0 has the training speakers' mean norm."
-    )
-    prior = f", prior {result['prior']:g}" if result["prior"] else ""
-    return Table(rows, f"{name}: recordings of a speaker's norm ({result['subset']} set{prior})", notes)
+            notes.append(f"{corpus}: a speaker has too few recordings to take {', '.join(missing)}.")
+    notes.append("Recordings of a norm are not scored in their draw; 0 has the training speakers' mean norm.")
+    return Table(rows, f"{name}: recordings of a speaker's norm", notes)
 
 
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     options = parser_of("testing.enrolment").parse_intermixed_args(arguments)
-    subset = "validation" if options.validation else "test"
-    result = measure_enrolment(options.run_dir, options.overrides, subset, options.prior)
-    print(enrolment_table(result, runs.existing_run_dir(options.run_dir).name))
-    if not options.validation:
-        print(f"\nWritten: {runs.existing_run_dir(options.run_dir) / runs.ENROLMENT_FILE}")
+    run_dir = runs.existing_run_dir(options.run_dir)
+    print(enrolment_table(measure_enrolment(run_dir, options.overrides), run_dir.name))
+    print(f"\nWritten: {run_dir / runs.ENROLMENT_FILE}")

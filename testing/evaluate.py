@@ -32,7 +32,7 @@ from testing.load_run import LoadedRun, corpus_settings, load_run, predict_and_e
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, without_codes
-from utils.errors import UserError, exit_on_user_error, some
+from utils.errors import UserError, exit_on_user_error, many, some
 from utils.files import as_typed, command_line, problems_of, try_output, write_atomically, write_json
 from utils.metrics import History, confusion_matrix, intervals, reliability, scores
 from utils.parsers import parser_of
@@ -184,9 +184,8 @@ def evaluate_or_recall(
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold predictions ({error!r}). Evaluate the run anew.") from error
     corpus = Corpus(recorded.corpus, "", utterances, run.emotions)
-    return Evaluation(
-        run, corpus, True, utterances, targets, probabilities, dict(recorded.test), recalled=True
-    )
+    answers = utterances, targets, probabilities
+    return Evaluation(run, corpus, True, *answers, dict(recorded.test), recalled=True)
 
 
 def _answer(
@@ -315,9 +314,8 @@ def measure(
     num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()
     matrix = confusion_matrix(targets, predictions, num_classes)
-    *each, _ = precision_recall_fscore_support(
-        targets, predictions, labels=range(num_classes), zero_division=0
-    )
+    how = {"labels": range(num_classes), "zero_division": 0}
+    *each, _ = precision_recall_fscore_support(targets, predictions, **how)
     per_emotion = dict(zip(("precision", "recall", "f1_score"), each, strict=True))
     per_emotion["utterances"] = matrix.sum(1)  # whole numbers, also where an emotion has none
     one, total = time_inference(model, batch)
@@ -381,9 +379,8 @@ def speakers_of(data: Data) -> dict[str, list]:
     Nothing where the corpus does not name the speaker of an utterance, or has lost one of the training set.
     """
     speaker_of = {utterance.name: utterance.speaker for utterance in data.corpus.utterances}
-    tested, trained = (
-        {speaker_of.get(name, UNKNOWN) for name in names} for names in (data.split.test, data.split.train)
-    )
+    subsets = data.split.test, data.split.train
+    tested, trained = ({speaker_of.get(name, UNKNOWN) for name in names} for names in subsets)
     if any(map(is_unknown, tested | trained)):
         return {}
     return {"speakers": sorted(tested), "speakers_trained_on": sorted(tested & trained)}
@@ -413,8 +410,7 @@ def describe_device(model: nn.Module) -> str:
     device = next(model.parameters()).device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s'[: threads > 1]}" if device.type == "cpu" else device.type
+    return f"CPU, {many(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else device.type
 
 
 def save(evaluation: Evaluation, training: History | None, validation: History | None) -> None:
@@ -463,10 +459,8 @@ def scores_table(evaluation: Evaluation) -> Table:
     also = "" if "accuracy" in shown else ", also the accuracy"
     words = {"uar": f"unweighted average recall (UAR){also}", "accuracy": "accuracy (WAR)"}
     labels |= {score: name for score, name in words.items() if score in shown}
-    rows = [
-        (label, percent(metrics[score]), percent_range(*metrics[f"{score}_interval"]))
-        for score, label in labels.items()
-    ]
+    bounds = {score: percent_range(*metrics[f"{score}_interval"]) for score in labels}
+    rows = [(label, percent(metrics[score]), bounds[score]) for score, label in labels.items()]
     loss = metrics.get("loss_without_smoothing")  # which earlier evaluations did not record
     rows += [
         ("loss (cross-entropy, nats)", NOTHING if loss is None else f"{loss:.3f}", ""),

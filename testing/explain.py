@@ -147,11 +147,9 @@ def kernels_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
 
 def probabilities_table(explanation: Explanation) -> Table:
     """All emotions, the most probable first."""
-    emotions, probabilities = explanation.emotions, explanation.probabilities
-    rows = [
-        {"emotion": explanation.words[emotions[i]], "probability": percent(probabilities[i])}
-        for i in probabilities.argsort()[::-1]
-    ]
+    words = [explanation.words[emotion] for emotion in explanation.emotions]
+    ranked = sorted(zip(explanation.probabilities, words, strict=True), reverse=True)
+    rows = [{"emotion": word, "probability": percent(probability)} for probability, word in ranked]
     return Table(rows, f"{explanation.name}: {explanation.in_words}")
 
 

@@ -27,10 +27,7 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -44,24 +41,21 @@ from models.causal_conv import choose_algorithm, direct_conv
 from models.ckconv import CKConv
 from models.cktim import count_parameters
 from testing import web
-from testing.evaluate import describe_device
 from testing.load_run import LoadedRun, corpus_settings, load_run, predict
 from testing.parsers import FILES, PAGE
 from testing.products import ConvByProducts, MelSpectrogramByProducts
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, many
 from utils.files import check_outputs, try_output, write_atomically
 from utils.parsers import parser_of
-from utils.progress import measure_in_turns, milliseconds
 from utils.runs import SHIPPED_RUN, files_of
-from utils.tables import Table
 
 OPSET = 18  # of ONNX; the lowest that PyTorch writes. From 20 on there is an inverse transform, DFT, which
 # onnxruntime 1.32 loads with a dynamic length and then fails to run: testing.products does without.
 LARGEST_FOLDED = 256  # numbers; larger arrays that follow from others are made when a program loads the file
 TOLERANCE = 1e-4  # largest difference of a logit from the run's
-UTTERANCES, REPETITIONS = 16, 15  # compared; measured by the benchmark
+UTTERANCES = 16  # that are compared
 TRIM_FRAME, TRIM_HOP = 2_048, 512  # samples; librosa.effects.trim's
 
 Program = Callable[[np.ndarray], np.ndarray]  # waveforms (batch, samples) → logits (batch, emotions)
@@ -97,9 +91,8 @@ def conditioned(waveform: Tensor, features: FeaturesConfig) -> Tensor:
         start, end = speech_bounds(waveform)
         place = torch.arange(waveform.shape[-1])
         speech = torch.where((start <= place) & (place < end), waveform, 0.0)
-    first = start + torch.div(
-        end - start - length, 2, rounding_mode="trunc"
-    )  # negative where zeros come first
+    # negative where zeros come first
+    first = start + torch.div(end - start - length, 2, rounding_mode="trunc")
     fitted = F.pad(speech, (length, length)).gather(-1, length + first + torch.arange(length))
     if features.normalise_level:
         rms = (speech.square().sum(-1, keepdim=True) / (end - start)).sqrt()
@@ -347,50 +340,16 @@ def export_page(
     return replace(made, path=folder)
 
 
-def benchmark(
-    run_dir: str | Path, overrides: Sequence[str] = (), recordings: Sequence[str | Path] = ()
-) -> Table:
-    """Time from waveform to scores of a run and its exports; arguments as in `export`."""
-    run = load_run(run_dir, [*overrides, "train.device=cpu"])
-    waves = real_utterances(run, recordings)
-    ways = {"PyTorch": Export(b"", run_program(run), 0.0, len(waves))}
-    ways["torch.export"] = checked(run, "torch", waves)
-    ways["ONNX Runtime"] = checked(run, "onnx", waves)
-
-    calls = {
-        name: partial(lambda program: [program(wave[None]) for wave in waves], way.program)
-        for name, way in ways.items()
-    }
-    seconds = measure_in_turns(calls, REPETITIONS)
-    rows = [
-        {
-            "waveform to scores": name,
-            "ms an utterance": milliseconds([time / len(waves) for time in seconds[name]]),
-            "of PyTorch's time": f"{median(seconds[name]) / median(seconds['PyTorch']):.2f}",
-            "largest difference of a logit": f"{way.difference:.0e}" if way.content else "",
-            "file (MB)": f"{len(way.content) / 1e6:.1f}" if way.content else "",
-        }
-        for name, way in ways.items()
-    ]
-    note = f"Median of {REPETITIONS} rounds over {len(waves)} utterances, one at a time; ± half the range. "
-    note += f"{describe_device(run.model)}; torch {version('torch')}, onnxruntime {version('onnxruntime')}."
-    return Table(rows, run.path.name, [note])
-
-
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     options = parser_of("testing.export").parse_intermixed_args(arguments)
-    if options.benchmark:
-        print(benchmark(options.run_dir, options.overrides, options.recordings))
-        return
     if options.format == PAGE:
-        made = export_page(
-            options.run_dir, options.out, options.overrides, options.recordings, options.runtime
-        )
+        given = options.run_dir, options.out, options.overrides, options.recordings
+        made = export_page(*given, options.runtime)
         server = f"python -m http.server --bind 127.0.0.1 --directory {made.path}"
         print(f"Written: {made.path}. Show it: {server}")
     else:
         made = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
         kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"
         print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB, {kind}).")
-    print(f"On {made.utterances} utterances its logits are the run's within {made.difference:.0e}.")
+    print(f"On {many(made.utterances, 'utterance')} its logits are the run's within {made.difference:.0e}.")

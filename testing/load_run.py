@@ -22,10 +22,8 @@ from utils.files import TensorsError, expanded, read_tensors
 from utils.progress import warn
 
 # What may differ from machine to machine; all else belongs to the weights.
-FREE_KEYS = (
-    *("data.root", "data.cache_dir", "data.demo_dir"),
-    *("train.device", "train.batch_size", "model.conv_algorithm"),
-)
+FREE_KEYS = ("data.root", "data.cache_dir", "data.demo_dir")
+FREE_KEYS += ("train.device", "train.batch_size", "model.conv_algorithm")
 
 NEEDS_A_SPEAKER = (
     "takes features as deviations from the mean of the same speaker's recordings (features.normalise: "

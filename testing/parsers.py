@@ -8,7 +8,6 @@ from dataloader.speech import DETECTORS
 from utils import runs
 
 SURE = 0.5  # the least probability of an answer
-PRIOR = 1.0  # recordings as which the training's speakers count in the norm of a new one (docs/validation.md)
 LAYER = "blocks.0.convolutions.0"  # the first layer of TAB 1, whose kernels are shown by default
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}  # of an export
 PAGE = "web"  # the folder of an exported page
@@ -63,9 +62,7 @@ def explain(parser: ArgumentParser) -> None:
 
 
 def export(parser: ArgumentParser) -> None:
-    parser.description = (
-        "Export a run as one file, from waveforms to scores, after comparing it with the run."
-    )
+    parser.description = "Export a run as one file, from waveforms to scores, compared with the run first."
     _add_run(parser, "where the corpus is on this machine: data.root=…")
     add = parser.add_argument
     add("--format", choices=[*FILES, PAGE], default="onnx", help="onnx if left out; web is a folder")
@@ -73,7 +70,6 @@ def export(parser: ArgumentParser) -> None:
     add("--recordings", nargs="+", type=Path, default=(), metavar="FILE", help="to compare on")
     runtime = "of a page: a folder or .tgz of onnxruntime-web; npm fetches it if left out"
     add("--runtime", type=Path, metavar="PATH", help=runtime)
-    add("--benchmark", action="store_true", help="time PyTorch, torch.export and ONNX Runtime; write nothing")
 
 
 def embed(parser: ArgumentParser) -> None:
@@ -87,10 +83,6 @@ def enrolment(parser: ArgumentParser) -> None:
     parser.description = "Measure how many unlabelled recordings of a test speaker it takes for the norm of "
     parser.description += f"the features, and write it into the run directory ({runs.ENROLMENT_FILE})."
     _add_run(parser, "where the corpus is now, say: data.root=EMOVO.zip")
-    prior = "recordings as which the training's speakers count in a norm (default: %(default)g)"
-    parser.add_argument("--prior", type=float, default=PRIOR, metavar="K", help=prior)
-    validation = "of the validation speakers instead, to choose --prior; nothing is written"
-    parser.add_argument("--validation", action="store_true", help=validation)
 
 
 def live(parser: ArgumentParser) -> None:

@@ -48,9 +48,8 @@ def once_read(path: str | Path) -> Iterator[Path]:
                 for block in _blocks(descriptor, name, own):
                     file.write(block)
                     if file.tell() > LARGEST:
-                        raise AudioError(
-                            f"{name} sends more than {LARGEST / 2**30:g} GiB: record it to a file"
-                        )
+                        limit = f"{LARGEST / 2**30:g} GiB"
+                        raise AudioError(f"{name} sends more than {limit}: record it to a file")
                 if not file.tell():
                     raise AudioError(f"{name} is a pipe to which nobody writes, or is empty")
             yield copy

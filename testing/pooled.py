@@ -13,7 +13,7 @@ from utils.files import problems_of, write_atomically, write_json
 from utils.metrics import confusion_matrix, intervals, scores
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
-from utils.results import mean_std, value_label
+from utils.results import mean_std, network_in_words
 from utils.runs import PREDICTIONS_FILE, Run, read_emotions, read_words
 from utils.tables import NOTHING, Table, csv_text, percent_range
 
@@ -63,9 +63,8 @@ def pool(runs: Sequence[Run], folder: Path, name: str = "pooled") -> Table:
     metrics = pooled_metrics(np.concatenate([answers for _, answers in read], axis=1), emotions, speakers)
     metrics |= {f"{score}_per_fold": [test[score][0] for test in tests] for score in SHOWN}
     title = f"{first.corpus} corpus, {first.protocol}, {len(runs)} of {first.folds} folds together"
-    figure = plot_confusion_matrix(
-        np.array(metrics["confusion_matrix"]), emotions, read_words(first.path), title
-    )
+    matrix = np.array(metrics["confusion_matrix"])
+    figure = plot_confusion_matrix(matrix, emotions, read_words(first.path), title)
     lines = [read[0][0][0], *(row for rows, _ in read for row in rows[1:])]
     writings = [
         partial(write_json, folder / f"{name}_metrics.json", metrics, indent=1),
@@ -91,11 +90,8 @@ def _table(runs: Sequence[Run], metrics: dict[str, list]) -> Table:
     rows.append({"fold": "pooled", **total, **together})
     bounds = {word: percent_range(*metrics[f"{score}_interval"][0])[:-2] for score, word in SHOWN.items()}
     rows.append({"fold": "95 % interval", **dict.fromkeys(total, ""), **bounds})
-    first, tabs = (
-        runs[0],
-        value_label("model.n_temporal_aware_block", runs[0].settings["model.n_temporal_aware_block"]),
-    )
-    caption = f"{first.network} with {tabs}, seed {first.settings['train.seed']}: "
+    first = runs[0]
+    caption = f"{network_in_words(first)}, seed {first.settings['train.seed']}: "
     caption += f"{len(runs)} of {first.folds} folds ({first.corpus} corpus, {first.protocol}), scores in %"
     notes = ["Pooled: each utterance once, as the network answered that was not trained on it."]
     return Table(rows, caption, [*notes, *trust_in_words(metrics)])

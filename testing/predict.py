@@ -42,16 +42,16 @@ from dataloader.audio import AudioError, SilenceError
 from dataloader.corpora.listing import list_files
 from dataloader.decode import SOUND_SUFFIXES
 from dataloader.features.extract import Extractor
-from dataloader.features.normalise import SpeakerNorm, raw_functionals
+from dataloader.features.normalise import PRIOR, SpeakerNorm, raw_functionals
 from testing import predictions
 from testing.calibration import at_temperature, load_calibration
 from testing.load_run import NEEDS_A_SPEAKER, load_run, predict, predict_and_embed
-from testing.parsers import PRIOR, SURE
+from testing.parsers import SURE
 from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from testing.stream import Stream
 from utils.emotions import CODES
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, many
 from utils.files import check_outputs, output_folder, problems_of, try_output, write_atomically
 from utils.parsers import parser_of
 from utils.progress import progress_bar, warn
@@ -152,9 +152,7 @@ class Recognizer:
     def check_norm(self) -> None:
         """Raise a UserError where the speaker must be enrolled before anything is recognised."""
         if self.features.normalise == "speaker" and self.norm is None:
-            remedy = (
-                "Enrol the speaker first: recognizer.enrol(recordings), in a command --same-speaker FOLDER."
-            )
+            remedy = "Enrol the speaker first: recognizer.enrol(recordings), or --same-speaker FOLDER."
             raise UserError(f"{self.run.path} {NEEDS_A_SPEAKER} {remedy}")
 
     def _companion(self) -> "Recognizer":
@@ -445,8 +443,7 @@ class Asked:
         recognizer = Recognizer(self.run_dir, self.overrides, sure)
         if self.norm:
             recognizer = recognizer.enrol(self.norm, progress=len(self.norm) > 1)
-            many = f"{recognizer.enrolled} recording{'s'[: recognizer.enrolled > 1]}"
-            print(f"The speaker's norm: {many}.", file=messages)
+            print(f"The speaker's norm: {many(recognizer.enrolled, 'recording')}.", file=messages)
         return recognizer
 
 
@@ -459,9 +456,8 @@ def main(arguments: list[str] | None = None) -> None:
     printed = [kind for kind, path in texts.items() if path in STDOUT]
     files = [path for kind, path in texts.items() if kind not in printed]
     check_outputs(files, asked.inputs)
-    try_outputs(
-        [*files, *([] if options.plots is None else [output_folder(options.plots) / "a.png"])], printed
-    )
+    plot = [] if options.plots is None else [output_folder(options.plots) / "a.png"]
+    try_outputs([*files, *plot], printed)
     recognizer = asked.recognizer(options.sure, sys.stderr if printed else sys.stdout)
     outcomes = recognise_files(recognizer, asked.recordings)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
@@ -518,8 +514,7 @@ def figures(
     shown = [outcome for outcome in outcomes if isinstance(outcome, Recognition)]
     names = (Path(outcome.name) for outcome in shown)
     parts = ([part for part in name.relative_to(name.anchor).parts if part != ".."] for name in names)
-    short = (
-        "_".join(some).encode(errors="replace")[-LONGEST_NAME:].decode(errors="ignore") for some in parts
-    )
+    whole = ("_".join(some).encode(errors="replace") for some in parts)
+    short = (name[-LONGEST_NAME:].decode(errors="ignore") for name in whole)
     for outcome, name in zip(shown, unique(short), strict=True):
         yield partial(write, outcome, name)

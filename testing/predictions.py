@@ -11,6 +11,7 @@ import numpy as np
 
 from dataloader.corpora.listing import readable
 from utils.emotions import CODES, ENGLISH
+from utils.errors import many
 from utils.tables import NOTHING, Table, csv_text, percent, unique
 
 UNSURE = "unsure"
@@ -125,9 +126,8 @@ def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str], words: Mapping[
             novelty = "" if answer.novelty is None else f"{answer.novelty:.3f}"
             start, end = f"{answer.start:.3f}", f"{answer.end:.3f}"
             shares = [f"{answer.probabilities[e]:.6f}" if answer.probabilities else "" for e in emotions]
-            rows.append(
-                [outcome.name, part or "whole", start, end, words[answer.label], novelty, *shares, ""]
-            )
+            about = outcome.name, part or "whole", start, end, words[answer.label], novelty
+            rows.append([*about, *shares, ""])
     return readable(csv_text(rows))
 
 
@@ -162,7 +162,8 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
         rows.append((outcome.name, length, label, probability, novelty, ", ".join(remarks)))
     counts = ", ".join(f"{count} {label}" for label, count in Counter(row[2] for row in rows).most_common())
     headings = "file", "length", "answer", "probability", "novelty", "remark"
-    return Table([dict(zip(headings, row, strict=True)) for row in rows], f"{len(outcomes)} files: {counts}")
+    caption = f"{many(len(outcomes), 'file')}: {counts}"
+    return Table([dict(zip(headings, row, strict=True)) for row in rows], caption)
 
 
 def timeline_figure(recognition: Recognition, emotions: Sequence[str]):

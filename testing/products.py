@@ -95,9 +95,8 @@ class ConvByProducts(nn.Module):
         weight = (kernel @ angles.flatten(1)).unflatten(3, (-1, 2, 2)).permute(3, 0, 4, 2, 5, 1)
         weight = weight.flatten(4).flatten(2, 3)  # (frequencies, groups, parts · in, parts · out)
         basis = self.circle(frequency[:, None, None] * frame, part[:, None])  # (frequencies, parts, frames)
-        share = (
-            2 - (frequency % (self.points // 2) == 0).long()
-        ) / self.points  # of a frequency in the signal
+        # of a frequency in the signal
+        share = (2 - (frequency % (self.points // 2) == 0).long()) / self.points
 
         spectrum = (basis.flatten(0, 1) @ x.mT).unflatten(2, (groups, in_channels)).unflatten(1, (-1, 2))
         spectrum = spectrum.permute(1, 3, 0, 2, 4).flatten(3) @ weight  # (frequencies, groups, batch, …)

@@ -150,9 +150,7 @@ def configuration_of(run_dir: str | Path, overrides: Sequence[str] = ()) -> Conf
             f"{run_dir} has no {runs.RESUME_FILE}, so its training cannot go on: it is finished, or was "
             f"stopped before the end of its first epoch; {ANEW}"
         )
-    bound = [
-        override for override in overrides if override.partition("=")[0].strip() not in (*FREE_KEYS, END)
-    ]
+    bound = [one for one in overrides if one.partition("=")[0].strip() not in (*FREE_KEYS, END)]
     if bound:
         problem = f"{', '.join(bound)}: a training goes on with the settings that it began with"
         raise ResumeError(f"{problem}. Only {', '.join(FREE_KEYS)} can be chosen, and {END} raised.")

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from dataloader.features.extract import READ_AHEAD
+from dataloader.features.cache import READ_AHEAD
 from dataloader.loaders import (
     BatchLoader,
     Data,

@@ -38,19 +38,19 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sklearn.model_selection import ParameterGrid
 
-from dataloader.advice import rehearse
+from dataloader.advice import length_advice, rehearse
 from dataloader.augment.waveforms import corpus_variants, variants_each
 from dataloader.corpora.find import ABOUT_CORPUS, find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
 from dataloader.identity import identified_corpus, recorded
-from dataloader.loaders import length_advice, prepare_data
+from dataloader.loaders import prepare_data
 from dataloader.splits import all_folds
 from testing.evaluate import evaluate
 from testing.pooled import pool
 from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config
-from utils.errors import UserError, exit_on_user_error, some
+from utils.errors import UserError, exit_on_user_error, many, some
 from utils.files import (
     as_typed,
     command_line,
@@ -175,9 +175,8 @@ def crossval_trial(
     if folds is not None:
         if not protocol.endswith("kfold"):
             remedy = "say --folds all" if protocol == "partition" else "say --folds all, or --protocol kfold"
-            raise UserError(
-                f"--folds {folds}: {protocol} has as many folds as the corpus gives it: {remedy}."
-            )
+            problem = f"{protocol} has as many folds as the corpus gives it"
+            raise UserError(f"--folds {folds}: {problem}: {remedy}.")
         settings["data.folds"] = folds
     content = {"name": CROSSVAL, "config": str(config), "settings": settings, "seeds": [0], "folds": "all"}
     return _trial(content, "--protocol", overrides)
@@ -223,8 +222,9 @@ def plan(trial: Trial) -> list[Planned]:
             config = load_config(trial.config, _overrides({**trial.settings, **varied}))
             place = config.data.model_dump_json(include={*ABOUT_CORPUS, "demo_dir"})
             if place not in corpora:
-                corpora[place] = identified_corpus(find_corpus(config.data), config.data.cache_dir)
-                for warning in (*corpora[place].warnings, *length_advice(corpora[place], config.features)):
+                corpora[place] = found = identified_corpus(find_corpus(config.data), config.data.cache_dir)
+                advice = length_advice(found, found.utterances, config.features)
+                for warning in (*found.warnings, *advice):
                     warn(warning)
             corpus, folds = corpora[place], [config.data.fold]
             every_fold = trial.folds == "all" and "data.fold" not in varied
@@ -232,8 +232,9 @@ def plan(trial: Trial) -> list[Planned]:
                 folds = all_folds(corpus.utterances, config.data)
             if (drawn := config.data.model_dump_json(exclude={"fold"})) not in looked_at:
                 looked_at.add(drawn)
+                first = config.model_copy(update={"data": config.data.model_copy(update={"fold": folds[0]})})
                 with suppress(*([] if every_fold else [UserError])):  # else the run says it
-                    _look(corpus, config, folds[0])
+                    rehearse(first, corpus, warn)  # for nobody sees the runs' warnings
             for fold in folds:
                 one = _planned(corpus, config, fold, varied)
                 planned.setdefault(one.name, one)
@@ -241,19 +242,9 @@ def plan(trial: Trial) -> list[Planned]:
     for family, pairs in trial.compare.items():
         for side in (side for pair in pairs for side in pair):
             if not any(side.items() <= one.items() for one in every):
-                warn(
-                    f"compare: {family}: no run of this trial has {side_in_words(side)}; it will be left out."
-                )
+                absent = f"no run of this trial has {side_in_words(side)}"
+                warn(f"compare: {family}: {absent}; it will be left out.")
     return sorted(planned.values(), key=lambda run: (run.config.train.seed, run.config.data.fold))
-
-
-def _look(corpus: Corpus, config: Config, fold: int) -> None:
-    """Say what a training would warn of, since nobody sees the runs' warnings.
-
-    A UserError where the corpus does not fit the protocol, before all runs fail at it.
-    """
-    config = config.model_copy(update={"data": config.data.model_copy(update={"fold": fold})})
-    rehearse(config, corpus, warn)
 
 
 def _planned(corpus: Corpus, config: Config, fold: int, varied: Settings) -> Planned:
@@ -351,9 +342,8 @@ def cross_validated(trial: Trial, runs: Sequence[Planned], folder: Path) -> list
     """A table for each setting and seed of a trial with `folds: all`; pooled predictions come with it."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        home = (
-            finished(folder, run) if trial.folds == "all" and run.config.data.protocol != "holdout" else None
-        )
+        several = trial.folds == "all" and run.config.data.protocol != "holdout"
+        home = finished(folder, run) if several else None
         if home:
             key = json.dumps([run.config.train.seed, run.config.data.protocol, with_effect(flat(run.config))])
             groups.setdefault(key, []).append(read_run(home))
@@ -367,8 +357,8 @@ def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: boo
     One process at a time makes a trial; another one waits, and makes what is missing then.
     """
     if others := _of_other_recordings(folder, runs):
-        problem = f"{len(others)} runs in {folder} are of other recordings than {runs[0].corpus} has now"
-        warn(f"{problem}, and count for nothing: {some(others)}")
+        problem = f"in {folder}, of other recordings than {runs[0].corpus} has now"
+        warn(f"{many(len(others), 'run')} {problem}, left out: {some(others)}")
     if all(finished(folder, run) for run in runs):
         return {}
     with suppress(OSError):  # the trial says it
@@ -443,9 +433,8 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             failure = reason.replace(f"{folder}{os.sep}", "")
             more = {"error.txt": f"{output.getvalue()}{traceback.format_exc()}".encode()}
-        files = {
-            str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*") if path.is_file()
-        }
+        written = (path for path in run_dir.rglob("*") if path.is_file())
+        files = {str(path.relative_to(run_dir)): path.read_bytes() for path in written}
         return Outcome(run.name, {**files, **more}, failure)
 
 
@@ -569,7 +558,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder = folder_of(trial, runs)
     if options.list:
         states = ["done " if finished(folder, run) else "to do" for run in runs]
-        print(f"{len(runs)} runs, {states.count('done ')} done, in {folder}")
+        print(f"{many(len(runs), 'run')}, {states.count('done ')} done, in {folder}")
         for state, run in zip(states, runs, strict=True):
             print(state, "", run.name, "", *_overrides(run.varied))
         return

@@ -129,10 +129,9 @@ class DataConfig(Section):
             raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
         if (self.protocol == "partition") != (self.partition is not None):
             keys = "data.protocol", "data.partition"
-            needs = "needs data.partition, a file of names and folds"
-            needs = (
-                needs if self.partition is None else "data.partition is for data.protocol = partition alone"
-            )
+            needs = "data.partition is for data.protocol = partition alone"
+            if self.partition is None:
+                needs = "needs data.partition, a file of names and folds"
             problem = f"data.protocol = {self.protocol}: {needs}"
             raise PydanticCustomError("together", "{problem}", {"problem": problem, "keys": keys})
         return self
@@ -500,9 +499,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     kinds |= {"string": "text", "array": "a list of these"}
     if schema["type"] == "object":
         names = schema.get("propertyNames", {}).get("enum")
-        return (
-            f"a mapping of {some(names) if names else 'names'} to {_allowed(schema['additionalProperties'])}"
-        )
+        value = _allowed(schema["additionalProperties"])
+        return f"a mapping of {some(names) if names else 'names'} to {value}"
     return kinds[schema["type"]] + (f", {limits}" if limits else "")
 
 

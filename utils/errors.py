@@ -21,6 +21,16 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def many(number: int, noun: str) -> str:
+    """`1 recording`, `2 recordings`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def remarks(*kinds: tuple[Sequence[str], str, str]) -> list[str]:
+    """`2 files left out: a, b` of each kind (names, noun, and what they are) that has names."""
+    return [f"{many(len(names), noun)} {what}: {some(names)}" for names, noun, what in kinds if names]
+
+
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
     """Decorate a command's main(): a UserError ends it with one `error: …` line and exit status 2.
 

@@ -182,9 +182,8 @@ def _per_corpus(test: Mapping[str, list]) -> dict[str, dict[str, Any]]:
     keys = "utterances", "accuracy", "uar"
     columns = (test[f"{key}_per_corpus"] for key in keys)
     values = zip(*columns, strict=True)
-    return {
-        name: dict(zip(keys, row, strict=True)) for name, row in zip(test["corpora"], values, strict=True)
-    }
+    rows = zip(test["corpora"], values, strict=True)
+    return {name: dict(zip(keys, row, strict=True)) for name, row in rows}
 
 
 def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) -> dict[str, Any]:
@@ -266,7 +265,8 @@ def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {}
     for _, run in (row for frame in frames for row in frame.iterrows()):
         by_speaker = run.settings.get("features.normalise") == "speaker"
-        name = _head(run) + (", all corpora" if run.corpora else "") + (", enrolled" if by_speaker else "")
+        name = network_in_words(run) + (", all corpora" if run.corpora else "")
+        name += ", enrolled" if by_speaker else ""
         name += ", partition" if str(run.protocol).startswith("partition") else ""
         several = {corpus: one["uar"] for corpus, one in run.corpora.items()} if run.corpora else None
         for corpus, uar in (several or {run.corpus: run.uar}).items():
@@ -277,10 +277,8 @@ def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
 def unheard_table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
     """uar_by_corpus as a table: a row a network, a column a corpus."""
     networks = dict.fromkeys(name for networks in found.values() for name in networks)
-    rows = [
-        {"network": name} | {c: mean_std(networks.get(name, [])) for c, networks in found.items()}
-        for name in networks
-    ]
+    cells = {name: {c: mean_std(of.get(name, [])) for c, of in found.items()} for name in networks}
+    rows = [{"network": name} | row for name, row in cells.items()]
     notes = [
         "UAR in %, mean ± standard deviation over folds.",
         "All corpora: trained on all of them. Enrolled: features are deviations from the mean over the test "
@@ -334,7 +332,8 @@ def performance_tables(frame: pd.DataFrame, each_run: bool = False) -> list[Tabl
             first, several = group.iloc[0], several or len(group) > 1
             row = {"run": first.run}
             if not each_run:
-                row = {"network": _head(first) + (", augmented" if first.settings.get("model.aug") else "")}
+                augmented = ", augmented" if first.settings.get("model.aug") else ""
+                row = {"network": f"{network_in_words(first)}{augmented}"}
                 row["settings"] = settings_in_words(first.settings, {*IN_LABEL, "model.aug"})
                 row["seeds"] = str(group.seed.nunique(dropna=False))
                 row |= {"folds": f"{group.fold.nunique()} of {first.folds}"} if pd.notna(first.folds) else {}
@@ -398,9 +397,8 @@ def distinct_scores(values: Mapping[str, ArrayLike] | pd.DataFrame) -> dict[str,
     """SCORES that are there, but for accuracy and recall where they are the UAR everywhere."""
     shown = {score: name for score, name in SCORES.items() if score in values}
     for score in ("recall", "accuracy"):
-        if {score, "uar"} <= shown.keys() and np.allclose(
-            values[score], values["uar"], atol=5e-4, equal_nan=True
-        ):
+        both = {score, "uar"} <= shown.keys()
+        if both and np.allclose(values[score], values["uar"], atol=5e-4, equal_nan=True):
             del shown[score]
     return shown
 
@@ -421,7 +419,7 @@ def trial_tables(frame: pd.DataFrame) -> list[Table]:
     notes = [f"{which} in %: mean ± standard deviation over seeds and folds, and the mean's interval (t)."]
     if missing := about["planned"] - len(frame):
         failed = f", {len(about['failed'])} of them failed" if about["failed"] else ""
-        notes.append(f"{missing} of the {about['planned']} planned runs are missing{failed}.")
+        notes.append(f"{missing} of the {about['planned']} planned runs missing{failed}.")
     notes += [f"Not compared: {sentence}." for sentence in uncompared(frame)]
     tables = [Table(rows, f"{about['title']} ({test_sets})", notes)]
     for family, compared in comparisons(frame).items():
@@ -523,7 +521,7 @@ def _labels(firsts: Sequence[pd.Series], reference: Mapping[str, Any] | None = N
         if len(own) > MOST_IN_LABEL:
             others = [settings_in_words(first.settings, IN_LABEL)]
         where = first.test_set.removeprefix(f"{first.corpus} corpus, " if len(corpora) == 1 else "")
-        labels.append(", ".join([_head(first), *others]) + (f" ({where})" if several else ""))
+        labels.append(", ".join([network_in_words(first), *others]) + (f" ({where})" if several else ""))
     return labels
 
 
@@ -532,9 +530,10 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
 
 
-def _head(run: Any) -> str:
-    tabs = f" with {value_label('model.n_temporal_aware_block', run.tabs)}" if pd.notna(run.tabs) else ""
-    return f"{run.network}{tabs}"
+def network_in_words(run: Any) -> str:
+    """Of a Run or a row of a frame: `CkTIM with 3 TABs`."""
+    tabs = run.settings.get("model.n_temporal_aware_block")
+    return f"{run.network} with {value_label('model.n_temporal_aware_block', tabs)}" if tabs else run.network
 
 
 @cache

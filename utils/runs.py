@@ -150,13 +150,8 @@ def read_run(run_dir: str | Path) -> Run:
     training, validation = (History.load(path) if path.exists() else None for path in metrics)
     tests = sorted(run_dir.glob(f"*{TEST_METRICS_SUFFIX}"))
     test = read_test_metrics(tests[0]) if tests else None
-    about: dict[str, Any] = {
-        "training": training,
-        "validation": validation,
-        "test": test,
-        "words": read_words(run_dir),
-    }
-    return Run(run_dir, config, **split, **about)
+    measured: dict[str, Any] = {"training": training, "validation": validation, "test": test}
+    return Run(run_dir, config, **split, **measured, words=read_words(run_dir))
 
 
 def recordings_key(recordings: Mapping[str, str]) -> str | None:

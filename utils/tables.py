@@ -55,9 +55,8 @@ class Table:
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV. Text that a spreadsheet would run as a formula has an apostrophe in front; numbers not."""
     lines: list[str] = []
-    writer = csv.writer(
-        SimpleNamespace(write=lines.append), lineterminator="\r\n"
-    )  # so that \r is quoted too
+    # a terminator with \r, so that \r is quoted too
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
     writer.writerows([_disarmed(str(cell)) for cell in row] for row in rows)
     return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 

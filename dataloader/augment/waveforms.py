@@ -26,8 +26,8 @@ from numpy.random import Generator
 
 from dataloader.audio import condition, fit_length, read_audio
 from dataloader.corpora.utterance import Utterance
-from dataloader.features.cache import cache_key
-from dataloader.features.extract import Cached, cached_frames
+from dataloader.features.cache import Cached, cache_key, cached_rows
+from dataloader.features.extract import Extractor, framed
 from dataloader.features.normalise import normalise
 from utils.config import AugmentConfig, FeaturesConfig
 from utils.errors import UserError
@@ -179,23 +179,23 @@ def corpus_variants(
     cache_dir: str | Path,
     progress: bool = True,
 ) -> Cached:
-    """Raw frames of utterances, each followed by its variants, made or read from the cache (cached_frames).
+    """Raw frames of utterances, each followed by its variants, made or read from the cache (cached_rows).
 
     They are cached as the features are: by recordings, settings, and the seed where anything is drawn. So all
     folds of a corpus share them.
     """
-    rate = features.sample_rate
+    rate, extract = features.sample_rate, Extractor(features)
 
-    def waveforms(utterance: Utterance) -> list[Wave]:
+    def frames_of(utterance: Utterance) -> torch.Tensor:
         wave = condition(read_audio(utterance.path, rate), features)
         if augment.mode == "published":
             rng = random_generator(seed, utterance.name, WAVEFORMS)
-            return [wave, *published_variants(wave, rng).values()]
+            return framed([wave, *published_variants(wave, rng).values()], extract)
         found = [wave, *(perturb_speed(wave, speed) for speed in augment.speed_perturbation)]
         for number in range(drawn_each(augment)):
             rng = random_generator(seed, utterance.name, WAVEFORMS, number)
             found.append(drawn_variant(wave, augment, rate, rng))
-        return found
+        return framed(found, extract)
 
     each = 1 + variants_each(augment)
     of_features = ("mode", "gain", "frame_shift", "masks", "time_mask", "coefficient_mask", "mixup")
@@ -205,7 +205,7 @@ def corpus_variants(
     drawn = seed if augment.mode == "published" or drawn_each(augment) else None
     key = cache_key(utterances, features, AUGMENT_VERSION, recipe, drawn, libraries)
     cache = expanded(cache_dir) / f"augmented-{key}.npy"
-    return cached_frames(cache, utterances, waveforms, each, features, "variants of utterances", progress)
+    return cached_rows(cache, utterances, frames_of, "variants of utterances", progress, each)
 
 
 def training_pool(

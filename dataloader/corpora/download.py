@@ -13,7 +13,7 @@ from dataloader.corpora.archives import BAD_ZIP, LARGEST, check_space, unpack
 from dataloader.corpora.find import read_corpus
 from dataloader.corpora.readers import READERS, Reader
 from dataloader.corpora.utterance import Corpus, CorpusError
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, many
 from utils.files import expanded
 from utils.progress import progress_bar, warn
 
@@ -73,7 +73,7 @@ def download(
         corpus = read_corpus(name, target)
     for warning in corpus.warnings:
         warn(warning)
-    print(f"{corpus.name}: {len(corpus.utterances)} utterances in {corpus.root}.")
+    print(f"{corpus.name}: {many(len(corpus.utterances), 'utterance')} in {corpus.root}.")
     return corpus
 
 

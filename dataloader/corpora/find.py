@@ -17,7 +17,7 @@ from dataloader.corpora.utterance import DEMO_MARKER, Corpus, CorpusError, Utter
 from dataloader.decode import SOUND_SUFFIXES
 from utils.config import DataConfig
 from utils.emotions import ENGLISH, in_order
-from utils.errors import some
+from utils.errors import remarks, some
 from utils.files import expanded
 
 # Keys of `data` that say, with demo_dir, what find_corpus finds.
@@ -105,13 +105,12 @@ def read_corpus(
         elif found.setdefault(utterance.name.casefold(), utterance) is not utterance:
             doubles.append(file.name)
     otherwise = f"not laid out as {reader.layout}" if name == "folder" else f"not named as {reader.title}'s"
-    unused = (
-        (f"sound files {otherwise}", strangers),
-        (f"sound files of {reader.title} doubling others", doubles),
-        (f"sound files whose names are not {sys.getfilesystemencoding()}", garbled),
-        ("files or folders that cannot be read", listing.failures()),
+    warnings = remarks(
+        (strangers, "sound file", f"{otherwise}, left out"),
+        (doubles, "sound file", f"of {reader.title} doubling another, left out"),
+        (garbled, "sound file", f"with a name that is not {sys.getfilesystemencoding()}, left out"),
+        (listing.failures(), "path", "that cannot be read, left out"),
     )
-    warnings = [f"{len(names)} {what}, left out: {some(names)}" for what, names in unused if names]
     warnings += listing.remarks()
     if not found:
         hints = ". ".join([f"{root} holds no recording of {reader.title} ({reader.layout})", *warnings])
@@ -177,8 +176,10 @@ def _as_heard(
             kept.append(replace(utterance, emotion=emotion))
         else:
             (ties if name in votes else unheard).append(utterance.name)
-    reasons = ("whose listeners are at a tie", ties), ("without votes of listeners", unheard)
-    return kept, [f"{len(one)} utterances {why} are left out: {some(one)}" for why, one in reasons if one]
+    return kept, remarks(
+        (ties, "utterance", "with listeners at a tie, left out"),
+        (unheard, "utterance", "without votes of listeners, left out"),
+    )
 
 
 def _lossless_first(file: Path) -> int:
@@ -193,7 +194,7 @@ def _missing(reader: Reader, utterances: Sequence[Utterance]) -> list[str]:
         return []
     if number < 0:
         return [f"{reader.title} has {reader.count} utterances, and {len(utterances)} are here"]
-    text = f"{number} of {reader.title}'s {reader.count} utterances are missing"
+    text = f"{number} of {reader.title}'s {reader.count} utterances missing"
     if reader.names:
         return [f"{text}: {some(sorted(set(reader.names) - {u.name for u in utterances}))}"]
     if speakers := reader.speakers - len({u.speaker for u in utterances}):

@@ -22,9 +22,7 @@ def relabel(corpora: Sequence[Corpus], labels: Mapping[str, str | None]) -> list
         problem = f"data.labels: the emotions of {names} are known, and need no mapping"
         raise CorpusError(f"{problem}; it is for the corpora folder and table, whose words are yours.")
     if len(meaning) < len(labels):
-        raise CorpusError(
-            f"data.labels has a word twice: {', '.join(labels)}. Capitals and accents do not count."
-        )
+        raise CorpusError(f"data.labels has a word twice: {some([*labels])}. Capitals, accents do not count.")
     if strange := [word for word in labels if plain_word(word) not in there]:
         close = difflib.get_close_matches(plain_word(strange[0]), there, n=1)
         hint = f"Did you mean {there[close[0]]}? " if close else ""
@@ -60,9 +58,7 @@ def keep_emotions(corpus: Corpus, words: Sequence[str] | None) -> Corpus:
         there = ", ".join(corpus.words[emotion] for emotion in corpus.emotions)
         raise CorpusError(f"data.emotions: {corpus.name} has no {', '.join(strange)}; it has {there}.")
     if len(wanted) < 2:
-        raise CorpusError(
-            f"data.emotions: {' and '.join(words)} is one emotion: a network needs two or more."
-        )
+        raise CorpusError(f"data.emotions: {' and '.join(words)} is one emotion: a network needs several.")
     return _keep(corpus, wanted.__contains__, "data.emotions")
 
 
@@ -80,11 +76,10 @@ def _keep(corpus: Corpus, wanted: Callable[[str], bool], key: str, by_word: bool
     """The corpus with the wanted emotions alone; a warning counts what the key leaves out."""
     kept = tuple(one for one in corpus.utterances if wanted(one.emotion))
     words = CODES if by_word else corpus.words
-    counts = Counter(
-        one.word if by_word else one.emotion for one in corpus.utterances if not wanted(one.emotion)
-    )
+    rest = (one for one in corpus.utterances if not wanted(one.emotion))
+    counts = Counter(one.word if by_word else one.emotion for one in rest)
     named = ", ".join(f"{words[word]} ({counts[word]})" for word in in_order(counts))
-    number = f"{counts.total()} of {corpus.name}'s utterances are left out"
+    number = f"{counts.total()} of {corpus.name}'s utterances left out"
     return replace(
         corpus,
         utterances=kept,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dataloader.corpora.archives import members
 from dataloader.decode import SOUND_SUFFIXES
-from utils.errors import some
+from utils.errors import remarks
 
 HEADERLESS = (".raw", ".pcm", ".gsm", ".g722", ".sln", ".ulaw", ".alaw", ".vox")  # samples alone, in general
 SKIPPED = frozenset({".git", ".dvc", ".hg", ".svn", "__MACOSX", ".DS_Store", "Thumbs.db"})
@@ -41,13 +41,11 @@ class Listing:
 
     def remarks(self) -> list[str]:
         """What is left out beside `problems`, a line each."""
-        kinds = (
-            ("other files hold neither sound nor text, left out", self.unknown),
-            ("files or folders are reached by another path too, through links, and count once", self.twice),
+        unknown, twice = (list(map(self._short, paths)) for paths in (self.unknown, self.twice))
+        return remarks(
+            (unknown, "other file", "with neither sound nor text, left out"),
+            (twice, "path", "reached by another one too, through links, counted once"),
         )
-        return [
-            f"{len(paths)} {text}: {some(list(map(self._short, paths)))}" for text, paths in kinds if paths
-        ]
 
     def failures(self) -> list[str]:
         """A sentence for each of `problems`."""
@@ -177,9 +175,8 @@ def _add_unreachable(listing: Listing, path: Path, error: OSError) -> None:
         return
     target = os.readlink(path) if path.is_symlink() else ""
     if error.errno == errno.ENOENT:
-        cure = (
-            " (git annex get, or dvc pull, brings it)" if ".git/annex" in target or ".dvc" in target else ""
-        )
+        elsewhere = ".git/annex" in target or ".dvc" in target
+        cure = " (git annex get, or dvc pull, brings it)" if elsewhere else ""
         listing.problems[path] = f"is a link to {target}, which is not there{cure}"
     else:
         circle = error.errno == errno.ELOOP

@@ -121,9 +121,7 @@ def _iemocap(listing: Listing) -> Parse:
     `[6.2901 - 8.2357]  Ses01F_impro01_F000  neu  …` in Session1/dialog/EmoEvaluation/Ses01F_impro01.txt.
     """
     codes = {"ang": "rab", "hap": "gio", "exc": "gio", "neu": "neu", "sad": "tri"}
-    tables = [
-        file for file in listing.others if file.parent.name == "EmoEvaluation" and file.suffix == ".txt"
-    ]
+    tables = [one for one in listing.others if one.parent.name == "EmoEvaluation" and one.suffix == ".txt"]
     text = "\n".join(read_texts(listing.root, tables))
     labels = dict(re.findall(r"^\[.+?\]\s+(Ses\w+)\s+(\w+)", text, flags=re.MULTILINE))
 

@@ -18,7 +18,7 @@ from dataloader.corpora.listing import list_files, readable
 from dataloader.corpora.utterance import UNKNOWN, Corpus, CorpusError, Utterance
 from dataloader.decode import SOUND_SUFFIXES
 from utils.emotions import emotion_code, in_order
-from utils.errors import some
+from utils.errors import remarks, some
 
 SEPARATORS = "\t;,|"
 SUFFIXES = (".csv", ".tsv")
@@ -89,14 +89,11 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
     doubles = [path for path, rows in rows_of.items() if len(rows) > 1 and path not in torn]
     unlisted = _beside(set(paths.values()))
     warnings += _remarks(
-        (empty["file"], "rows without a file, left out"),
-        (empty["emotion"], "rows without an emotion, left out"),
-        ([path.name for path in torn], "files that stand in the table with several emotions, left out"),
-        (
-            [path.name for path in doubles],
-            "files that stand in the table more than once; the first row counts",
-        ),
-        ([path.name for path in unlisted], "sound files beside the others that have no row, left out"),
+        (empty["file"], "row", "without a file, left out"),
+        (empty["emotion"], "row", "without an emotion, left out"),
+        ([path.name for path in torn], "file", "with several emotions in the table, left out"),
+        ([path.name for path in doubles], "file", "with several rows, of which the first counts"),
+        ([path.name for path in unlisted], "sound file", "beside the others without a row, left out"),
     )
     rows = [rows[0] for path, rows in rows_of.items() if path not in torn]
     if not rows:
@@ -128,10 +125,14 @@ def read_table(place: Path, chosen: Mapping[str, str | None]) -> Corpus:
 
 
 def load_table(place: Path) -> Table:
-    """Read a CSV or TSV file, whatever its separator, or a database; a CorpusError says why it is none."""
+    """Read a CSV or TSV file, or a database of audformat; a CorpusError says why it is none."""
     if place.name == DATABASE or os.path.isfile(place / DATABASE):
         return _database(place.parent if place.name == DATABASE else place)
-    path = _file(place)
+    return csv_table(_file(place))
+
+
+def csv_table(path: Path) -> Table:
+    """Read a CSV or TSV file, whatever its separator."""
     text = _text(path)
     text = re.sub(r"\A\s*sep=.\s*$", "", text, count=1, flags=re.MULTILINE)  # Excel's hint
     if not text.strip():
@@ -154,9 +155,8 @@ def _database(folder: Path) -> Table:
     try:
         import audformat
     except ImportError as error:
-        raise CorpusError(
-            f"{folder} is a database of audformat, which `pip install audformat` reads."
-        ) from error
+        problem = f"{folder} is a database of audformat, which `pip install audformat` reads."
+        raise CorpusError(problem) from error
     if any(folder.glob("db.*.pkl")):
         raise CorpusError(f"{folder} has tables as .pkl, which may run code: save it as CSV or Parquet.")
     values: dict[str, dict[str, str]] = {}  # file → column → value
@@ -181,8 +181,8 @@ def _database(folder: Path) -> Table:
     columns = [one for one in dict.fromkeys(c for row in values.values() for c in row) if one not in torn]
     rows = [[file, *(row.get(column, "") for column in columns)] for file, row in values.items()]
     warnings = _remarks(
-        (list(torn.values()), "columns differ between tables of the database, and are not used"),
-        (sorted(database.tables.keys() - tables.keys()), "tables of segments of recordings are not used"),
+        (list(torn.values()), "column", "with other values in other tables of the database, not used"),
+        (sorted(database.tables.keys() - tables.keys()), "table", "of segments of recordings, not used"),
     )
     return Table(folder / DATABASE, ["file", *columns], rows, list(range(1, len(rows) + 1)), tuple(warnings))
 
@@ -216,7 +216,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        cure = "save the table as CSV (in Excel: CSV UTF-8), unpack a zip, and name the table in data.root"
+        cure = "save the table as CSV (in Excel: CSV UTF-8), or unpack a zip"
         raise CorpusError(f"{path} is not UTF-8 text: {cure}.")
     return text
 
@@ -244,10 +244,8 @@ def _parsed(text: str, separator: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMA
                     row.pop()
                 if columns and len(row) != len(columns):
                     cure = "A value with the separator in it needs quotation marks around it."
-                    there = (
-                        f"line {number}: {len(row)} values, and the first line names {len(columns)} columns"
-                    )
-                    return f"{there} (separated by {separator!r}). {cure}"
+                    there = f"{len(row)} values, and the first line names {len(columns)} columns"
+                    return f"line {number}: {there} (separated by {separator!r}). {cure}"
                 if columns:
                     rows.append(row)
                     lines.append(number)
@@ -264,9 +262,8 @@ def _column(table: Table, role: str, chosen: Mapping[str, str | None]) -> int | 
     if role in chosen:
         wanted = chosen[role]
         found = [number for number, name in enumerate(table.columns) if name == wanted]
-        found = found or [
-            n for n, name in enumerate(table.columns) if name.casefold() == str(wanted).casefold()
-        ]
+        small = [name.casefold() for name in table.columns]
+        found = found or [n for n, name in enumerate(small) if name == str(wanted).casefold()]
         if wanted is not None and not found:
             close = difflib.get_close_matches(wanted, table.columns, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
@@ -274,9 +271,7 @@ def _column(table: Table, role: str, chosen: Mapping[str, str | None]) -> int | 
             raise CorpusError(f"{table.path}: {problem} Its columns: {_shown(table.columns)}.")
     else:
         names = USUAL[role].split()
-        found = sorted(
-            (n for n, name in enumerate(plain) if name in names), key=lambda n: names.index(plain[n])
-        )
+        found = [number for name in names for number, one in enumerate(plain) if one == name]
         several = {plain[number] for number in found}
         if names[0] in several or role in FIRST_WILL_DO:
             found = [number for number in found if plain[number] == plain[found[0]]]
@@ -287,9 +282,8 @@ def _column(table: Table, role: str, chosen: Mapping[str, str | None]) -> int | 
         raise CorpusError(f"{table.path}: its column of {role}s may be {which}; {cure}.")
     if not found and role in NEEDED:
         there = f"it has {_shown(table.columns)}"
-        cure = " ".join(
-            (f'Say "data.columns={{{role}: NAME}}"; names stand in the first line.', *table.warnings)
-        )
+        cure = f'Say "data.columns={{{role}: NAME}}"; names stand in the first line.'
+        cure = " ".join((cure, *table.warnings))
         raise CorpusError(f"{table.path}: no column is known to hold {role}s; {there}. {cure}")
     return found[0] if found else None
 
@@ -315,7 +309,7 @@ def _found(entries: Iterable[str], folder: Path) -> tuple[dict[str, Path], list[
         for key in _keys(path.as_posix()) if path not in taken else ():
             by_name.setdefault(key, []).append(path)
     for entry in missing:
-        keys = _keys(_slashes(entry))[: 1 if exact else 2]  # beside files in their places, folders count
+        keys = _keys(entry)[: 1 if exact else 2]  # beside files in their places, folders count
         known = next((by_name[key] for key in keys if key in by_name), [])
         fitting = _most_alike(PurePosixPath(_slashes(entry)), known)
         if len(fitting) == 1:
@@ -324,19 +318,22 @@ def _found(entries: Iterable[str], folder: Path) -> tuple[dict[str, Path], list[
         else:
             (several if fitting else nowhere).append(entry)
     return found, _remarks(
-        (nowhere, "files of the table are not there, and are left out"),
-        (several, "files of the table are not there, and several others are called so; they are left out"),
-        (elsewhere, "files are not where the table says, but found by their names"),
+        (nowhere, "file", "of the table not there, left out"),
+        (several, "file", "of the table not there, and several others called so, left out"),
+        (elsewhere, "file", "not where the table says, but found by name"),
     )
 
 
-def _remarks(*kinds: tuple[Sequence[str], str]) -> list[str]:
-    """A line for each kind of oddity that some files or rows have."""
-    return [
-        f"{len(names)} {text}: {some([readable(name)[-100:] for name in names])}"
-        for names, text in kinds
-        if names
-    ]
+def _remarks(*kinds: tuple[Sequence[str], str, str]) -> list[str]:
+    """Remarks, with names as they can be shown."""
+    shown = (([readable(name)[-100:] for name in names], noun, what) for names, noun, what in kinds)
+    return remarks(*shown)
+
+
+def plain_name(name: str) -> str:
+    """A file's name in small letters, with slashes, and without the suffix of sound."""
+    name = normalize("NFC", _slashes(name)).casefold()
+    return next((name.removesuffix(suffix) for suffix in SOUND_SUFFIXES if name.endswith(suffix)), name)
 
 
 def _slashes(entry: str) -> str:
@@ -344,10 +341,8 @@ def _slashes(entry: str) -> str:
 
 
 def _keys(name: str) -> list[str]:
-    """A file's name in small letters and without the suffix of sound, with the folder around it and alone."""
-    name = normalize("NFC", name).casefold()
-    name = next((name.removesuffix(suffix) for suffix in SOUND_SUFFIXES if name.endswith(suffix)), name)
-    parts = name.split("/")
+    """A file's plain name with the folder around it, and alone."""
+    parts = plain_name(name).split("/")
     return list(dict.fromkeys(("/".join(parts[-2:]), parts[-1])))
 
 
@@ -374,9 +369,8 @@ def _names(entries: Sequence[str], rows: Sequence[int], folder: Path) -> list[st
     own, around = _slashes(os.path.abspath(folder)), os.path.commonpath(folders) if folders else ""
     top = own if f"{around}/".startswith(f"{own}/") else around
     whole = [paths[row].removeprefix(f"{top}/" if folders else "").lstrip("/") for row in rows]
-    short = [
-        re.sub(rf"({'|'.join(map(re.escape, SOUND_SUFFIXES))})$", "", name, flags=re.I) for name in whole
-    ]
+    suffix = re.compile(rf"({'|'.join(map(re.escape, SOUND_SUFFIXES))})$", re.IGNORECASE)
+    short = [suffix.sub("", name) for name in whole]
     count = Counter(short)
     return [one if count[one] == 1 else other for one, other in zip(short, whole, strict=True)]
 

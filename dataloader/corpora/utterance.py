@@ -82,9 +82,8 @@ def words_of(utterances: Iterable[Utterance]) -> Mapping[str, str]:
     written: dict[str, Counter[str]] = {}
     for one in utterances:
         written.setdefault(one.emotion, Counter())[one.word] += 1
-    return in_own_words(
-        {code: found.most_common(1)[0][0] for code, found in written.items() if found[""] == 0}
-    )
+    own = ((code, found.most_common(1)[0][0]) for code, found in written.items() if found[""] == 0)
+    return in_own_words(dict(own))
 
 
 def how_to_get(name: str) -> str:

@@ -1,9 +1,7 @@
 """Waveforms to frames of MFCCs and prosody, and the features of a whole corpus with a cache on disk."""
 
 import math
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,20 +13,15 @@ from torch.nn.functional import pad
 from dataloader.advice import check_emotions, left_out
 from dataloader.audio import AudioError, condition, fit_length, read_audio, resample
 from dataloader.corpora.utterance import Corpus, Utterance
-from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
+from dataloader.features.cache import cache_key, cached_rows
 from dataloader.features.normalise import SpeakerNorm, normalise
 from dataloader.features.prosody import check_prosody, power, prosody
 from dataloader.identity import identified_corpus
 from utils.config import FeaturesConfig
-from utils.errors import UserError
 from utils.files import expanded
-from utils.progress import progress_bar, warn
+from utils.progress import warn
 
-READ_AHEAD = 128  # utterances that are extracted ahead of the one that is written
 MOST_KEPT = 256 * 2**20  # bytes of waveforms that are kept from fingerprints to features
-MOST_IN_MEMORY = 512 * 2**20  # bytes of frames; more than that stay on disk, and are read as they are used
-
-Cached = tuple[torch.Tensor, tuple[Utterance, ...], dict[str, str]]  # see cached_frames
 
 
 class MelSpectrogram(torchaudio.transforms.MelSpectrogram):
@@ -151,7 +144,9 @@ def load_features(
             kept[utterance] = resample(samples, rate, features.sample_rate), remarks
             room -= kept[utterance][0].nbytes
 
-    def read(utterance: Utterance) -> list[np.ndarray]:
+    extract = Extractor(features)
+
+    def frames_of(utterance: Utterance) -> torch.Tensor:
         if utterance.problem:
             raise AudioError(utterance.problem)
         waveform, remarks = kept.pop(utterance, (None, []))
@@ -159,12 +154,12 @@ def load_features(
             warn(remark)
         if waveform is None:
             waveform = read_audio(utterance.path, features.sample_rate)
-        return [condition(waveform, features)]
+        return framed([condition(waveform, features)], extract)
 
     corpus = identified_corpus(corpus, cache_dir, progress, keep)
     cache = expanded(cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, features)}.npy"
     title = f"features of {corpus.name}"
-    frames, utterances, skipped = cached_frames(cache, corpus.utterances, read, 1, features, title, progress)
+    frames, utterances, skipped = cached_rows(cache, corpus.utterances, frames_of, title, progress)
     if skipped:
         warn(left_out(corpus, list(skipped.values())))
     check_emotions(corpus, utterances)
@@ -176,92 +171,8 @@ def load_features(
     return Features(frames, functionals, utterances, skipped, norms)
 
 
-def cached_frames(
-    cache: Path,
-    utterances: Sequence[Utterance],
-    waveforms: Callable[[Utterance], list[np.ndarray]],
-    each: int,
-    features: FeaturesConfig,
-    title: str,
-    progress: bool,
-) -> Cached:
-    """Frames of utterances, one or more of each: read from `cache`, or computed and kept there.
-
-    Args:
-        cache: a file (.npy) that is of exactly these utterances, waveforms and settings (see cache_key).
-        waveforms: an utterance → its `each` waveforms (samples,), of any length. It runs in several threads,
-            and may raise an AudioError: then the utterance is skipped.
-        title: of the progress bar.
-
-    Returns:
-        float32 (utterances · each, num_features, frames), the utterances that are in it, and name → reason
-        for those that are skipped.
-    """
-    shape = each * len(utterances), features.num_features, features.frames
-    if (cached := _cached(cache, utterances, shape, each)) is not None:
-        return cached
-    kept: list[Utterance] = []
-    skipped: dict[str, str] = {}
-
-    extract = Extractor(features)
-
-    def extracted(utterance: Utterance) -> torch.Tensor | AudioError:
-        try:
-            found = [fit_length(waveform, features.signal_length) for waveform in waveforms(utterance)]
-        except AudioError as error:
-            return error
-        # One at a time: a larger batch's spectrograms do not fit the processor's caches.
-        return torch.cat([extract(torch.from_numpy(waveform).unsqueeze(0)) for waveform in found])
-
-    def blocks() -> Iterator[torch.Tensor]:
-        ahead = max(READ_AHEAD // each, 1)
-        bar = progress_bar(total=len(utterances), desc=title, unit="file", disable=not progress)
-        # Threads, not processes: the libraries let go of the interpreter's lock; threads start at once.
-        with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(utterances), ahead):
-                chunk = utterances[start : start + ahead]
-                for utterance, found in zip(chunk, pool.map(extracted, chunk), strict=True):
-                    if isinstance(found, AudioError):
-                        skipped[utterance.name] = str(found)
-                    else:
-                        kept.append(utterance)
-                        yield found
-                    bar.update()
-
-    on_disk = 4 * math.prod(shape) > MOST_IN_MEMORY
-    frames = torch.empty(0 if on_disk else shape[0], *shape[1:])
-    if not on_disk:
-        for row, block in enumerate(blocks()):
-            frames[row * each : (row + 1) * each] = block
-        frames = frames[: each * len(kept)]
-    try:
-        checksum = save_rows(cache, blocks() if on_disk else [frames], shape)
-        names = [utterance.name for utterance in kept]
-        save_description(cache, {"utterances": names, "skipped": skipped, "checksum": checksum})
-    except (OSError, UserError) as error:
-        if on_disk:
-            problem = f"the features are too large for the memory, and cannot be written ({error})"
-            raise UserError(f"{problem}: change data.cache_dir.") from error
-        warn(f"the features are not kept for the next time: {error}")
-    if not on_disk:
-        return frames, tuple(kept), skipped
-    if (cached := _cached(cache, utterances, shape, each)) is None:
-        raise UserError(f"the features in {cache} changed while they were written: start again.")
-    return cached
-
-
-def _cached(cache: Path, utterances: Sequence[Utterance], shape: tuple[int, ...], each: int) -> Cached | None:
-    """The frames that are kept; None where there are none, or damaged ones."""
-    by_name = {utterance.name: utterance for utterance in utterances}
-    try:
-        about = load_description(cache)
-        if about is None:
-            return None
-        names, skipped = about["utterances"], about["skipped"]
-        if sorted([*names, *skipped]) != sorted(by_name):
-            raise ValueError("it is about other recordings")
-        rows = open_rows(cache, shape, about["checksum"])
-        return rows[: each * len(names)], tuple(by_name[name] for name in names), skipped
-    except Exception as error:  # a damaged file raises nearly anything; extracting anew cures all of it
-        warn(f"the feature cache {cache} is damaged ({error}); it is made anew.")
-        return None
+def framed(waveforms: Sequence[np.ndarray], extract: Extractor) -> torch.Tensor:
+    """Waveforms (samples,) of any length → (waveforms, num_features, frames)."""
+    fitted = [fit_length(waveform, extract.settings.signal_length) for waveform in waveforms]
+    # One at a time: a larger batch's spectrograms do not fit the processor's caches.
+    return torch.cat([extract(torch.from_numpy(waveform)[None]) for waveform in fitted])

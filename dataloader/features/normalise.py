@@ -13,6 +13,7 @@ from utils.config import FeaturesConfig
 from utils.errors import UserError
 
 MOST = 4.0  # standard deviations; a functional that is further away counts as this far
+PRIOR = 1.0  # recordings as which the training's speakers count in the norm of a new one (docs/validation.md)
 
 
 @dataclass(frozen=True)

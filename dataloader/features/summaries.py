@@ -5,9 +5,7 @@ ComParE_2016 (Schuller et al., Interspeech 2016). It is optional: its licence al
 not commercial products (https://github.com/audeering/opensmile).
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,13 @@ import torch
 
 from dataloader.audio import read_audio, read_mono
 from dataloader.corpora.utterance import Utterance
-from dataloader.features.cache import cache_key, load_description, open_rows, save_description, save_rows
+from dataloader.features.cache import cache_key, cached_rows
 from dataloader.features.extract import Features
 from dataloader.features.functionals import functionals_of
 from utils.config import FeaturesConfig
-from utils.errors import UserError
+from utils.errors import UserError, many, some
 from utils.files import expanded
-from utils.progress import progress_bar, warn
+from utils.progress import warn
 
 OPENSMILE = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
 KINDS = ("functionals", *OPENSMILE, "wav2vec2_base")
@@ -40,11 +38,20 @@ def summaries(features: Features, kind: str, cache_dir: str | Path, progress: bo
     if kind == "functionals":
         found = functionals_of(features.frames[:]).double().numpy()
     else:
-        library = "opensmile" if kind in OPENSMILE else "torchaudio"
+        made_by = f"{kind} {version('opensmile' if kind in OPENSMILE else 'torchaudio')}"
         make = _opensmile(OPENSMILE[kind]) if kind in OPENSMILE else wav2vec2(*_wav2vec2_base())
-        found = _cached(features.utterances, f"{kind} {version(library)}", make, cache_dir, progress)
+        key = cache_key(features.utterances, FeaturesConfig(), made_by)
+        cache = expanded(cache_dir) / f"{made_by.replace(' ', '-')}-{key}.npy"
+
+        def row_of(utterance: Utterance) -> torch.Tensor:
+            return torch.tensor(make(utterance.path), dtype=torch.float32)[None]
+
+        rows, _, skipped = cached_rows(cache, features.utterances, row_of, made_by, progress)
+        if skipped:
+            raise UserError(f"{kind} cannot be had of all recordings: {some([*skipped.values()])}")
+        found = rows.double().numpy()
     if lost := int((~np.isfinite(found)).any(1).sum()):
-        warn(f"{lost} recordings have features that are no finite numbers; these count as 0")
+        warn(f"{many(lost, 'recording')} with features that are no finite numbers; these count as 0")
     return np.nan_to_num(found, posinf=0, neginf=0)
 
 
@@ -93,28 +100,3 @@ def wav2vec2(model: Any, sample_rate: int) -> Summary:
         return layers[(len(layers) - 1) // 2].mean(1)[0].numpy()
 
     return summary
-
-
-def _cached(
-    utterances: Sequence[Utterance], kind: str, make: Summary, cache_dir: str | Path, progress: bool
-) -> np.ndarray:
-    key = cache_key(utterances, FeaturesConfig(), kind)
-    cache = expanded(cache_dir) / f"{kind.replace(' ', '-')}-{key}.npy"
-    try:
-        if about := load_description(cache):
-            return open_rows(cache, tuple(about["shape"]), about["checksum"]).double().numpy()
-    except Exception as error:  # a damaged file raises nearly anything
-        warn(f"the cache {cache} is damaged ({error}); it is made anew.")
-    bar = progress_bar(total=len(utterances), desc=kind, unit="file", disable=not progress)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = []
-        for row in pool.map(lambda one: make(one.path), utterances):
-            rows.append(row)
-            bar.update()
-    found = np.stack(rows).astype(np.float32)
-    try:
-        checksum = save_rows(cache, [torch.from_numpy(found)], found.shape)
-        save_description(cache, {"shape": found.shape, "checksum": checksum})
-    except (OSError, UserError) as error:
-        warn(f"the features are not kept for the next time: {error}")
-    return found.astype(np.float64)

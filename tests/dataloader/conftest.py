@@ -60,7 +60,7 @@ def on_disk(monkeypatch):
     """Keep frames of any size on disk from now on: on_disk()."""
 
     def on_disk(most: int = 0) -> None:
-        for module in ("dataloader.features.extract", "dataloader.loaders"):
+        for module in ("dataloader.features.cache", "dataloader.loaders"):
             monkeypatch.setattr(sys.modules[module], "MOST_IN_MEMORY", most)
 
     return on_disk

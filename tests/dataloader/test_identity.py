@@ -173,10 +173,8 @@ def test_copies_stay_in_one_subset_and_those_of_two_emotions_are_left_out(build,
     assert len(subset_of) == 94 and not [name for name in subset_of if "ann/happy/03" in name]
     assert all(subset_of[name] == subset_of[name.removesuffix(" (1)")] for name in subset_of)
     printed = capsys.readouterr().err
-    assert "2 recordings of folder-c are copies under another emotion; both are left out: " in printed
-    assert (
-        "bob/sad/other = ann/happy/03" in printed and "47 recordings of folder-c are copies; they" in printed
-    )
+    assert "2 recordings of folder-c copied under another emotion, both left out: " in printed
+    assert "bob/sad/other = ann/happy/03" in printed and "47 recordings of folder-c copied, in" in printed
     assert prepared(build, root, tmp_path, split=data.split).split == data.split
     assert "in two of its subsets" not in capsys.readouterr().err
 
@@ -223,11 +221,11 @@ def test_changes_since_the_split_was_recorded_are_named(build, tmp_path, capsys)
     before = prepared(build, root, tmp_path, **use)
     printed = capsys.readouterr().err
     assert "new since the split was drawn, and left out: cleo/happy/new" in printed
-    assert f"are not used now have changed: {trained} (train: its sound is another)" in printed
-    with pytest.raises(UserError, match=rf"1 of the recorded .* have changed: {trained} \(train: its sound"):
+    assert f"not used now, changed: {trained} (train: its sound is another)" in printed
+    with pytest.raises(UserError, match=rf"1 utterance of .* changed: {trained} \(train: its sound"):
         prepared(build, root, tmp_path, split=split, subsets=("train", "validation"))
     write(root / f"{tested}.wav", speech(102))
-    with pytest.raises(UserError, match=rf"have changed: {tested} \(test: its sound is another"):
+    with pytest.raises(UserError, match=rf"changed: {tested} \(test: its sound is another"):
         prepared(build, root, tmp_path, **use)
     after = prepared(build, root, tmp_path, changed=True, **use)
     rows = (before.arrays("test").frames != after.arrays("test").frames).flatten(1).any(1)
@@ -239,7 +237,7 @@ def test_another_emotion_under_the_same_name_is_named(build, tmp_path):
     split = prepared(build, root, tmp_path).split
     name = split.test[1]
     corrected = split.recordings | {name: f"{split.recordings[name].partition(' ')[0]} dis"}
-    with pytest.raises(UserError, match=rf"have changed: {name} \(test: its emotion is another"):
+    with pytest.raises(UserError, match=rf"changed: {name} \(test: its emotion is another"):
         prepared(build, root, tmp_path, split=replace(split, recordings=corrected))
 
 
@@ -272,7 +270,7 @@ def test_copies_under_two_emotions_are_kept_where_nothing_else_is_there(build, t
     for path in list(root.rglob("*.wav")):
         write(path.parent.with_name("sad") / path.name, soundfile.read(path)[0])
     split = prepared(build, root, tmp_path).split
-    assert "copies under another emotion; they are kept, for too little else" in capsys.readouterr().err
+    assert "copied under another emotion, kept, for too little else" in capsys.readouterr().err
     for subset in SUBSETS:
         names = getattr(split, subset)
         assert {name.replace("happy", "sad") for name in names} == {n for n in names if "sad" in n}

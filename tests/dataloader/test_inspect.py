@@ -13,13 +13,13 @@ import soundfile
 import soxr
 
 import dataloader.identity
-from dataloader.advice import shared_voices, unusual
+from dataloader.advice import length_advice, shared_voices, unusual
 from dataloader.audio import clipped_samples
 from dataloader.corpora.find import read_corpus
 from dataloader.corpora.utterance import Utterance
-from dataloader.identity import identified
+from dataloader.identity import identified, identified_corpus
 from dataloader.inspect import inspect, main
-from dataloader.loaders import length_advice, prepare_data
+from dataloader.loaders import prepare_data
 from dataloader.splits import draw_split
 from testing.evaluate import evaluate
 from testing.predict import Recognizer, recognise_files
@@ -126,11 +126,11 @@ def test_each_oddity_of_a_messy_corpus_is_named_once(messy, tmp_path, capsys):
         "text.wav": "it is text",
         "nothing.wav": "the file is empty",
         "pointer.wav": "Git LFS pointer",
-        "again": "1 recordings of folder-meine Aufnahmen are copies; they stay",
-        "other label": "are copies under another emotion; both are left out",
-        "clipped": "1 recordings are clipped",
+        "again": "1 recording of folder-meine Aufnahmen copied, in one subset",
+        "other label": "copied under another emotion, both left out",
+        "clipped": "1 recording clipped",
         "one ear.wav": "channel 2 of 2 has no sound",
-        "anger/long": "are longer than 13 s, and keep 4.4 s of their middle",
+        "anger/long": "longer than 13 s, of which the middle 4.4 s count",
         "Verachtung": "are too few to train",
     }.items():
         assert len([line for line in lines if name in line and reason in line]) == 1, name
@@ -177,10 +177,10 @@ def test_rare_emotions_are_named_from_six_times_on_unless_they_are_balanced():
 
 def test_speakers_of_one_emotion_and_without_names_are_named():
     (sentence,) = said(made_of(a={"rab": 5, "gio": 5}, b={"gio": 5}, c={"neu": 2, "rab": 4}))
-    assert sentence.startswith("1 of 3 speakers have one emotion alone (b: joy)")
+    assert sentence.startswith("speakers with one emotion alone: 1 of 3 (b: joy)")
     assert "data.protocol=speaker_kfold data.folds=3" in sentence
     (sentence,) = said(made_of(unknown={"rab": 5, "gio": 5}))
-    assert sentence.startswith("10 of 10 utterances have no speaker")
+    assert sentence.startswith("utterances without a speaker: 10 of 10")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_property_that_goes_with_the_emotion_is_named(tmp_path):
     (sentence,) = [one for one in survey.advice() if "goes with the emotion" in one]
     assert "joy: mp3" in sentence and "anger: wav pcm_16" in sentence and "format" in sentence
     write(tmp_path / "c/joy/x.wav", voice(30, 30, 16_000), 16_000)
-    assert "1 recordings are longer than 13 s" in str(inspect(config_of(tmp_path / "c", tmp_path)))
+    assert "1 recording longer than 13 s" in str(inspect(config_of(tmp_path / "c", tmp_path)))
 
 
 def test_the_advised_length_holds_95_percent(tmp_path):
@@ -244,7 +244,7 @@ def test_an_emotion_without_a_usable_recording_ends_a_training(tmp_path, capsys)
     main(where)
     printed = capsys.readouterr()
     assert re.search(r"^emotion +all +all_2 +speaker\S+ +speaker\S+ +median s$", printed.out, re.MULTILINE)
-    assert "3 of 3 speakers have one emotion alone" in printed.err
+    assert "speakers with one emotion alone: 3 of 3" in printed.err
     path.with_name("0.wav").write_bytes(b"")
     main(where)
     printed = capsys.readouterr()
@@ -261,9 +261,9 @@ def test_long_recordings_among_short_ones_are_to_be_split(tmp_path):
         write(
             tmp_path / f"c/{('joy', 'anger')[number % 2]}/{number}.wav", voice(number, seconds, 4_000), 4_000
         )
-    corpus = read_corpus("folder", tmp_path / "c")
-    (sentence,) = length_advice(corpus, Config().features)
-    assert "cuts 2% of folder-c's recordings" in sentence and "split the long ones" in sentence
+    corpus = identified_corpus(read_corpus("folder", tmp_path / "c"), tmp_path)
+    (sentence,) = length_advice(corpus, corpus.utterances, Config().features)
+    assert "2% of the recordings are longer" in sentence and "split the long ones" in sentence
 
 
 def test_nothing_is_decoded_twice_and_no_recording_at_all_is_an_error(tmp_path, monkeypatch):
@@ -294,8 +294,8 @@ def test_a_messy_corpus_goes_all_the_way(messy, tmp_path, capsys):
     warnings = capsys.readouterr().err
     for text in (
         "5 of 60 recordings",
-        "1 recordings of folder-meine Aufnahmen are copies;",
-        "copies under another emotion",
+        "1 recording of folder-meine Aufnahmen copied, in",
+        "copied under another emotion",
         "channel 2 of 2 has no sound",
         "3 of the 3 speakers in the test set are trained on too",
         "Verachtung (2)",

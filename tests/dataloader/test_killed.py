@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-import dataloader.features.extract
+import dataloader.features.cache
 from dataloader.corpora.find import find_corpus
 from dataloader.features.extract import Features, load_features
 from utils.config import Config
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX s
 def fill(config: Config, most_in_memory: int, begun) -> None:
     """The work of the processes that are killed."""
     torch.set_num_threads(1)
-    dataloader.features.extract.MOST_IN_MEMORY = most_in_memory
+    dataloader.features.cache.MOST_IN_MEMORY = most_in_memory
     begun.set()
     load_features(find_corpus(config.data), config.features, config.data.cache_dir, progress=False)
 

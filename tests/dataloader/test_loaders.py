@@ -13,8 +13,10 @@ import torch
 
 import dataloader.loaders
 import dataloader.splits
+from dataloader.advice import length_advice
 from dataloader.corpora.find import read_corpus
-from dataloader.loaders import BatchLoader, feature_statistics, length_advice, make_loader, prepare_data
+from dataloader.identity import identified_corpus
+from dataloader.loaders import BatchLoader, feature_statistics, make_loader, prepare_data
 from dataloader.splits import SUBSETS, load_split, save_split
 from utils.config import Config, DataConfig, FeaturesConfig
 from utils.emotions import EMOTIONS
@@ -48,7 +50,7 @@ def test_every_utterance_is_in_one_subset_with_its_features_and_label(data):
 
 def test_the_split_is_that_of_the_seed_and_records_the_corpus(build, data, capsys):
     assert prepare_data(build(), progress=False).split == data.split
-    assert "utterances are missing" in capsys.readouterr().err  # warnings about the corpus are shown
+    assert "utterances missing" in capsys.readouterr().err  # warnings about the corpus are shown
     assert (data.split.corpus, data.split.seed) == ("EMOVO", 0)
     other = prepare_data(build(train={"seed": 1}), progress=False).split
     assert other.test != data.split.test and other.seed == 1
@@ -234,11 +236,11 @@ def test_frames_functionals_and_target_stay_together(on_disk, mapped):
 def test_advice_on_the_length(tmp_path):
     (tmp_path / "03-01-06-01-02-01-12.wav").touch()
     corpus = read_corpus("ravdess", tmp_path)
-    (advice,) = length_advice(corpus, FeaturesConfig())
+    (advice,) = length_advice(corpus, corpus.utterances, FeaturesConfig())
     assert "features.signal_length=110000" in advice
     for chosen in (110_000, 50_000):
-        assert length_advice(corpus, FeaturesConfig(signal_length=chosen)) == []
-    assert length_advice(replace(corpus, signal_length=96_000), FeaturesConfig()) == []
+        assert length_advice(corpus, corpus.utterances, FeaturesConfig(signal_length=chosen)) == []
+    assert length_advice(replace(corpus, signal_length=96_000), corpus.utterances, FeaturesConfig()) == []
 
 
 @pytest.mark.parametrize(("seconds", "chosen"), [(12.0, 96_000), (21.0, 96_000), (2.0, 22_050)])
@@ -246,16 +248,17 @@ def test_a_corpus_that_loses_much_to_the_length_is_told_so_with_one_that_holds_9
     tmp_path, seconds, chosen
 ):
     lengths = seconds * np.linspace(0.9, 1.1, 20)  # at any rate
+    noise = np.random.default_rng(0).integers(-9_000, 9_000, 400_000, np.int16)
     for number, length in enumerate(lengths):
         (tmp_path / "long/angry").mkdir(parents=True, exist_ok=True)
-        samples = np.zeros(int(length * 16_000), np.int16)
-        soundfile.write(tmp_path / f"long/angry/{number}.wav", samples, 16_000)
+        soundfile.write(tmp_path / f"long/angry/{number}.wav", noise[: int(length * 16_000)], 16_000)
     (tmp_path / "long/sad").mkdir()
     (tmp_path / "long/sad/broken.wav").touch()
-    corpus = read_corpus("folder", tmp_path / "long")
-    (advice,) = length_advice(corpus, FeaturesConfig(signal_length=chosen))
+    corpus = identified_corpus(read_corpus("folder", tmp_path / "long"), tmp_path)
+    (advice,) = length_advice(corpus, corpus.utterances, FeaturesConfig(signal_length=chosen))
     lost = 1 - chosen / (22_050 * lengths).mean()
-    assert f"cuts 100% of folder-long's recordings: {lost:.0%} of all sound is lost" in advice
-    holding = int(re.search(r"signal_length=(\d+) holds 95 %", advice)[1])
+    said = f"folder-long: 100% of the recordings are longer than {chosen / 22_050:.1f} s"
+    assert advice.startswith(said) and f"lose both ends, {lost:.0%} of all sound" in advice
+    holding = int(re.search(r"signal_length=(\d+) would hold 95%", advice)[1])
     assert np.mean(lengths * 22_050 <= holding) >= 0.95 > np.mean(lengths * 22_050 <= holding - 1_000)
-    assert length_advice(corpus, FeaturesConfig(signal_length=holding)) == []
+    assert length_advice(corpus, corpus.utterances, FeaturesConfig(signal_length=holding)) == []

@@ -41,7 +41,7 @@ def test_recordings_of_any_name_are_found_split_and_found_again(tmp_path_factory
     files = {path for path in root.rglob("*") if path.is_file()}
     corpus = read_corpus("folder", root)
     found = {utterance.path for utterance in corpus.utterances}
-    doubles = "".join(warning for warning in corpus.warnings if "doubling others" in warning)
+    doubles = "".join(warning for warning in corpus.warnings if "doubling another" in warning)
     assert found <= files and all(path.name in doubles for path in files - found)
     assert len({utterance.name for utterance in corpus.utterances}) == len(found)
 
@@ -63,7 +63,7 @@ def test_names_that_are_no_text_are_reported(tmp_path):
             pass
     corpus = read_corpus("folder", tmp_path)
     assert [utterance.name for utterance in corpus.utterances] == ["anger/fine"]
-    assert corpus.warnings == (r"1 sound files whose names are not utf-8, left out: 'caf\udce9.wav'",)
+    assert corpus.warnings == (r"1 sound file with a name that is not utf-8, left out: 'caf\udce9.wav'",)
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank")

@@ -379,8 +379,8 @@ def test_names_in_a_partition_need_neither_suffix_nor_case_nor_folder(tmp_path, 
     split = by_file(tmp_path, corpus, text)
     assert split.test == ("RAVDESS/dis-f0-b0", "RAVDESS/dis-f0-b1")
     warnings = capsys.readouterr().err
-    assert "1 of the 4 utterances that some.csv lists are not in the corpus: dis-f9-b9" in warnings
-    assert "9 of the 12 utterances are in no fold of some.csv" in warnings
+    assert "1 of the 4 utterances that some.csv lists, not in the corpus: dis-f9-b9" in warnings
+    assert "9 of the 12 utterances, in no fold of some.csv" in warnings
 
 
 def test_what_is_in_no_fold_is_not_trained_on_where_its_speaker_is_tested(tmp_path, capsys):
@@ -399,12 +399,12 @@ TWINS = [
     Utterance(Path("x"), "dis", "f", "b", name) for name in ("anna/angry/one", "bert/angry/one", "a/one")
 ]
 BAD_PARTITIONS = [  # the file's text, and the complaint
-    (None, "cannot read the partition .*some.csv: No such file"),
-    ("", "begins with ''; data.partition needs a CSV file with the columns name and fold"),
-    ("anna,0\n", "begins with 'anna,0'"),
-    ("name,fold\n", "lists no utterance"),
+    (None, "some.csv cannot be read: No such file.* data.partition needs a CSV file"),
+    ("", "is empty.* data.partition needs a CSV file with the columns name and fold"),
+    ("anna,0\nbert,1\n", "has the columns anna, 0: data.partition needs"),
+    ("name,fold\n", "no row below them"),
     ("name,fold\nanna/angry/one,first\n", "line 2: must be a name and a whole number"),
-    ("name,fold\nanna/angry/one\n", "line 2: must be"),
+    ("name,fold\nanna/angry/one\n", "line 2: 1 values, and the first line names 2 columns"),
     ("name,fold\nanna/angry/one,0\nanna/angry/one,1\n", "has anna/angry/one in the folds 0 and 1"),
     ("name,fold\nanna/angry/one,0\nAnna/angry/one.wav,1\n", "has anna/angry/one in the folds 0 and 1"),
     ("name,fold\none,0\n", "one may be any of a/one, anna/angry/one, bert/angry/one"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dataloader.features import extract
+from dataloader.features import cache
 from dataloader.features.extract import load_features
 from dataloader.loaders import Data, prepare_data
 from testing.calibration import calibrate
@@ -50,7 +50,7 @@ def load(data, configured):
 def storage(request, monkeypatch) -> str:
     """Frames as a small corpus has them, and as one that is larger than the memory."""
     if request.param == "on disk":
-        monkeypatch.setattr(extract, "MOST_IN_MEMORY", 0)
+        monkeypatch.setattr(cache, "MOST_IN_MEMORY", 0)
     return request.param
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataloader.features import extract
+from dataloader.features import cache
 from testing.calibration import calibrate
 from testing.evaluate import evaluate
 from testing.load_run import load_run
@@ -72,7 +72,7 @@ def test_a_cache_that_finds_no_room_only_costs_a_warning(load, data, disk, monke
     assert torch.equal(load(disk).frames, data.features.frames)
     assert "not kept for the next time: cannot write" in capsys.readouterr().err
     assert not list(disk.glob("*.npy")) and not list(disk.rglob("*.tmp"))
-    monkeypatch.setattr(extract, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(cache, "MOST_IN_MEMORY", 0)
     with pytest.raises(UserError, match=r"cannot be written \(cannot write .*npy: No space left.*cache_dir"):
         load(disk)
     assert not list(disk.glob("*.npy")) and not list(disk.rglob("*.tmp"))

@@ -42,7 +42,7 @@ def test_it_learns_from_the_training_set_and_validation_chooses(run_dir, capsys)
     main([str(run_dir)])
     out = capsys.readouterr().out
     names = [line.split("  ")[0] for line in out.splitlines()[3:8]]
-    assert names == ["network", "linear SVM", "logistic regression", "majority class", "chance"]
+    assert names == ["CkTIM with 2 TABs", "linear SVM", "logistic regression", "majority class", "chance"]
     found, split = read_json(run_dir / "baseline_functionals.json"), load_split(run_dir / "split.json")
     _, data = prepared(run_dir, "functionals", [], progress=False)
     vectors = summaries(data.features, "functionals", data.cache_dir)
@@ -63,8 +63,8 @@ def test_it_learns_from_the_training_set_and_validation_chooses(run_dir, capsys)
     assert found["chance"]["uar_per_fold"] == [pytest.approx(1 / 7)]
     assert found["majority class"]["uar"] == [pytest.approx(1 / 7)]
     recorded = read_json(run_dir / "CkTIM_test_metrics.json")  # it was evaluated for the table
-    assert found["network"]["uar"] == recorded["uar"]
-    assert found["network"]["uar_interval"] == recorded["uar_interval"]
+    assert found["CkTIM with 2 TABs"]["uar"] == recorded["uar"]
+    assert found["CkTIM with 2 TABs"]["uar_interval"] == recorded["uar_interval"]
 
 
 def test_a_folder_without_a_split_is_refused(tmp_path, capsys):

@@ -89,25 +89,6 @@ def test_runs_beside_a_run_can_be_chosen_and_two_know_a_speaker(run_dir, reposit
     assert demo.can_enrol(SHIPPED_RUN) and demo.can_enrol(ENROLLED_RUN) and not demo.can_enrol(run_dir)
 
 
-def test_sound_that_nobody_waits_for_is_deleted(tmp_path, monkeypatch):
-    (tmp_path / "a").mkdir()
-    old, new = tmp_path / "a/old.wav", tmp_path / "new.wav"
-    for path in (old, new):
-        path.write_bytes(b"sound")
-    os.utime(old, (0, 0))
-
-    def sleep(seconds: float) -> None:
-        if not old.exists():
-            raise InterruptedError
-
-    monkeypatch.setattr(demo.time, "sleep", sleep)
-    with pytest.raises(InterruptedError):
-        demo.sweep(tmp_path)
-    assert new.exists()
-    demo.delete([new, new])
-    assert not new.exists()
-
-
 def test_a_missing_gradio_is_named_with_the_way_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
@@ -214,7 +195,7 @@ def test_a_voice_can_be_enrolled(address, browse, spoken):
     view.get_by_text("Your voice").click()
     paths = list(spoken.values())
     view.set_input_files("#mine input[type=file]", paths[:3])
-    view.wait_for_selector("text=3 of 3 recordings are your norm.", timeout=60_000)
+    view.wait_for_selector("text=Your norm: 3 of 3 recordings.", timeout=60_000)
     view.set_input_files("#file input[type=file]", paths[0])
     expected = Recognizer().enrol(paths[:3]).recognise_file(paths[0])
     assert answered(view, said) == expected.answer.label

@@ -290,7 +290,7 @@ def test_every_file_of_a_messy_folder_has_an_answer_or_a_reason(plain_run, messy
     options = ["--csv", files[0], "--json", files[1], "--plots", tmp_path / "plots"]
     assert status(plain_run, messy, *options) == 1
     printed = capsys.readouterr()
-    assert "1 other files hold neither sound nor text, left out: face.jpg" in printed.err
+    assert "1 other file with neither sound nor text, left out: face.jpg" in printed.err
     assert "notes.txt" not in printed.err
     answered = {"good.wav", "phone.sph", "linked.ogg", r"caf\udce9.wav", "noname"}
     reasons = {"broken.m4a": "not there", "pipe.wav": "a named pipe", "samples.raw": "samples.raw"}

@@ -349,7 +349,7 @@ def test_a_training_goes_on_with_the_recordings_it_began_with(
 
     change(split.test[0])
     change(split.train[0])
-    with pytest.raises(UserError, match=rf"1 of .* have changed: {split.train[0]} .train: its sound"):
+    with pytest.raises(UserError, match=rf"1 utterance of .* changed: {split.train[0]} .train: its sound"):
         prepare_resumed(configuration_of(run_dir), run_dir, progress=False)
     change(split.train[0])
     main([f"resume={run_dir}"])

@@ -178,7 +178,7 @@ def test_a_run_that_fails_is_reported_stops_no_other_and_is_made_again(write, de
         assert exit_status.value.code == 2
         shown = capsys.readouterr()
         assert "1 of 2 runs failed" in shown.err and "holdout has no folds" in shown.err
-        assert "1 of the 2 planned runs are missing, 1 of them failed" in shown.out
+        assert "1 of the 2 planned runs missing, 1 of them failed" in shown.out
     (failed,) = (path.parent / "results/some_demo/failed").iterdir()
     assert "Traceback" in (failed / "error.txt").read_text()
     collected = read_json(path.parent / "results/some_demo.json")
@@ -306,7 +306,7 @@ def test_runs_on_other_recordings_come_into_no_mean(write, demo, tiny_emovo, tmp
     first = made()
     shutil.move(away, spare)
     second = made()
-    assert re.search("1 runs in .* are of other recordings than EMOVO has now", capsys.readouterr().err)
+    assert re.search("1 run in .*, of other recordings than EMOVO has now", capsys.readouterr().err)
     samples, rate = soundfile.read(spare)
     soundfile.write(spare, samples[::-1], rate)
     third = made()
@@ -386,11 +386,11 @@ def test_a_cross_validation_says_what_its_runs_would_warn_of(tmp_path, capsys):
     plan(trials.crossval_trial("speaker_kfold", 3, overrides=settings))
     warned = capsys.readouterr().err
     for what in (
-        "are copies under another emotion; both are left out: b/joy/joy0 = b/anger/joy",
-        "are copies; they stay in one subset with their originals: a/joy/joy0 = a/joy/again",
-        "fear has 1 utterances, joy 36",
-        "1 emotions are spoken by one speaker alone (fear: c)",
-        "features.signal_length=133000 holds 95 % of them whole",
+        "copied under another emotion, both left out: b/joy/joy0 = b/anger/joy",
+        "copied, in one subset with the original: a/joy/joy0 = a/joy/again",
+        "fear has 1 utterance, joy 36",
+        "emotions that one speaker alone speaks (fear: c)",
+        "features.signal_length=133000 would hold 95%",
     ):
         assert warned.count(what) == 1, warned
 

@@ -355,7 +355,7 @@ def test_the_tables_hold_means_intervals_and_comparisons(trial):
     assert (first["accuracy"], first["accuracy: 95 % interval"]) == ("73.5 ± 1.9", "71.5 – 75.5")
     assert (second["setting"], second["accuracy"], second["runs"]) == ("TIM with 3 TABs", "70.0 ± 0.0", "6")
     assert (second["UAR"], second["parameters"]) == ("69.0 ± 0.0", "1,234")
-    assert "1 of the 18 planned runs are missing, 1 of them failed." in scores.notes
+    assert "1 of the 18 planned runs missing, 1 of them failed." in scores.notes
     assert list(fewer.rows[0].values()) == [
         *("CkTIM with 1 TAB", "TIM with 3 TABs", "6", "+3.5", "+1.5 to +5.5", "0.031", "+1.00"),
     ]
@@ -436,7 +436,7 @@ def test_a_trial_and_one_of_further_seeds_are_one(tmp_path, trial, collected):
     assert one.difference == pytest.approx((sum(range(1, 7)) + 6 * 10) / 1200)
     scores, again = trial_tables(both)
     assert scores.caption == "TABs, with more seeds (EMOVO corpus, holdout)"
-    assert "1 of the 30 planned runs are missing, 1 of them failed." in scores.notes
+    assert "1 of the 30 planned runs missing, 1 of them failed." in scores.notes
     assert again.rows[0]["p"] == "< 0.001"
 
 

@@ -12,6 +12,7 @@ from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
+from utils.errors import many
 from utils.plots.results import plot_enrolment, plot_trial, plot_unheard
 from utils.plots.style import save_figure
 from utils.plots.training import plot_variants
@@ -72,7 +73,7 @@ def runs_banner(frame: DataFrame, others: Collection[str] = ()) -> HTML:
         there = "No run but those of trials" if len(frame) else "No run yet"
         return HTML(f"<strong>{there}.</strong> Train one with <code>notebook_train.ipynb</code>.")
     tested = runs.accuracy.notna().sum()
-    count = f"{len(runs)} run{'s'[: len(runs) > 1]}, {tested} of them evaluated"
+    count = f"{many(len(runs), 'run')}, {tested} of them evaluated"
     if tested < len(runs):
         count += " (<code>notebook_test.ipynb</code> evaluates the others)"
     corpus = runs.corpus.iloc[0]

@@ -16,6 +16,7 @@ from matplotlib.path import Path
 
 from utils.config import ModelConfig, load_config
 from utils.emotions import EMOTIONS, ENGLISH
+from utils.errors import many
 from utils.plots.style import FORMULA, TRAINING, VALIDATION, save_figure, with_look
 
 CONVOLUTION, PLAIN, FUSION, OUTPUT, PANEL = "#cfe3f2", "#f1f1f1", "#fde3b8", "#d5ecdf", "#fafafa"  # fills
@@ -239,6 +240,6 @@ def _text(axes: Axes, x: float, y: float, text: str, **style) -> None:
 if __name__ == "__main__":
     config = load_config("conf/config.yaml", sys.argv[2:])
     tabs, features = config.model.n_temporal_aware_block, config.features
-    title = f"{config.model.name}-net with {tabs} temporal-aware block{'s' if tabs > 1 else ''}"
+    title = f"{config.model.name}-net with {many(tabs, 'temporal-aware block')}"
     sizes = features.num_features, features.num_functionals
     save_figure(draw_architecture(config.model, title, EMOTIONS, *sizes), sys.argv[1])

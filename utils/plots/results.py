@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
 from utils.emotions import EMOTIONS
-from utils.plots.style import COLOURS, WIDTH, shortened, with_look, wrapped
+from utils.errors import many
+from utils.plots.style import COLOURS, WIDTH, logarithmic_where_wide, shortened, with_look, wrapped
 from utils.results import comparisons, grouped, paired
 from utils.significance import SIGNIFICANT, Comparison, Summary, compare, p_in_words, summarise
 
@@ -48,7 +49,7 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
         losses.set(title=f"{part}: loss", ylabel="cross-entropy (nats)")
         name = {"uar": "UAR"}.get(score, score)
         recalls.set(title=f"{part}: {name}", ylabel=f"{name} (%)")
-        _logarithmic_where_wide(losses)
+        logarithmic_where_wide(losses)
     for below in axes[1]:
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -136,12 +137,10 @@ def plot_enrolment(frame: DataFrame, title: str) -> Figure:
         found = {at: summarise(100 * values) for at, values in means.groupby(level=0)}
         places = np.array([*found]) + 0.06 * index
         bars = [one.high - one.mean if one.n > 2 else 0.0 for one in found.values()]
-        several = max(one.n for one in found.values())
-        label = f"{corpus} ({several} speaker{'s'[: several > 1]})"
+        label = f"{corpus} ({many(max(one.n for one in found.values()), 'speaker')})"
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
-        line = axes.errorbar(
-            places, [one.mean for one in found.values()], bars, capsize=3, label=label, **style
-        )
+        means = [one.mean for one in found.values()]
+        line = axes.errorbar(places, means, bars, capsize=3, label=label, **style)
         line.lines[0].set_marker("o")
     axes.set_xticks(range(len(counts) + 1), [*map(str, counts), "all others"])
     axes.set(xlabel="recordings of the speaker that are the norm", ylabel="unweighted average recall (%)")
@@ -255,10 +254,8 @@ def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[
     found, shared = [], []
     for first, second, one in compared:
         sides = [side.split(", ") for side in (first, second)]
-        own = [
-            [part for part in side if part not in other]
-            for side, other in zip(sides, sides[::-1], strict=True)
-        ]
+        pairs = zip(sides, sides[::-1], strict=True)
+        own = [[part for part in side if part not in other] for side, other in pairs]
         own = own if all(own) else sides
         keys = [part.partition(" = ")[0] for side in own for part in side]
         if len(keys) == 2 and keys[0] == keys[1]:
@@ -267,10 +264,8 @@ def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[
         shared.append([part for part in sides[0] if part not in own[0]])
     common = [part for part in shared[0] if all(part in others for others in shared)]
     rest = [[part for part in parts if part not in common] for parts in shared]
-    return [
-        (f"{name} ({', '.join(parts)})" if parts else name, one)
-        for (name, one), parts in zip(found, rest, strict=True)
-    ]
+    more = [f" ({', '.join(parts)})" if parts else "" for parts in rest]
+    return [(f"{name}{text}", one) for (name, one), text in zip(found, more, strict=True)]
 
 
 def _p_in_words(one: Comparison) -> str:
@@ -305,13 +300,3 @@ def _turn_long_names(axes: Axes, names: Sequence[str], inches: float) -> None:
     """Names below columns of that width stand upright where they would run into one another."""
     longest = max(len(line) for name in names for line in name.splitlines())
     axes.tick_params(axis="x", rotation=90 if 0.085 * longest > inches else 0)
-
-
-def _logarithmic_where_wide(axes: Axes) -> None:
-    """A logarithmic axis where the largest value is more than twenty times the smallest."""
-    values = np.concatenate([line.get_ydata() for line in axes.get_lines()] or [np.ones(1)])
-    values = values[np.isfinite(values) & (values > 0)]
-    if len(values) and values.max() > 20 * values.min():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_ylabel("cross-entropy\n(nats, logarithmic)")

@@ -12,7 +12,9 @@ from functools import partial, wraps
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -58,6 +60,16 @@ def wrapped(text: str, inches: float, points: float = 9) -> str:
 def shortened(name: str) -> str:
     """A name of at most 14 letters, whose end may be what tells it from others: `Überras…sitiv)`."""
     return name if len(name) < 15 else f"{name[:7]}…{name[-6:]}"
+
+
+def logarithmic_where_wide(axes: Axes) -> None:
+    """A logarithmic axis where the largest value is more than twenty times the smallest."""
+    values = np.concatenate([line.get_ydata() for line in axes.get_lines()] or [np.ones(1)])
+    values = values[np.isfinite(values) & (values > 0)]
+    if len(values) and values.max() > 20 * values.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_ylabel("cross-entropy\n(nats, logarithmic)")
 
 
 def _show_names_as_they_are(figure: Figure) -> None:

@@ -11,7 +11,7 @@ from matplotlib.typing import ColorType
 
 from utils.emotions import ENGLISH, in_order
 from utils.metrics import History, kept_epoch
-from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, with_look, wrapped
+from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, logarithmic_where_wide, with_look, wrapped
 
 DECIBELS = -70  # where the colours of power spectra begin
 MOST = 3  # standard deviations; the colours of MFCCs end there
@@ -166,10 +166,7 @@ def plot_history(training: History, validation: History, title: str, keep: str =
         axes.set_xlabel("epoch")
         axes.legend()
     loss_axes.set(title="Loss", ylabel="cross-entropy (nats)")
-    losses = [loss for loss in (*training["loss"], *validation["loss"]) if np.isfinite(loss) and loss > 0]
-    if losses and max(losses) > 20 * min(losses):
-        loss_axes.set(yscale="log", ylabel="cross-entropy (nats, logarithmic)")
-        loss_axes.yaxis.set_major_formatter("{x:g}")
+    logarithmic_where_wide(loss_axes)
     words = {"uar": "unweighted average recall", "accuracy": "accuracy"}[validation.score]
     score_axes.set(title=words.capitalize(), ylabel=f"{words} (%)", ylim=(0, 100))
     return figure

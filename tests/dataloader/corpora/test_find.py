@@ -54,7 +54,7 @@ def test_missing_utterances_are_counted_and_some_are_named(tmp_path):
     corpus = read_corpus("emovo", make_folder(tmp_path, [n for n in EMOVO_NAMES if not n.endswith("-m2-b1")]))
     assert len(corpus.utterances) == 581
     some = "dis-m2-b1, gio-m2-b1, neu-m2-b1, pau-m2-b1, rab-m2-b1 and 2 more"
-    assert corpus.warnings == (f"7 of EMOVO's 588 utterances are missing: {some}",)
+    assert corpus.warnings == (f"7 of EMOVO's 588 utterances missing: {some}",)
 
 
 def test_places_without_emovo_are_errors_that_help(tmp_path):

@@ -97,7 +97,7 @@ def test_texts_need_no_word_and_pictures_one_for_all(tmp_path):
     (tmp_path / "b.webp").write_bytes(b"RIFF\x24\x00\x00\x00WEBPVP8 ")
     (tmp_path / "c.heic").write_bytes(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00")
     (remark,) = list_files(tmp_path).remarks()
-    assert remark == "3 other files hold neither sound nor text, left out: a.jpg, b.webp, c.heic"
+    assert remark == "3 other files with neither sound nor text, left out: a.jpg, b.webp, c.heic"
     assert listed(tmp_path) == ["a.wav"]
 
 
@@ -142,9 +142,7 @@ def test_a_file_with_two_paths_counts_once_by_the_link_and_is_named(tmp_path):
     (tmp_path / "b.wav").symlink_to("x/a.wav")
     assert listed(tmp_path) == ["b.wav"]
     (remark,) = list_files(tmp_path).remarks()
-    assert remark.startswith("1 files or folders are reached by another path") and remark.endswith(
-        ": x/a.wav"
-    )
+    assert remark.startswith("1 path reached by another one") and remark.endswith(": x/a.wav")
     # two names for one content, outside, are two recordings: so git-annex keeps equal ones
     store = write(tmp_path / "store/KEY")
     (tmp_path / "c").mkdir()
@@ -175,10 +173,7 @@ def test_broken_links_are_named_with_what_brings_them(tmp_path):
     assert len(list_files(tmp_path).problems) == 1
     write(tmp_path / "angry/1.wav")
     (warning,) = read_corpus("folder", tmp_path).warnings
-    assert (
-        warning.startswith("1 files or folders that cannot be read, left out: ")
-        and "/sad is a link" in warning
-    )
+    assert warning.startswith("1 path that cannot be read, left out: ") and "/sad is a link" in warning
     with pytest.raises(CorpusError, match="/sad is a link to /nowhere/sad"):
         read_corpus("emovo", tmp_path)
 
@@ -246,7 +241,7 @@ def test_a_zip_is_listed_as_a_folder(tmp_path):
         only_problem(tmp_path / "it.zip") == "is a link in a zip, which is not followed: pack the file itself"
     )
     assert list_files(tmp_path / "it.zip").remarks() == [
-        "1 other files hold neither sound nor text, left out: p.jpg"
+        "1 other file with neither sound nor text, left out: p.jpg"
     ]
 
 
@@ -273,7 +268,7 @@ def test_of_two_formats_the_lossless_one_is_taken_and_one_line_says_so(tmp_path)
     corpus = read_corpus("cremad", tmp_path)
     assert [utterance.path.parent.name for utterance in corpus.utterances] == ["AudioWAV"] * 8
     assert [text.split(",")[0] for text in corpus.warnings[1:]] == [
-        "9 sound files of CREMA-D doubling others"
+        "9 sound files of CREMA-D doubling another"
     ]
 
 

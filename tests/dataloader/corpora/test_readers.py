@@ -186,7 +186,7 @@ def test_recordings_that_are_there_twice_count_once(tmp_path):
     (tmp_path / "OAF_angry/OAF_back_angry.flac").touch()
     corpus = read_corpus("tess", tmp_path)
     assert len(corpus.utterances) == len(expected("tess")) and corpus == read_corpus("tess", tmp_path)
-    assert any("8 sound files of TESS doubling others" in warning for warning in corpus.warnings)
+    assert any("8 sound files of TESS doubling another" in warning for warning in corpus.warnings)
 
 
 def test_a_whole_corpus_has_no_warning_and_what_is_missing_is_said(tmp_path):
@@ -200,7 +200,7 @@ def test_a_whole_corpus_has_no_warning_and_what_is_missing_is_said(tmp_path):
     assert read_corpus("tess", root).warnings == ("TESS has 2800 utterances, and 2801 are here",)
     for path in {*root.rglob("OAF*.wav"), *root.rglob("*_ps.wav")}:
         path.unlink()
-    missing = "1600 of TESS's 2800 utterances are missing, and 1 of its 2 speakers; none is of the emotion"
+    missing = "1600 of TESS's 2800 utterances missing, and 1 of its 2 speakers; none is of the emotion"
     assert read_corpus("tess", root).warnings == (f"{missing} surprise",)
 
 
@@ -248,8 +248,8 @@ def test_emotions_may_be_those_that_listeners_heard(tmp_path, kind):
         **{"1002_TIE_FEA_XX": "pau", "1002_TIE_HAP_XX": "tri", "1040_ITH_SAD_X": "gio"},
     }
     ties, unheard = heard.warnings[-2:]
-    assert ties == "1 utterances whose listeners are at a tie are left out: 1001_IEO_ANG_HI"
-    assert unheard == "1 utterances without votes of listeners are left out: 1091_WSI_NEU_XX"
+    assert ties == "1 utterance with listeners at a tie, left out: 1001_IEO_ANG_HI"
+    assert unheard == "1 utterance without votes of listeners, left out: 1091_WSI_NEU_XX"
     named = data("cremad", root)
     named.labels = "heard"
     assert find_corpus(named) == heard

@@ -144,7 +144,7 @@ def test_columns_that_are_ambiguous_are_named(tmp_path, header, message):
             b"file,emotion\nnone.wav,joy\n,anger\nb.wav,\n",
             "names no recording that can be used. 2 files of the",
         ),
-        (b"file,emotion\na.wav,joy\n./a.wav,fear\n", "several emotions, left out: a.wav"),
+        (b"file,emotion\na.wav,joy\n./a.wav,fear\n", "several emotions in the table, left out: a.wav"),
         (b"file,emotion\n" + b"a" * 5_000 + b".wav,joy\n", "names no recording"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_database_of_audformat_is_a_table(tmp_path):
         ("a/y", "rab", "a", ""),
         ("b/x", "pau", "unknown", ""),
     ]
-    assert corpus.warnings == ("1 tables of segments of recordings are not used: parts",)
+    assert corpus.warnings == ("1 table of segments of recordings, not used: parts",)
     assert [u.emotion for u in read_corpus("table", root / "db.emotion.gold.csv").utterances] == [
         one.emotion for one in corpus.utterances
     ]
@@ -245,9 +245,9 @@ def test_files_are_found_by_their_names_where_one_alone_fits(tmp_path):
             "d": "z/d.wav",
         },
     }
-    assert "1 files of the table are not there, and are left out: e.wav" in corpus.warnings
-    assert warned(corpus, "several others are called so").endswith(": c.mp3")
-    assert "one/a.wav is x/one/a.opus" in warned(corpus, "5 files are not where the table says")
+    assert "1 file of the table not there, left out: e.wav" in corpus.warnings
+    assert warned(corpus, "several others called so").endswith(": c.mp3")
+    assert "one/a.wav is x/one/a.opus" in warned(corpus, "5 files not where the table says")
 
 
 @pytest.mark.parametrize("place", ["{}", "{}/wavs", "/home/bob/wavs", "C:\\Users\\bob", "\\\\host\\bob"])
@@ -265,7 +265,7 @@ def test_a_missing_file_is_not_taken_for_another_speakers(tmp_path):
     table = make(tmp_path, "file,emotion\nanna/1.wav,joy\nbert/2.wav,fear\n", "anna/1.wav clara/2.wav")
     corpus = read_corpus("table", table)
     assert [one.name for one in corpus.utterances] == ["anna/1"]
-    assert warned(corpus, "are not there").endswith(": bert/2.wav")
+    assert warned(corpus, "not there, left out").endswith(": bert/2.wav")
 
 
 PIECES = re.split(
@@ -304,11 +304,11 @@ def test_each_odd_row_is_named_once(tmp_path):
     )
     assert [one.name for one in corpus.utterances] == ["a", "c"] and corpus.emotions == ("gio", "pau")
     assert corpus.warnings == (
-        "1 rows without a file, left out: line 3",
+        "1 row without a file, left out: line 3",
         "2 rows without an emotion, left out: b.wav, e.wav",
-        "1 files that stand in the table with several emotions, left out: d.wav",
-        "1 files that stand in the table more than once; the first row counts: c.wav",
-        "1 sound files beside the others that have no row, left out: f.wav",
+        "1 file with several emotions in the table, left out: d.wav",
+        "1 file with several rows, of which the first counts: c.wav",
+        "1 sound file beside the others without a row, left out: f.wav",
     )
 
 
@@ -378,7 +378,7 @@ def test_own_words_are_mapped_left_out_or_kept(tmp_path):
     table = large(tmp_path)
     corpus = find_corpus(config(table, "data.labels={grantig: anger, HAPPY: null}"))
     assert corpus.emotions == ("rab",) and len(corpus.utterances) == 40
-    assert corpus.warnings == ("20 of table-corpus's utterances are left out by data.labels: happy (20)",)
+    assert corpus.warnings == ("20 of table-corpus's utterances left out by data.labels: happy (20)",)
     folder = load_config(
         "conf/config.yaml", ["data.corpus=folder", f"data.root={tmp_path}", "data.labels={angry: Rage}"]
     )
@@ -418,7 +418,7 @@ def test_small_classes_are_left_out_by_one_key(tmp_path):
     corpus = find_corpus(few)
     assert corpus.emotions == ("gio", "rab")
     assert corpus.warnings == (
-        "3 of table-corpus's utterances are left out by data.min_utterances = 4: fear (3)",
+        "3 of table-corpus's utterances left out by data.min_utterances = 4: fear (3)",
     )
     assert len(draw_split(corpus.utterances, few, 0).test) == 8
     with pytest.raises(CorpusError, match=r"data.min_utterances = 50 leaves fewer than two .*fear 3"):

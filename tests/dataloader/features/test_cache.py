@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import dataloader.features.extract
+import dataloader.features.cache
 from dataloader.features.cache import open_rows, save_rows
 from dataloader.features.extract import load_features
 from dataloader.loaders import feature_statistics, make_loader, make_training_loader, prepare_data
@@ -106,7 +106,7 @@ def test_extraction_to_disk_holds_one_recording_at_a_time(here, data, on_disk, m
     def spy(path, blocks, shape):
         return save_rows(path, (sizes.append(len(block)) or block for block in blocks), shape)
 
-    monkeypatch.setattr(dataloader.features.extract, "save_rows", spy)
+    monkeypatch.setattr(dataloader.features.cache, "save_rows", spy)
     assert_equal(load(here(), data.corpus), data.features)
     assert sizes == [1] * 70
 
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_or_is_named(here, data,
 
 def test_a_file_on_disk_that_another_process_overwrites_is_named(here, data, on_disk, monkeypatch):
     on_disk()
-    monkeypatch.setattr(dataloader.features.extract, "save_rows", lambda *args: save_rows(*args) + 1)
+    monkeypatch.setattr(dataloader.features.cache, "save_rows", lambda *args: save_rows(*args) + 1)
     with pytest.raises(UserError, match="changed while they were written"):
         load(here(), data.corpus)
 
