@@ -136,7 +136,11 @@ def evaluate(
     run = load_run(run_dir, overrides, fallback)
     if everything:
         corpus = find_corpus(run.config.data, demo=runs.read_run(run.path).corpus == "demo")
-        corpus = _with_classes_of(run, corpus, corpus.utterances)
+        if strange := sorted(set(corpus.emotions) - set(run.emotions)):
+            known, others = (", ".join(corpus.words[e] for e in some) for some in (run.emotions, strange))
+            problem = f"{run.path} knows {known}, and {corpus.root} has {others} too"
+            raise UserError(f"{problem}: it is not the corpus of that run, or was changed since.")
+        corpus = replace(corpus, emotions=run.emotions)
         return _answer(run, corpus, *_everything(run, corpus, progress), is_test=False)
     training, validation = (  # read before the work begins, so that a damaged file is known early
         History.load(path) if (path := run.path / file).exists() else None
@@ -145,8 +149,7 @@ def evaluate(
     try_output(run.path / runs.PREDICTIONS_FILE)
     data = recorded_test_set(run, progress, changed=changed)
     utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
-    corpus = _with_classes_of(run, data.corpus, utterances)
-    evaluation = _answer(run, corpus, utterances, replace(data, corpus=corpus).arrays("test"))
+    evaluation = _answer(run, data.corpus, utterances, data.arrays("test"))
     evaluation.metrics.update(speakers_of(data))
     if missing := data.missing_emotions():
         evaluation.metrics["missing_emotions"] = missing
@@ -210,15 +213,6 @@ def _everything(run: LoadedRun, corpus: Corpus, progress: bool) -> tuple[tuple[U
     target = torch.tensor([corpus.emotions.index(utterance.emotion) for utterance in features.utterances])
     allowed = allowed_emotions(corpus, features.utterances)
     return features.utterances, Batch(features.frames, features.functionals, target, allowed)
-
-
-def _with_classes_of(run: LoadedRun, corpus: Corpus, utterances: Sequence[Utterance]) -> Corpus:
-    """The corpus with the run's emotions; a UserError where an utterance has another one."""
-    if strange := sorted({utterance.emotion for utterance in utterances} - set(run.emotions)):
-        known, others = (", ".join(corpus.words[one] for one in some) for some in (run.emotions, strange))
-        problem = f"{run.path} knows {known}, and {corpus.root} has {others} too"
-        raise UserError(f"{problem}: it is not the corpus of that run, or was changed since.")
-    return replace(corpus, emotions=run.emotions)
 
 
 def evaluate_across(

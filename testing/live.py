@@ -118,14 +118,8 @@ class Display:
             line = f"{clock(moment.time)}  {label:<9} {moment if moment.speech else ''}"
             print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
             return
-        content = {
-            "time": round(moment.time, 3),
-            "speech": moment.speech,
-            "label": label,
-            "probabilities": {self._words[e]: round(p, 6) for e, p in moment.probabilities.items()},
-            "novelty": None if moment.novelty is None else round(moment.novelty, 3),
-            "unlike": moment.unlike,
-        }
+        content = {"time": round(moment.time, 3), "speech": moment.speech, **moment.to_dict(self._words)}
+        content["unlike"] = moment.unlike
         print(json.dumps(content, ensure_ascii=False), flush=True)
 
     def summary(self) -> str:

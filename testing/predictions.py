@@ -44,6 +44,14 @@ class Answer:
         """Whether the speech is so far from that of the training that the probabilities mean little."""
         return self.novelty is not None and self.novelty > 1
 
+    def to_dict(self, words: Mapping[str, str]) -> dict[str, Any]:
+        """For JSON: label, probabilities and novelty, emotions as words."""
+        return {
+            "label": words[self.label],
+            "probabilities": {words[e]: round(p, 6) for e, p in self.probabilities.items()},
+            "novelty": None if self.novelty is None else round(self.novelty, 3),
+        }
+
     def __str__(self) -> str:
         """For instance `joy 81 % (then surprise 12 %, anger 4 %)`."""
         if not self.probabilities:
@@ -77,13 +85,7 @@ class Recognition:
         words = CODES if codes else self.answer.words
 
         def of(answer: Answer) -> dict[str, Any]:
-            return {
-                "start": round(answer.start, 3),
-                "end": round(answer.end, 3),
-                "label": words[answer.label],
-                "probabilities": {words[e]: round(p, 6) for e, p in answer.probabilities.items()},
-                "novelty": None if answer.novelty is None else round(answer.novelty, 3),
-            }
+            return {"start": round(answer.start, 3), "end": round(answer.end, 3), **answer.to_dict(words)}
 
         return {"file": self.name, **of(self.answer), "timeline": [of(part) for part in self.timeline]}
 

@@ -50,7 +50,7 @@ from training.watch import Watch, check_log
 from utils import runs
 from utils.config import Config, TrainConfig, load_config, save_config
 from utils.device import keep_freed_memory, memory, pick_device, seed_everything
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, many
 from utils.files import as_typed, command_line, expanded, write_json
 from utils.metrics import History, keep_whole_epochs, scores
 from utils.parsers import parser_of
@@ -114,6 +114,11 @@ def train(
     corpus = data.corpus.name
     run_dir = Path(distributed.from_first(lambda: run_dir or runs.create_run_dir(config, corpus)))
     model = build_for(config, data)
+    if progress:
+        tabs, parameters = config.model.n_temporal_aware_block, count_parameters(model)
+        print(f"{model.name}, {many(tabs, 'TAB')}, {parameters:,} trainable parameters; device {device}")
+        counts = f"{len(data.split.train)} utterances to train on, {len(data.split.validation)} to validate"
+        print(f"{corpus} corpus: {counts}")
     if config.features.standardise:
         model.standardise(mean, std)
     model.to(device)
@@ -364,20 +369,10 @@ def main(arguments: list[str] | None = None) -> None:
         )
     run_dir = expanded(resumed[0].removeprefix("resume=")) if resumed else None
     config = configuration_of(run_dir, overrides) if run_dir else load_config(config_file, overrides)
-    check_memory(config)
-    check_log(config.train)
     with distributed.joined(config.train.device):
-        with distributed.first_before_others():
-            data = prepare_resumed(config, run_dir) if run_dir else prepare_data(config)
+        run_dir = train(config, run_dir=run_dir, resume=run_dir is not None)
         if distributed.rank() > 0:
-            train(config, data, run_dir, resume=run_dir is not None)
             return
-        parameters, tabs = count_parameters(build_for(config, data)), config.model.n_temporal_aware_block
-        device = f"device {pick_device(config.train.device)}"
-        print(f"{config.model.name}, {tabs} TAB(s), {parameters:,} trainable parameters; {device}")
-        counts = f"{len(data.split.train)} utterances to train on, {len(data.split.validation)} to validate"
-        print(f"{data.corpus.name} corpus: {counts}")
-        run_dir = train(config, data, run_dir, resume=run_dir is not None)
         print(f"Run directory: {run_dir}")
         if not (run_dir / runs.RESUME_FILE).exists():
             print(f"Next: {command_line('testing.evaluate', as_typed(run_dir), *moved(run_dir, config))}")
