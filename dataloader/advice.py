@@ -10,7 +10,7 @@ import numpy as np
 from dataloader.corpora.readers import READERS
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.identity import copies, recorded
-from dataloader.splits import SUBSETS, Split, draw_split, is_unknown, keep_together
+from dataloader.splits import SUBSETS, Split, draw_split, fewer, is_unknown, keep_together
 from utils.config import Config, DataConfig, FeaturesConfig
 from utils.errors import UserError, many, remarks, some
 
@@ -101,6 +101,8 @@ def draw(
     split, lost = keep_together(split, same)
     if lost:
         say(f"copies that would have to be in another subset, left out: {some(lost)}")
+    if number := config.data.training_utterances:
+        split = fewer(split, emotion_of, number)
     if own(config.data) and (sentence := shared_voices(config.data, chosen, split)):
         say(sentence)
     return replace(split, recordings=recorded(utterances))

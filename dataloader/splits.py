@@ -409,6 +409,26 @@ def keep_together(split: Split, copies: Mapping[str, str]) -> tuple[Split, list[
     return replace(split, train=train, validation=validation, test=test), lost
 
 
+def fewer(split: Split, emotion_of: Mapping[str, str], number: int) -> Split:
+    """A split with `number` of its training utterances, as near the same share of each emotion as can be.
+
+    The seed draws them; of one seed, a smaller number's are among a larger number's. A UserError where there
+    are fewer, or where an emotion would be left without any.
+    """
+    if number > len(split.train):
+        there = f"the training set has {len(split.train)}"
+        raise UserError(f"data.training_utterances = {number}: {there}. Lower it, or set 0 for all.")
+    by_emotion: dict[str, list[str]] = {}
+    for name in _drawn(split.train, f"{split.seed}/fewer"):
+        by_emotion.setdefault(emotion_of[name], []).append(name)
+    place = {name: (i + 0.5) / len(names) for names in by_emotion.values() for i, name in enumerate(names)}
+    kept = sorted(place, key=place.__getitem__)[:number]
+    if len({emotion_of[name] for name in kept}) < len(by_emotion):
+        problem = f"data.training_utterances = {number} leaves an emotion without any"
+        raise UserError(f"{problem}: raise it, or set 0 for all.")
+    return replace(split, train=tuple(sorted(kept)))
+
+
 def check_left_out(split: Split, utterances: Utterances) -> None:
     """Raise a UserError where a split that leaves speakers (sentences) out has one of them in two subsets.
 

@@ -120,6 +120,7 @@ class DataConfig(Section):
     """Where speakers (sentences) are left out, validate on others that are left out too, as a judge of
     settings must (unheard), or on utterances of the training speakers, to train on one more (heard)."""
     test_fraction: Fraction = key(0.2, "Share of each emotion's utterances for testing, with holdout.")
+    training_utterances: int = key(0, "Train on so many, drawn from the training set; 0: on all of it.", ge=0)
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> "DataConfig":

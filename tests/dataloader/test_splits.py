@@ -20,6 +20,7 @@ from dataloader.splits import (
     check_left_out,
     check_sources,
     draw_split,
+    fewer,
     holdout,
     load_split,
     save_split,
@@ -537,3 +538,23 @@ def test_heard_speakers_validate_where_nothing_is_chosen_by_them(tmp_path):
     for split in (replace(heard, validate_on="unheard"), leaking):
         with pytest.raises(UserError, match=r"the speaker f\d in .* and in"):
             check_left_out(split, corpus)
+
+
+def test_fewer_training_utterances_are_a_nested_share_of_each_emotion():
+    split, emotions = (
+        drawn(utterances(), "holdout"),
+        Counter(map(emotion_of, names_of(drawn(utterances(), "holdout")))),
+    )
+    emotion = {name: emotion_of(name) for name in names_of(split)}
+    larger, smaller = fewer(split, emotion, 200), fewer(split, emotion, 51)
+    assert set(smaller.train) < set(larger.train) < set(split.train)
+    assert (len(smaller.train), len(larger.train)) == (51, 200)
+    for cut in (smaller, larger):
+        counts = Counter(map(emotion_of, cut.train))
+        assert len(counts) == len(emotions)
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert (cut.validation, cut.test) == (split.validation, split.test)
+    assert fewer(replace(split, seed=1), emotion, 51).train != smaller.train
+    for number, problem in ((len(split.train) + 1, "the training set has 406"), (6, "without any")):
+        with pytest.raises(UserError, match=problem):
+            fewer(split, emotion, number)
