@@ -25,6 +25,8 @@ from models.causal_conv import (
 )
 from models.frozen import Frozen
 
+LOST = 1e-5  # of a window's first value: taps that weigh less change no logit by 1e-4, and are left out
+
 
 class CKConv(nn.Module):
     """Positions → generator → (window, dropout) → causal convolution, in `groups` independent groups.
@@ -82,7 +84,7 @@ class CKConv(nn.Module):
         return math.floor((self.horizon - 1) / step + 1e-6) + 1
 
     def support(self, step: float = 1.0) -> int:
-        """Taps after which every channel's window is lost in rounding (2^-24 in float32); at most reach.
+        """Taps after which every channel's window is below LOST (float64: lost in rounding); at most reach.
 
         In training on a GPU it stays reach(step), for asking the GPU about weights would make it wait; so it
         does where the weights have no values to ask for.
@@ -93,7 +95,8 @@ class CKConv(nn.Module):
         if log_width.is_meta or is_recorded():
             return reach
         width = log_width.detach().amax().exp().item() * (self.horizon - 1) / step  # frames
-        taps = -math.log(torch.finfo(log_width.dtype).eps / 2) * width
+        lost = torch.finfo(log_width.dtype).eps if log_width.dtype == torch.float64 else LOST
+        taps = -math.log(lost) * width
         return min(reach, math.floor(taps) + 1) if math.isfinite(taps) else reach
 
     def kernel_at(self, lags: Tensor) -> Tensor:

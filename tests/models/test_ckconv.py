@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.causal_conv import causal_conv
-from models.ckconv import CKConv, SeparableCKConv, drop_out
+from models.ckconv import LOST, CKConv, SeparableCKConv, drop_out
 from models.kernel_generators import ConvGenerator
 
 
@@ -79,12 +79,12 @@ def test_taps_that_the_window_leaves_out_weigh_nothing(step):
         conv.log_width[0, 0].add_(0.5)  # the widest of four channels decides
     taps = conv.support(step)
     width = 0.02 * torch.tensor(0.5).exp() * 399 / step
-    assert torch.exp(-(taps - 1) / width) >= 2**-24 > torch.exp(-taps / width)
+    assert torch.exp(-(taps - 1) / width) >= LOST > torch.exp(-taps / width)
     kernel = conv.sample_kernel(conv.reach(step), step)
-    assert kernel[..., taps:].abs().amax() < 2**-22 * kernel.abs().amax()
+    assert kernel[..., taps:].abs().amax() < 4 * LOST * kernel.abs().amax()
     x = torch.randn(1, 6, 400)
-    torch.testing.assert_close(conv(x, step), causal_conv(x, kernel, conv.bias), rtol=1e-5, atol=1e-6)
-    assert taps < 0.6 * conv.reach(step) < conv.double().support(step)
+    torch.testing.assert_close(conv(x, step), causal_conv(x, kernel, conv.bias), rtol=1e-4, atol=1e-4)
+    assert taps < 0.5 * conv.reach(step) < conv.double().support(step)
 
 
 def test_without_a_window_or_with_one_too_wide_all_taps_count():
