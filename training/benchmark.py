@@ -5,6 +5,8 @@ down does so for all. Times are medians; `±` is half the range from fastest to 
 
 Columns: `formula` is the direct, ungrouped formula (tests/models/reference.py) in the settings of
 conf/published.yaml, `published` our network in the same settings, `config.yaml` that of conf/config.yaml.
+With `--peer DIR`, a checkout of github.com/Jiaxin-Ye/TIM-Net_SER, `peer` is its TIM-net in PyTorch, and
+where TensorFlow and tf_keras are installed `keras` the one in Keras, in the same settings.
 """
 
 import argparse
@@ -39,6 +41,7 @@ from utils.progress import measure_in_turns, milliseconds, warn
 from utils.tables import NOTHING, Table
 
 FORMULA = Path(__file__).resolve().parents[1] / "tests/models/reference.py"
+PEER = "Code/torch_TIMNET.py"  # in a checkout of the official TIM-Net
 CLASSES = len(EMOTIONS)
 BUSY = 0.5  # load of other programs, in cores, above which times are not to be trusted
 FIT_FROM = 750  # frames; shorter signals say more of the fixed costs of a call than of how it grows
@@ -52,6 +55,7 @@ class Setup:
     default: Config
     device: torch.device
     formula: Callable[[CkTIMNet, Config], nn.Module]  # for our network and its configuration
+    peer: Path | None = None  # a checkout of the official TIM-Net
     depths: tuple[int, ...] = (1, 3, 6)  # temporal-aware blocks
     batch: int = 64
     repetitions: int = 5
@@ -130,11 +134,53 @@ def measure_networks(setup: Setup, batch: int, training: bool) -> Table:
             calls[name] = partial(network, x)
             if training:
                 calls[name] = partial(training_step, network, make_optimizer(config.train, network), x, y)
+        if setup.peer and not ck:
+            calls |= peer_calls(setup.peer, config, x, y, training)
         with torch.set_grad_enabled(training):
             seconds = measure_in_turns(calls, repetitions)
-        gains = {f"formula / {name}": ratio(seconds["formula"], seconds[name]) for name in list(seconds)[1:]}
+        others = [name for name in seconds if name not in ("formula", "peer", "keras")]
+        slower = [name for name in ("formula", "peer", "keras") if name in seconds]
+        gains = {f"{a} / {b}": ratio(seconds[a], seconds[b]) for a in slower for b in others}
         rows.append(network_row(config, seconds) | gains)
+    headings = dict.fromkeys(max(rows, key=len), NOTHING)
+    rows = [headings | row for row in rows]
     return Table(rows, f"{'Training step' if training else 'Inference'}, batch {batch}")
+
+
+def peer_calls(folder: Path, config: Config, x: Tensor, y: Tensor, training: bool) -> Calls:
+    """The official TIM-Net, with as many TABs: a training step on, or logits of, (batch, features, frames)."""
+    model = config.model
+    sizes = model.n_filter, model.kernel_size, model.n_temporal_aware_block
+    network = load_module(folder / PEER).TorchTIMNET(model.dropout_rate, *sizes, CLASSES)
+    network.to(x.device).train(training)
+    frames = x.mT.contiguous()  # (batch, frames, features), as it wants them
+    calls: Calls = {"peer": partial(network, frames)}
+    if training:
+        calls["peer"] = partial(training_step, network, make_optimizer(config.train, network), frames, y)
+    if importlib.util.find_spec("tf_keras"):
+        calls["keras"] = keras_call(folder, sizes, model.dropout_rate, frames, y, training)
+    return calls
+
+
+def keras_call(
+    folder: Path, sizes: tuple[int, ...], dropout: float, frames: Tensor, y: Tensor, training: bool
+) -> Callable[[], object]:
+    """As in peer_calls, of the one in Keras; its weighted sum of the summaries is a Dense layer."""
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # it is written for Keras 2, the package tf_keras
+    import tensorflow as tf
+
+    keras = tf.keras
+    tf.config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())
+    timnet = load_module(folder / "Code/TIMNET.py").TIMNET(*sizes[:2], 1, sizes[2], dropout_rate=dropout)
+    inputs = keras.Input(frames.shape[1:])
+    g = keras.layers.Dense(1, use_bias=False)(keras.layers.Permute((2, 1))(timnet(inputs)))
+    network = keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.Flatten()(g)))
+    x, target = tf.constant(frames.cpu().numpy()), tf.one_hot(y.cpu().numpy(), CLASSES)
+    if not training:
+        return partial(tf.function(network), x, training=False)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    network.compile(optimizer="adam", loss=loss)
+    return partial(network.train_on_batch, x, target)
 
 
 def network_row(config: Config, seconds: dict[str, list[float]]) -> dict[str, str]:
@@ -261,14 +307,19 @@ def describe_machine(device: torch.device) -> str:
 
 
 def load_formula() -> Callable[[CkTIMNet, Config], nn.Module]:
-    """The formula with our network's weights; a UserError where its file is not there."""
-    spec = importlib.util.spec_from_file_location(FORMULA.stem, FORMULA)
-    if not FORMULA.exists() or spec is None or spec.loader is None:
-        problem = f"{FORMULA}, the formula to compare with, is not there"
-        raise UserError(f"{problem}: run this in a clone of the repository.")
+    """The formula with our network's weights."""
+    module = load_module(FORMULA)
+    return lambda net, config: module.TwoBranches(net, config.model)
+
+
+def load_module(path: Path) -> Any:
+    """The module in a file; a UserError where there is none."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.exists() or spec is None or spec.loader is None:
+        raise UserError(f"{path}, a network to compare with, is not there: run this in a clone, --peer too.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return lambda net, config: module.TwoBranches(net, config.model)
+    return module
 
 
 @exit_on_user_error
@@ -278,13 +329,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="small and rough, in under a minute")
     parser.add_argument("--only", default=",".join(SECTIONS), metavar="SECTIONS", help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="auto (the default), cuda, mps or cpu")
+    parser.add_argument("--peer", type=Path, metavar="DIR", help="a checkout of the official TIM-Net")
     options = parser.parse_args(arguments)
     names = {name.strip() for name in options.only.split(",")}
     if not names <= SECTIONS.keys():
         raise UserError(f"--only {options.only}: must be some of {','.join(SECTIONS)}, with commas between")
     device, formula = pick_device(options.device), load_formula()
+    if options.peer:
+        load_module(options.peer / PEER)
     published, default = load_config("conf/published.yaml"), load_config("conf/config.yaml")
-    setup = Setup(published, default, device, formula, **(QUICK if options.quick else {}))
+    setup = Setup(published, default, device, formula, options.peer, **(QUICK if options.quick else {}))
     seed_everything(default.train.seed)  # which also asks for deterministic algorithms, as a training does
     keep_freed_memory()  # as a training does
     print(describe_machine(device), flush=True)

@@ -139,3 +139,32 @@ def test_figures_have_three_digits():
     assert progress.milliseconds([0.010, 0.011, 0.012]) == "11 ±9 %"
     assert benchmark.ratio([1.0, 5.0, 1.1], [0.010, 0.011, 0.012]) == "×100"
     assert [benchmark.number(value) for value in (1234.5, 12.345)] == ["1234", "12.3"]
+
+
+PEER = """
+import torch
+
+class TorchTIMNET(torch.nn.Module):
+    def __init__(self, dropout, nb_filters, kernel_size, dilations, output_dim):
+        super().__init__()
+        assert (dropout, nb_filters, kernel_size) == (0.1, 4, 2) and dilations in (1, 2)
+        self.linear = torch.nn.Linear(nb_filters + 2, output_dim)
+
+    def forward(self, x):
+        assert x.shape[1:] == (25, 6)  # frames, features
+        return self.linear(x.mean(1))
+"""
+
+
+def test_a_checkout_of_the_official_network_is_a_column_of_tim_net(tiny_main, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        tiny_main("--only", "steps", "--peer", tmp_path)
+    assert "torch_TIMNET.py, a network to compare with, is not there" in capsys.readouterr().err
+    (tmp_path / "Code").mkdir()
+    (tmp_path / "Code/torch_TIMNET.py").write_text(PEER)
+    tiny_main("--only", "steps,inference", "--peer", tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    tables = [line for line in lines if line.startswith("network")]
+    assert len(tables) == 3 and all("peer (ms)" in line and "peer / published" in line for line in tables)
+    assert all("–" in line for line in lines if line.startswith("CkTIM"))
+    assert all("–" not in line for line in lines if line.startswith("TIM"))
