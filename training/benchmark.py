@@ -148,7 +148,7 @@ def measure_networks(setup: Setup, batch: int, training: bool) -> Table:
 
 
 def peer_calls(folder: Path, config: Config, x: Tensor, y: Tensor, training: bool) -> Calls:
-    """The official TIM-Net, with as many TABs: a training step on, or logits of, (batch, features, frames)."""
+    """The official TIM-Net, with as many TABs: a training step or logits of (batch, features, frames)."""
     model = config.model
     sizes = model.n_filter, model.kernel_size, model.n_temporal_aware_block
     network = load_module(folder / PEER).TorchTIMNET(model.dropout_rate, *sizes, CLASSES)
