@@ -4,6 +4,7 @@ The columns are COLUMNS. Runs of different corpora or protocols never come toget
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -274,18 +275,30 @@ def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def unheard_table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
-    """uar_by_corpus as a table: a row a network, a column a corpus."""
-    networks = dict.fromkeys(name for networks in found.values() for name in networks)
-    cells = {name: {c: mean_std(of.get(name, [])) for c, of in found.items()} for name in networks}
-    rows = [{"network": name} | row for name, row in cells.items()]
-    notes = [
-        "UAR in %, mean ± standard deviation over folds.",
-        "All corpora: trained on all of them. Enrolled: features are deviations from the mean over the test "
-        "speaker's own recordings, without their labels. Partition: EmoBox's folds; that of CREMA-D shares "
-        "its speakers with the training.",
+def uar_by_size(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
+    """Number of training utterances ("all" last) → network → UAR in each fold, of folds that all have."""
+    every = pd.concat(frames)
+    every["size"] = [one.get("data.training_utterances", 0) for one in every.settings]
+    every["network"] = every.apply(_head, axis=1)
+    cells = every.groupby(["size", "network"])
+    common = set.intersection(*(set(of_it.fold) for _, of_it in cells))
+    found: dict[str, dict[str, list[float]]] = {}
+    for size in sorted(set(every["size"]), key=lambda number: number or math.inf):
+        for network in dict.fromkeys(every.network):
+            rows = every[(every["size"] == size) & (every.network == network) & every.fold.isin(common)]
+            found.setdefault(str(size or "all"), {})[network] = rows.uar.tolist()
+    return found
+
+
+def uar_table(
+    found: Mapping[str, Mapping[str, Sequence[float]]], caption: str, notes: Sequence[str] = ()
+) -> Table:
+    """Heading (a corpus, a size) → network → UARs as a table: a row a network, a column a heading."""
+    rows = [
+        {"network": name} | {head: mean_std(networks.get(name, [])) for head, networks in found.items()}
+        for name in dict.fromkeys(name for networks in found.values() for name in networks)
     ]
-    return Table(rows, "Unknown speakers", notes)
+    return Table(rows, caption, ["UAR in %, mean ± standard deviation over folds.", *notes])
 
 
 def settings_in_words(settings: Mapping[str, Any], ignore: Iterable[str] = ()) -> str:

@@ -29,7 +29,8 @@ from utils.results import (
     trial_content,
     trial_tables,
     uar_by_corpus,
-    unheard_table,
+    uar_by_size,
+    uar_table,
     with_effect,
 )
 from utils.runs import DEFAULT_CONFIG, PUBLISHED_CONFIG, flat, read_run
@@ -329,7 +330,7 @@ def test_uar_by_corpus_takes_the_parts_of_a_test_on_several(trial):
         },
         "EMOVO": {"CkTIM with 1 TAB": [pytest.approx(0.89)]},
     }
-    table = unheard_table(found)
+    table = uar_table(found, "Unknown speakers")
     assert table.rows[0] == {
         "network": "CkTIM with 1 TAB, all corpora",
         "A": "35.0 ± 7.1",
@@ -337,6 +338,21 @@ def test_uar_by_corpus_takes_the_parts_of_a_test_on_several(trial):
         "EMOVO": NOTHING,
     }
     assert [one["network"] for one in table.rows][-1] == "CkTIM with 1 TAB"
+
+
+def test_uar_by_size_takes_the_folds_that_every_network_and_size_has(trial):
+    small = {"data.training_utterances": 500}
+    rows = [row(CK1, 0, 0.5, fold=fold) for fold in range(3)] + [
+        row(TIM3, 0, 0.6, fold=fold) for fold in range(3)
+    ]
+    fewer = [row({**CK1, **small}, 0, 0.3, fold=fold) for fold in range(2)]
+    fewer += [row({**TIM3, **small}, 0, 0.4, fold=fold) for fold in (1, 0)]
+    found = uar_by_size(trial(runs=rows), trial(runs=fewer))
+    assert [*found] == ["500", "all"]
+    for size, ck, tim in (("500", 0.3, 0.4), ("all", 0.5, 0.6)):
+        assert [*found[size]] == ["CkTIM with 1 TAB", "TIM with 3 TABs"]
+        assert [len(values) for values in found[size].values()] == [2, 2]
+        assert [values[0] for values in found[size].values()] == pytest.approx([ck - 0.01, tim - 0.01])
 
 
 def test_old_keys_read_as_todays(trial, collected):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from utils.errors import many
-from utils.plots.results import plot_enrolment, plot_trial, plot_unheard
+from utils.plots.results import plot_data_size, plot_enrolment, plot_trial, plot_unheard
 from utils.plots.style import save_figure
 from utils.plots.training import plot_variants
 from utils.results import (
@@ -23,7 +23,8 @@ from utils.results import (
     trial_command,
     trial_tables,
     uar_by_corpus,
-    unheard_table,
+    uar_by_size,
+    uar_table,
 )
 from utils.runs import ENROLMENT_FILE, Run
 from utils.tables import Table
@@ -144,7 +145,19 @@ def show_unheard(
         found = uar_by_corpus(*map(read_trial, there))
         others = load_published_results()["unheard"]
         figure = plot_unheard(found, others, "Voices that no training had, and others' figures")
-        display(keep(figure, "unheard_voices", folder), unheard_table(found))
+        notes = (
+            "All corpora: trained on all of them. Enrolled: features are deviations from the mean over the "
+            "test speaker's own recordings, without their labels. Partition: EmoBox's folds; that of CREMA-D "
+            "shares its speakers with the training.",
+        )
+        display(keep(figure, "unheard_voices", folder), uar_table(found, "Unknown speakers", notes))
+
+
+def show_data_size(paths: Sequence[str | Path], folder: str | Path | None = None) -> None:
+    """Display the UAR over the number of training utterances, of trials on the same test sets."""
+    found = uar_by_size(*map(read_trial, paths))
+    figure = plot_data_size(found, "How much does each network gain from more utterances?")
+    display(keep(figure, "data_size", folder), uar_table(found, "Training utterances"))
 
 
 def show_enrolment(results_dir: str | Path, folder: str | Path | None = None) -> None:

@@ -135,15 +135,29 @@ def plot_enrolment(frame: DataFrame, title: str) -> Figure:
         )
         means = of_it.groupby([place, "speaker"]).uar.mean()  # of a speaker in several files
         found = {at: summarise(100 * values) for at, values in means.groupby(level=0)}
-        places = np.array([*found]) + 0.06 * index
-        bars = [one.high - one.mean if one.n > 2 else 0.0 for one in found.values()]
-        label = f"{corpus} ({many(max(one.n for one in found.values()), 'speaker')})"
-        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
-        means = [one.mean for one in found.values()]
-        line = axes.errorbar(places, means, bars, capsize=3, label=label, **style)
-        line.lines[0].set_marker("o")
+        several = many(max(one.n for one in found.values()), "speaker")
+        _draw_steps(axes, index, f"{corpus} ({several})", found)
     axes.set_xticks(range(len(counts) + 1), [*map(str, counts), "all others"])
     axes.set(xlabel="recordings of the speaker that are the norm", ylabel="unweighted average recall (%)")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@with_look
+def plot_data_size(found: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
+    """UAR over the number of training utterances, a line each network (utils.results.uar_by_size).
+
+    Points are means over folds, bars their 95 % intervals, of three folds or more.
+    """
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
+    for index, name in enumerate(dict.fromkeys(name for networks in found.values() for name in networks)):
+        values = [networks.get(name, ()) for networks in found.values()]
+        means = {place: summarise(100 * np.asarray(some)) for place, some in enumerate(values) if len(some)}
+        _draw_steps(axes, index, name, means)
+    axes.set_xticks(range(len(found)), [*found])
+    axes.set(xlabel="training utterances", ylabel="unweighted average recall (%)")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
@@ -220,6 +234,15 @@ def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, labe
     axes.plot(epochs, mean, color=colour, linestyle=STYLES[index % len(STYLES)], label=label)
     if len(columns) > 1:
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+
+
+def _draw_steps(axes: Axes, index: int, label: str, found: Mapping[int, Summary]) -> None:
+    """A line over places 0, 1, …, with intervals of means over three values or more."""
+    bars = [one.high - one.mean if one.n > 2 else 0.0 for one in found.values()]
+    style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
+    places, means = np.array([*found]) + 0.06 * index, [one.mean for one in found.values()]
+    line = axes.errorbar(places, means, bars, capsize=3, label=label, **style)
+    line.lines[0].set_marker("o")
 
 
 def _draw_row(

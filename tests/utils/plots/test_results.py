@@ -22,6 +22,7 @@ from utils.plots.results import (
     plot_confusion_matrices,
     plot_confusion_matrix,
     plot_curves,
+    plot_data_size,
     plot_enrolment,
     plot_trial,
     plot_unheard,
@@ -263,6 +264,20 @@ def test_an_enrolment_curve_has_means_and_intervals_over_speakers():
     low, high = several.lines[2][0].get_segments()[0][:, 1]  # t(0.975, 2) · 10 / √3
     assert high - low == pytest.approx(2 * 4.303 * 10 / 3**0.5, abs=0.01)
     assert "CREMA-D (3 speakers)" in alternative_text(figure)
+
+
+def test_a_data_size_curve_has_a_line_for_each_network():
+    found = {"500": {"CkTIM with 1 TAB": [0.3, 0.32, 0.34], "TIM with 1 TAB": [0.25]}}
+    found["all"] = {"CkTIM with 1 TAB": [0.5, 0.52, 0.54], "TIM with 1 TAB": [0.55]}
+    figure = plot_data_size(found, "title")
+    (axes,) = figure.axes
+    assert not overlaps(figure)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["500", "all"]
+    several, alone = axes.containers
+    np.testing.assert_allclose(several.lines[0].get_ydata().astype(float), [32, 52])
+    np.testing.assert_allclose(alone.lines[0].get_ydata().astype(float), [25, 55])
+    low, high = several.lines[2][0].get_segments()[0][:, 1]  # t(0.975, 2) · 2 / √3
+    assert high - low == pytest.approx(2 * 4.303 * 2 / 3**0.5, abs=0.01)
 
 
 def test_the_figure_of_unheard_voices_shows_every_network_and_the_others():
