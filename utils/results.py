@@ -279,7 +279,7 @@ def uar_by_size(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     """Number of training utterances ("all" last) → network → UAR in each fold, of folds that all have."""
     every = pd.concat(frames)
     every["size"] = [one.get("data.training_utterances", 0) for one in every.settings]
-    every["network"] = every.apply(_head, axis=1)
+    every["network"] = every.apply(network_in_words, axis=1)
     cells = every.groupby(["size", "network"])
     common = set.intersection(*(set(of_it.fold) for _, of_it in cells))
     found: dict[str, dict[str, list[float]]] = {}
