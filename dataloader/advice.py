@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from dataloader.corpora.readers import READERS
-from dataloader.corpora.utterance import Corpus, Utterance
+from dataloader.corpora.utterance import UNKNOWN, Corpus, Utterance
 from dataloader.identity import copies, recorded
-from dataloader.splits import SUBSETS, Split, draw_split, fewer, is_unknown, keep_together
+from dataloader.splits import Split, draw_split, fewer, is_unknown, keep_together
 from utils.config import Config, DataConfig, FeaturesConfig
 from utils.errors import UserError, many, remarks, some
 
@@ -162,16 +162,20 @@ def unusual(config: Config, utterances: Sequence[Utterance], words: Mapping[str,
 
 def shared_voices(data: DataConfig, utterances: Sequence[Utterance], split: Split) -> str:
     """A sentence where speakers are both trained and tested on; "" elsewhere."""
-    speaker_of = {one.name: one.speaker for one in utterances if not is_unknown(one.speaker)}
-    trained, _, tested = (
-        {speaker_of[name] for name in getattr(split, subset) if name in speaker_of} for subset in SUBSETS
-    )
+    voices = (speakers_of(names, utterances) for names in (split.train, split.test))
+    trained, tested = ({one for one in speakers if not is_unknown(one)} for speakers in voices)
     if split.partition or not trained & tested:  # a partition says it itself
         return ""
     shared = f"{len(trained & tested)} of the {len(tested)} speakers in the test set are trained on too"
     if keys := unknown_voices(data, {one.speaker for one in utterances}):
         return f"{shared}: {keys} measures unknown voices"
     return f"{shared}: the result says nothing about unknown voices"
+
+
+def speakers_of(names: Sequence[str], utterances: Sequence[Utterance]) -> set[str]:
+    """The speakers of the utterances with these names; UNKNOWN where one is not there."""
+    speaker_of = {utterance.name: utterance.speaker for utterance in utterances}
+    return {speaker_of.get(name, UNKNOWN) for name in names}
 
 
 def unknown_voices(data: DataConfig, speakers: Mapping[str, object] | set[str]) -> str:

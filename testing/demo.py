@@ -39,8 +39,8 @@ HINT = "Record yourself, choose a file, or speak live. The emotion appears here.
 SWEPT = (10, 60)  # each so many seconds, sound that is so old; two live chunks of silence are one file
 STYLE, MICROPHONE = (Path(__file__).with_name("page") / name for name in ("answer.css", "microphone.js"))
 LOOK = """
-:root { --text: #1c2430; --faint: #5b6675; --track: #e9ecf0; --accent: #0b63a8; --problem: #a32020; }
-.dark { --text: #e8ecf1; --faint: #a0abb8; --track: #2b333c; --accent: #6db3ec; --problem: #ff9a93; }
+:root { color-scheme: light; }
+.dark { color-scheme: dark; }
 .gradio-container, .gradio-container > main { width: 100%; }
 .gradio-container { max-width: 76rem !important; margin: 0 auto !important; }
 #answer { padding: 1.25rem; border: 1px solid var(--border-color-primary); border-radius: 1rem; }

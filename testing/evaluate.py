@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
+from dataloader.advice import speakers_of
 from dataloader.corpora.find import ABOUT_CORPUS, HEARD, find_corpus
-from dataloader.corpora.utterance import UNKNOWN, Corpus, CorpusError, Utterance
+from dataloader.corpora.utterance import Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
 from dataloader.identity import copies, identified_corpus
 from dataloader.loaders import Batch, Data, allowed_emotions
@@ -150,7 +151,7 @@ def evaluate(
     data = recorded_test_set(run, progress, changed=changed)
     utterances = tuple(data.features.utterances[row] for row in data.rows("test"))
     evaluation = _answer(run, data.corpus, utterances, data.arrays("test"))
-    evaluation.metrics.update(speakers_of(data))
+    evaluation.metrics.update(voices_of(data))
     if missing := data.missing_emotions():
         evaluation.metrics["missing_emotions"] = missing
     if changed:
@@ -367,14 +368,13 @@ def time_inference(model: nn.Module, batch: Batch) -> tuple[float, float]:
     return float(np.median(times)), float(np.median(times.sum(0)))
 
 
-def speakers_of(data: Data) -> dict[str, list]:
+def voices_of(data: Data) -> dict[str, list]:
     """More keys of the file of test metrics: `speakers` and, of these, `speakers_trained_on`.
 
     Nothing where the corpus does not name the speaker of an utterance, or has lost one of the training set.
     """
-    speaker_of = {utterance.name: utterance.speaker for utterance in data.corpus.utterances}
     subsets = data.split.test, data.split.train
-    tested, trained = ({speaker_of.get(name, UNKNOWN) for name in names} for names in subsets)
+    tested, trained = (speakers_of(names, data.corpus.utterances) for names in subsets)
     if any(map(is_unknown, tested | trained)):
         return {}
     return {"speakers": sorted(tested), "speakers_trained_on": sorted(tested & trained)}

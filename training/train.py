@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -52,7 +53,7 @@ from utils.config import Config, TrainConfig, load_config, save_config
 from utils.device import keep_freed_memory, memory, pick_device, seed_everything
 from utils.errors import UserError, exit_on_user_error, many
 from utils.files import as_typed, command_line, expanded, write_json
-from utils.metrics import History, keep_whole_epochs, scores
+from utils.metrics import History, confusion_matrix, keep_whole_epochs, scores_of
 from utils.parsers import parser_of
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
@@ -207,7 +208,7 @@ def fit(
         run_dir: where files are written; it exists.
         resume: go on from the run directory's resume.pt.
         recorded: section.key → value, kept there, with which a training that goes on is compared.
-        watch: gets the metrics and the model after each epoch.
+        watch: gets the metrics and the validation's confusion matrix after each epoch.
 
     Returns:
         The metrics, and whether the training is finished (an interrupted one is not).
@@ -239,9 +240,9 @@ def fit(
                 break
             started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
             try:
-                train_row = run_epoch(trained, train_loader, smoothing, optimizer, clipping, each_step)
+                train_row, _ = run_epoch(trained, train_loader, smoothing, optimizer, clipping, each_step)
                 with model.frozen_kernels():
-                    validation_row = run_epoch(model, validation_loader, smoothing)
+                    validation_row, matrix = run_epoch(model, validation_loader, smoothing)
             except LossError as error:
                 kept = f"The model so far is kept in {run_dir}; try" if done.epochs else "Try"
                 raise TrainingError(
@@ -261,7 +262,7 @@ def fit(
             if first:
                 done.save(run_dir)
                 if watch:
-                    watch.epoch(done, model)
+                    watch.epoch(done, matrix)
                 save_state(run_dir, done, **parts)  # last, for all that it claims has to be on disk
             bar.set_postfix_str(
                 f"loss {train_row['loss']:.2f}, UAR {train_row['uar']:.0%} · "
@@ -283,14 +284,14 @@ def run_epoch(
     optimizer: torch.optim.Optimizer | None = None,
     gradient_clipping: float = 0.0,
     scheduler: LRScheduler | None = None,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], np.ndarray]:
     """Go through a loader once, training where an optimizer is given; a scheduler steps after each batch.
 
     Returns:
         loss (mean over utterances) and the scores of utils.metrics.scores (with mixup, of the class with the
-        largest share), among the emotions of each utterance's corpus; in training they are those of the
-        weights as they were at each batch. A loss that is
-        not finite is a LossError at the end of the pass, for a GPU would wait for earlier checks.
+        largest share), among the emotions of each utterance's corpus, and the confusion matrix; in training
+        they are those of the weights as they were at each batch. A loss that is not finite is a LossError at
+        the end of the pass, for a GPU would wait for earlier checks.
     """
     model.train(optimizer is not None)
     losses, logits, targets, rates = [], [], [], []
@@ -319,7 +320,8 @@ def run_epoch(
         at = f" (learning rate {rates[batch]:g})" if rates else " of the validation after it"
         raise LossError(f"batch {batch + 1} of {batches}{at}")
     loss = all_losses.sum().item() / len(target)
-    return {"loss": loss, **scores(target.numpy(), predicted.numpy(), output.shape[1])}
+    matrix = confusion_matrix(target.numpy(), predicted.numpy(), output.shape[1])
+    return {"loss": loss, **scores_of(matrix)}, matrix
 
 
 def make_optimizer(settings: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -11,14 +11,12 @@ from PIL import Image
 
 from dataloader.audio import read_audio
 from dataloader.loaders import Data
-from models.cktim import CkTIMNet
 from models.losses import among
 from testing.evaluate import Evaluation
 from testing.load_run import load_run, predict
 from training.resume import Progress
 from utils.config import TrainConfig
 from utils.errors import UserError
-from utils.metrics import confusion_matrix
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import as_image
 from utils.progress import warn
@@ -62,14 +60,14 @@ class Watch:
         self.writers: dict = {}
 
     @tolerant
-    def epoch(self, done: Progress, model: CkTIMNet) -> None:
+    def epoch(self, done: Progress, matrix: np.ndarray) -> None:
         """After an epoch's validation: loss, scores and learning rate; sometimes the confusion matrix."""
         for step in range(self._open(done.epochs), done.epochs + 1):
             for part, history in (("training", done.training), ("validation", done.validation)):
                 for name in (name for name in history.columns if name not in WITHOUT_CURVE):
                     self.writers[part].add_scalar(name, history[name][step - 1], step)
         if done.epochs % -(-self.settings.num_epochs // MATRICES) == 0:
-            self._draw_matrix(done.epochs, model)
+            self._draw_matrix(done.epochs, matrix)
         for writer in self.writers.values():
             writer.flush()
 
@@ -79,7 +77,10 @@ class Watch:
         self._open(done.epochs + 1)
         run = load_run(self.run_dir, [f"train.device={self.settings.device}"])
         utterances = tuple(self.data.features.utterances[row] for row in self.data.rows("validation"))
-        answers = self.data.targets("validation").numpy(), self._probabilities(run.model)
+        batch = self.data.arrays("validation")
+        with run.model.frozen_kernels():
+            logits = predict(run.model, batch.frames, batch.functionals, self.settings.batch_size)
+        answers = batch.target.numpy(), among(logits, batch.allowed).softmax(1).numpy()
         judged = Evaluation(run, self.data.corpus, False, utterances, *answers, metrics={})
         rate, words = run.config.features.sample_rate, [run.words[emotion] for emotion in run.emotions]
         for place, row in enumerate(judged.misjudged()[:MISTAKES], start=1):
@@ -105,18 +106,10 @@ class Watch:
                 self.writers[part] = SummaryWriter(str(folder / part), purge_step=step)
         return step
 
-    def _draw_matrix(self, step: int, model: CkTIMNet) -> None:
-        corpus, answers = self.data.corpus, self._probabilities(model).argmax(1)
-        matrix = confusion_matrix(self.data.targets("validation").numpy(), answers, len(corpus.emotions))
+    def _draw_matrix(self, step: int, matrix: np.ndarray) -> None:
+        corpus = self.data.corpus
         title = f"{self.run_dir.name} · {corpus.name} corpus, validation set after epoch {step}"
         figure = plot_confusion_matrix(matrix, corpus.emotions, corpus.words, title)
         with Image.open(io.BytesIO(as_image(figure))) as image:
             pixels = np.asarray(image.convert("RGB"))
         self.writers["validation"].add_image("confusion_matrix", pixels, step, dataformats="HWC")
-
-    def _probabilities(self, model: CkTIMNet) -> np.ndarray:
-        """(utterances, classes), of the validation set."""
-        batch = self.data.arrays("validation")
-        with model.frozen_kernels():
-            logits = predict(model, batch.frames, batch.functionals, self.settings.batch_size)
-        return among(logits, batch.allowed).softmax(1).numpy()

@@ -32,7 +32,11 @@ def scores(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> dict
     Args:
         targets, predictions: (utterances,) class indices, from 0 to num_classes - 1; else a ValueError.
     """
-    matrix = confusion_matrix(targets, predictions, num_classes)
+    return scores_of(confusion_matrix(targets, predictions, num_classes))
+
+
+def scores_of(matrix: np.ndarray) -> dict[str, float]:
+    """The same, of a confusion matrix (classes, classes)."""
     return {score: float(value) for score, value in _scores(matrix).items()}
 
 

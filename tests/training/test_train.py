@@ -68,7 +68,7 @@ def test_the_saved_model_is_that_of_the_kept_epoch(config, data, keep):
     validation = History.load(run_dir / "validation_metrics.json")
     best = min(range(6), key=lambda epoch: validation["loss"][epoch]) if keep == "best" else 5
     loader = make_loader(data, "validation", 16, shuffle=False, seed=0)
-    row = run_epoch(trained_network(settings, data, run_dir), loader, settings.train.label_smoothing)
+    row, _ = run_epoch(trained_network(settings, data, run_dir), loader, settings.train.label_smoothing)
     assert row["loss"] == pytest.approx(validation["loss"][best], abs=1e-6)
     assert row["accuracy"] == validation["accuracy"][best]
     assert len(set(validation["loss"])) > 1
@@ -158,7 +158,7 @@ def test_the_loss_takes_shares_of_classes_and_the_scores_the_largest():
             return frames
 
     def row(target):
-        return run_epoch(Answers(), [(logits, None, target, None)], 0.1)
+        return run_epoch(Answers(), [(logits, None, target, None)], 0.1)[0]
 
     targets = 0.9 * shares + 0.1 / 3
     expected = -(targets * logits.log_softmax(1)).sum(1).mean().item()
