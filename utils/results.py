@@ -268,6 +268,7 @@ def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
         by_speaker = run.settings.get("features.normalise") == "speaker"
         name = network_in_words(run) + (", all corpora" if run.corpora else "")
         name += ", enrolled" if by_speaker else ""
+        name += ", listeners' labels" if run.settings.get("data.labels") == "heard" else ""
         name += ", partition" if str(run.protocol).startswith("partition") else ""
         several = {corpus: one["uar"] for corpus, one in run.corpora.items()} if run.corpora else None
         for corpus, uar in (several or {run.corpus: run.uar}).items():

@@ -319,6 +319,7 @@ def test_uar_by_corpus_takes_the_parts_of_a_test_on_several(trial):
     rows = [row(CK1, seed, 0.7, corpora=parts[seed]) for seed in range(2)]
     rows += [row(speaker, 0, 0.7, corpora=parts[1]), row(TIM3, 0, 0.8, corpus="B"), row(CK1, 0, 0.9)]
     rows += [row(TIM3, 0, 0.6, corpus="B", protocol="partition emobox.csv")]
+    rows += [row({**TIM3, "data.labels": "heard"}, 0, 0.4, corpus="B")]
     found = uar_by_corpus(trial(runs=rows))
     assert found == {
         "A": {"CkTIM with 1 TAB, all corpora": [0.3, 0.4], "CkTIM with 1 TAB, all corpora, enrolled": [0.4]},
@@ -327,6 +328,7 @@ def test_uar_by_corpus_takes_the_parts_of_a_test_on_several(trial):
             "CkTIM with 1 TAB, all corpora, enrolled": [0.5],
             "TIM with 3 TABs": [pytest.approx(0.79)],
             "TIM with 3 TABs, partition": [pytest.approx(0.59)],
+            "TIM with 3 TABs, listeners' labels": [pytest.approx(0.39)],
         },
         "EMOVO": {"CkTIM with 1 TAB": [pytest.approx(0.89)]},
     }
