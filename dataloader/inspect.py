@@ -1,6 +1,11 @@
 """A look at a corpus before training: `python -m dataloader.inspect [key=value …] [--output FOLDER]`."""
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("dataloader.inspect")
+
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,20 +18,20 @@ from dataloader.advice import HELD, held, left_out, on_length, rehearse
 from dataloader.corpora.find import find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.identity import identified_corpus
+from dataloader.parsers import SURVEY as FILES
 from utils.config import Config, FeaturesConfig, load_config
 from utils.errors import UserError, exit_on_user_error, remarks, some
-from utils.files import expanded, output_folder, try_output, write_json
+from utils.files import output_folder, try_output, write_json
+from utils.parsers import parser_of
 from utils.plots.corpus import plot_corpus
 from utils.plots.style import save_figure, shortened
 from utils.progress import warn
-from utils.runs import DEFAULT_CONFIG
 from utils.tables import NOTHING, Table, unique
 
 MOST_SPEAKERS = 12  # with columns of their own
 CLIPPED = 10  # samples that make a recording a clipped one
 LONG = 3  # times signal_length
 TOGETHER = 0.5  # Cramér's V of the emotion and how recordings were made that is worth a word
-FILES = "corpus.png", "corpus.json"
 CHANNELS = {1: "mono", 2: "stereo"}
 
 
@@ -154,13 +159,7 @@ def warnings(config: Config, corpus: Corpus) -> Iterator[str]:
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    about = "Look at a corpus before training: what it holds, and what is unusual in it."
-    parser = argparse.ArgumentParser("python -m dataloader.inspect", description=about)
-    parser.add_argument("--config", default=DEFAULT_CONFIG, help="default: conf/config.yaml")
-    files = f"write {' and '.join(FILES)} there"
-    parser.add_argument("--output", metavar="FOLDER", type=expanded, help=files)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance data.root=FOLDER")
-    options = parser.parse_intermixed_args(arguments)
+    options = parser_of("dataloader.inspect").parse_intermixed_args(arguments)
     config, folder = load_config(options.config, options.overrides), options.output
     if folder:
         for name in FILES:
@@ -184,7 +183,3 @@ def main(arguments: list[str] | None = None) -> None:
         }
         write_json(folder / FILES[1], content, indent=1)
         print(f"Written into {folder}: {' and '.join(FILES)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,12 @@ deviation, with each emotion weighted alike; the C with the highest UAR on its v
 folder of a trial, such as a cross-validation, has all its folds tested.
 """
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("testing.baseline")
+
+
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from dataloader.features.summaries import KINDS, by_speaker, summaries
+from dataloader.features.summaries import by_speaker, summaries
 from dataloader.loaders import Data, prepare_data
 from dataloader.splits import SUBSETS, load_split
 from testing.evaluate import evaluate
@@ -30,6 +35,7 @@ from utils.config import Config
 from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_json
 from utils.metrics import scores
+from utils.parsers import parser_of
 from utils.results import grouped, mean_std, network_in_words, read_trial
 from utils.tables import NOTHING, Table, percent_range
 
@@ -179,23 +185,7 @@ def _table(content: Mapping[str, Any], title: str, folds: int) -> Table:
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m testing.baseline",
-        description="Support vector machine, logistic regression, majority class and chance beside a run.",
-    )
-    parser.add_argument("folder", metavar="DIR", help="a run directory, or the folder of a trial")
-    about = "functionals: our own, of MFCCs and prosody; egemaps, compare: openSMILE's eGeMAPSv02 and "
-    about += "ComParE_2016 (pip install -r requirements-corpus.txt; its licence allows no commercial use); "
-    about += "wav2vec2_base: the mean of a layer of torchaudio's network (a download of 360 MB)"
-    parser.add_argument("--features", choices=KINDS, default="functionals", help=about)
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="where the corpus is: data.root=…"
-    )
-    options = parser.parse_intermixed_args(arguments)
+    options = parser_of("testing.baseline").parse_intermixed_args(arguments)
     table, _ = baseline(options.folder, options.features, options.overrides)
     print(table)
     print(f"\nWritten: {expanded(options.folder) / f'baseline_{options.features}.json'}")
-
-
-if __name__ == "__main__":
-    main()

@@ -11,6 +11,7 @@ SURE = 0.5  # the least probability of an answer
 LAYER = "blocks.0.convolutions.0"  # the first layer of TAB 1, whose kernels are shown by default
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}  # of an export
 PAGE = "web"  # the folder of an exported page
+KINDS = ("functionals", "egemaps", "compare", "wav2vec2_base")  # of features of a baseline
 
 
 def evaluate(parser: ArgumentParser) -> None:
@@ -108,6 +109,18 @@ def demo(parser: ArgumentParser) -> None:
     who = "who may open the page: 0.0.0.0 is everybody on the network"
     parser.add_argument("--host", default="127.0.0.1", help=who)
     parser.add_argument("--port", type=int, default=7_860, help="default: %(default)s")
+
+
+def baseline(parser: ArgumentParser) -> None:
+    parser.description = "Support vector machine, logistic regression, majority class and chance beside a "
+    parser.description += "run."
+    parser.add_argument("folder", metavar="DIR", help="a run directory, or the folder of a trial")
+    about = "functionals: our own, of MFCCs and prosody; egemaps, compare: openSMILE's eGeMAPSv02 and "
+    about += "ComParE_2016 (pip install -r requirements-corpus.txt; its licence allows no commercial use); "
+    about += "wav2vec2_base: the mean of a layer of torchaudio's network (a download of 360 MB)"
+    parser.add_argument("--features", choices=KINDS, default=KINDS[0], help=about)
+    where = "where the corpus is: data.root=…"
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=where)
 
 
 def _add_run(parser: ArgumentParser, overrides: str = "") -> None:

@@ -9,7 +9,12 @@ With `--peer DIR`, a checkout of github.com/Jiaxin-Ye/TIM-Net_SER, `peer` is its
 where TensorFlow and tf_keras are installed `keras` the one in Keras, in the same settings.
 """
 
-import argparse
+if __name__ == "__main__":  # first, for the imports below take seconds
+    from utils.parsers import run_command
+
+    run_command("training.benchmark")
+
+
 import importlib.util
 import json
 import os
@@ -32,11 +37,13 @@ from dataloader.augment.features import FeatureAugmentation
 from dataloader.augment.waveforms import TrainingPool, variants_each
 from dataloader.loaders import AugmentedLoader, BatchLoader
 from models.cktim import CkTIMNet, build_model
+from training.parsers import SECTIONS
 from training.train import make_optimizer, run_epoch
 from utils.config import Config, load_config
 from utils.device import keep_freed_memory, pick_device, seed_everything
 from utils.emotions import EMOTIONS
 from utils.errors import UserError, exit_on_user_error
+from utils.parsers import parser_of
 from utils.progress import measure_in_turns, milliseconds, warn
 from utils.tables import NOTHING, Table
 
@@ -286,7 +293,7 @@ def online_loader(setup: Setup, x: Tensor, y: Tensor) -> AugmentedLoader:
     return AugmentedLoader(pool, y, CLASSES, augmentation, setup.batch, seed=0)
 
 
-SECTIONS: dict[str, Callable[[Setup], list[Table]]] = {
+MEASURE: dict[str, Callable[[Setup], list[Table]]] = {  # of SECTIONS
     "steps": lambda setup: [measure_networks(setup, setup.batch, training=True)],
     "inference": lambda setup: [measure_networks(setup, batch, training=False) for batch in (1, setup.batch)],
     "frames": measure_frames,
@@ -325,14 +332,9 @@ def load_module(path: Path) -> Any:
 @exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser("python -m training.benchmark", description="Measure speed and memory.")
-    parser.add_argument("--quick", action="store_true", help="small and rough, in under a minute")
-    parser.add_argument("--only", default=",".join(SECTIONS), metavar="SECTIONS", help="default: %(default)s")
-    parser.add_argument("--device", default="auto", help="auto (the default), cuda, mps or cpu")
-    parser.add_argument("--peer", type=Path, metavar="DIR", help="a checkout of the official TIM-Net")
-    options = parser.parse_args(arguments)
+    options = parser_of("training.benchmark").parse_args(arguments)
     names = {name.strip() for name in options.only.split(",")}
-    if not names <= SECTIONS.keys():
+    if not names.issubset(SECTIONS):
         raise UserError(f"--only {options.only}: must be some of {','.join(SECTIONS)}, with commas between")
     device, formula = pick_device(options.device), load_formula()
     if options.peer:
@@ -345,9 +347,5 @@ def main(arguments: list[str] | None = None) -> None:
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > BUSY:
         warn(f"other programs are running (load {load:.1f}): trust the ratios at most.")
     for section in (name for name in SECTIONS if name in names):
-        for table in SECTIONS[section](setup):
+        for table in MEASURE[section](setup):
             print(f"\n{table}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,9 @@ import argparse
 import importlib
 import sys
 
+from utils.errors import exit_on_user_error
+from utils.parsers import parser_of
+
 COMMANDS = {  # name → (module, help); imported only when called, for PyTorch takes seconds
     "inspect": ("dataloader.inspect", "look at a corpus before training"),
     "train": ("training.train", "train a network"),
@@ -22,6 +25,7 @@ COMMANDS = {  # name → (module, help); imported only when called, for PyTorch 
 }
 
 
+@exit_on_user_error
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser("cktim", description="Speech emotion recognition with CkTIM-net.")
@@ -30,7 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
         commands.add_parser(name, help=text)
     arguments = sys.argv[1:] if arguments is None else arguments
     command = parser.parse_args(arguments[:1]).command  # the others are the module's, --help too
-    importlib.import_module(COMMANDS[command][0]).main(arguments[1:])
+    module, rest = COMMANDS[command][0], arguments[1:]
+    parser_of(module).parse_known_intermixed_args(rest)  # --help needs no PyTorch
+    importlib.import_module(module).main(rest)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The arguments of this package's commands, see utils.parsers."""
 
 from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
 from typing import get_args
 
 from utils.config import Protocol
 from utils.runs import DEFAULT_CONFIG
+
+SECTIONS = "steps", "inference", "frames", "epoch"  # of the benchmark
 
 
 def train(parser: ArgumentParser) -> None:
@@ -26,6 +29,14 @@ def trials(parser: ArgumentParser) -> None:
     more = "of the trial (workers=4, backend=ray, seeds=[0,1], name=quick), or of all its runs "
     more += "(train.num_epochs=5; give it another name then: name.json holds the last call's results)"
     parser.add_argument("overrides", nargs="*", metavar="TRIAL key=value", help=f"conf/trials/X.yaml; {more}")
+
+
+def benchmark(parser: ArgumentParser) -> None:
+    parser.description = "Measure speed and memory."
+    parser.add_argument("--quick", action="store_true", help="small and rough, in under a minute")
+    parser.add_argument("--only", default=",".join(SECTIONS), metavar="SECTIONS", help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="auto (the default), cuda, mps or cpu")
+    parser.add_argument("--peer", type=Path, metavar="DIR", help="a checkout of the official TIM-Net")
 
 
 def _number_or_all(text: str) -> int | None:

@@ -24,14 +24,14 @@ from utils.files import expanded
 from utils.progress import warn
 
 OPENSMILE = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
-KINDS = ("functionals", *OPENSMILE, "wav2vec2_base")
 SHORTEST = 400  # samples that wav2vec 2.0's convolutions need
 
 Summary = Callable[[Path], np.ndarray]  # a recording → (features,)
 
 
 def summaries(features: Features, kind: str, cache_dir: str | Path, progress: bool = True) -> np.ndarray:
-    """float64 (utterances, features) of one of KINDS; `functionals` need frames with prosody, as they are.
+    """float64 (utterances, features) of a kind: `functionals`, which need frames with prosody, as they are;
+    a key of OPENSMILE; or `wav2vec2_base`.
 
     What openSMILE and wav2vec 2.0 give is of whole recordings at their own rate, and kept in the cache.
     """

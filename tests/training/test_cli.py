@@ -35,6 +35,14 @@ def test_help_names_the_subcommands_and_needs_no_library(repository):
     assert all(command in shown.stdout for command in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_the_help_of_a_subcommand_needs_no_library(command, repository):
+    code = "import sys; from training.cli import main; sys.modules['torch'] = None; main(sys.argv[1:])"
+    program = [sys.executable, "-c", code, command, "--help"]
+    shown = subprocess.run(program, cwd=repository, capture_output=True, text=True)
+    assert shown.returncode == 0 and f"python -m {cli.COMMANDS[command][0]}" in shown.stdout, shown.stderr
+
+
 @pytest.mark.slow
 def test_an_installed_package_has_its_code_configurations_and_network(repository, tmp_path):
     source = shutil.copytree(repository, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "dataset"))
