@@ -15,6 +15,7 @@ if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("training.benchmark")
 
 
+import importlib
 import importlib.util
 import json
 import os
@@ -149,7 +150,7 @@ def measure_networks(setup: Setup, batch: int, training: bool) -> Table:
         slower = [name for name in ("formula", "peer", "keras") if name in seconds]
         gains = {f"{a} / {b}": ratio(seconds[a], seconds[b]) for a in slower for b in others}
         rows.append(network_row(config, seconds) | gains)
-    headings = dict.fromkeys(max(rows, key=len), NOTHING)
+    headings = dict.fromkeys((heading for row in reversed(rows) for heading in row), NOTHING)
     rows = [headings | row for row in rows]
     return Table(rows, f"{'Training step' if training else 'Inference'}, batch {batch}")
 
@@ -174,8 +175,7 @@ def keras_call(
 ) -> Callable[[], object]:
     """As in peer_calls, of the one in Keras; its weighted sum of the summaries is a Dense layer."""
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # it is written for Keras 2, the package tf_keras
-    import tensorflow as tf
-
+    tf = importlib.import_module("tensorflow")
     keras = tf.keras
     tf.config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())
     timnet = load_module(folder / "Code/TIMNET.py").TIMNET(*sizes[:2], 1, sizes[2], dropout_rate=dropout)

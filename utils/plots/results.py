@@ -236,7 +236,7 @@ def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, labe
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 
-def _draw_steps(axes: Axes, index: int, label: str, found: Mapping[int, Summary]) -> None:
+def _draw_steps(axes: Axes, index: int, label: str, found: Mapping[Any, Summary]) -> None:
     """A line over places 0, 1, …, with intervals of means over three values or more."""
     bars = [one.high - one.mean if one.n > 2 else 0.0 for one in found.values()]
     style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
