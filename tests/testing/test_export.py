@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from dataloader.audio import condition, fit_length, read_audio
 from models.cktim import build_model
@@ -80,6 +81,22 @@ def test_the_graph_conditions_waveforms_as_the_loader_does(trim_silence, normali
     expected = np.stack([fit_length(condition(wave, features), 22_051) for wave in waves])
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=0)
+
+
+def test_onnxruntime_adds_up_a_minute_of_sound_without_losing_digits(tmp_path):
+    _, onnxruntime = onnx_packages()
+
+    class Energy(nn.Module):
+        def forward(self, waveform):
+            return module.energy(waveform)
+
+    minute = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 60 * 22_050)).astype(np.float32)
+    path = str(tmp_path / "energy.onnx")
+    torch.onnx.export(Energy(), (torch.from_numpy(minute),), path, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: minute})
+    expected = np.square(minute.astype(float)).sum(1, keepdims=True)
+    np.testing.assert_allclose(got, expected, rtol=2e-6)  # one by one: 3e-5
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
