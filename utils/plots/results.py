@@ -240,7 +240,7 @@ def _draw_steps(axes: Axes, index: int, label: str, found: Mapping[Any, Summary]
     """A line over places 0, 1, …, with intervals of means over three values or more."""
     bars = [one.high - one.mean if one.n > 2 else 0.0 for one in found.values()]
     style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
-    places, means = np.array([*found]) + 0.06 * index, [one.mean for one in found.values()]
+    places, means = np.array([*found]) + 0.03 * index, [one.mean for one in found.values()]
     line = axes.errorbar(places, means, bars, capsize=3, label=label, **style)
     line.lines[0].set_marker("o")
 
