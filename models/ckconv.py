@@ -86,6 +86,8 @@ class CKConv(nn.Module):
     def support(self, step: float = 1.0) -> int:
         """Taps after which every channel's window is below LOST (float64: lost in rounding); at most reach.
 
+        At least two, where the reach is, for a batch norm in the generator needs several positions.
+
         In training on a GPU it stays reach(step), for asking the GPU about weights would make it wait; so it
         does where the weights have no values to ask for.
         """
@@ -97,7 +99,7 @@ class CKConv(nn.Module):
         width = log_width.detach().amax().exp().item() * (self.horizon - 1) / step  # frames
         lost = torch.finfo(log_width.dtype).eps if log_width.dtype == torch.float64 else LOST
         taps = -math.log(lost) * width
-        return min(reach, math.floor(taps) + 1) if math.isfinite(taps) else reach
+        return min(reach, max(math.floor(taps), 1) + 1) if math.isfinite(taps) else reach
 
     def kernel_at(self, lags: Tensor) -> Tensor:
         """The kernel as a function: at lags (points,) in training frames, at least in float32.

@@ -135,13 +135,7 @@ def show_unheard(
 
     Trials that have no file yet are named with the command that makes them.
     """
-    there = []
-    for path in map(Path, paths):
-        if path.exists():
-            there.append(path)
-        else:
-            display(Markdown(f"**Missing: {path.as_posix()}.** {trial_command(path, runs)}"))
-    if there:
+    if there := _there(paths, runs):
         found = uar_by_corpus(*map(read_trial, there))
         others = load_published_results()["unheard"]
         figure = plot_unheard(found, others, "Voices that no training had, and others' figures")
@@ -153,11 +147,22 @@ def show_unheard(
         display(keep(figure, "unheard_voices", folder), uar_table(found, "Unknown speakers", notes))
 
 
-def show_data_size(paths: Sequence[str | Path], folder: str | Path | None = None) -> None:
+def show_data_size(
+    paths: Sequence[str | Path], folder: str | Path | None = None, runs: Sequence[Run] = ()
+) -> None:
     """Display the UAR over the number of training utterances, of trials on the same test sets."""
-    found = uar_by_size(*map(read_trial, paths))
-    figure = plot_data_size(found, "How much does each network gain from more utterances?")
-    display(keep(figure, "data_size", folder), uar_table(found, "Training utterances"))
+    if there := _there(paths, runs):
+        found = uar_by_size(*map(read_trial, there))
+        figure = plot_data_size(found, "How much does each network gain from more utterances?")
+        display(keep(figure, "data_size", folder), uar_table(found, "Training utterances"))
+
+
+def _there(paths: Sequence[str | Path], runs: Sequence[Run]) -> list[Path]:
+    """The trials' files that are there; the others are named with the command that makes them."""
+    every = list(map(Path, paths))
+    for path in (one for one in every if not one.exists()):
+        display(Markdown(f"**Missing: {path.as_posix()}.** {trial_command(path, runs)}"))
+    return [one for one in every if one.exists()]
 
 
 def show_enrolment(results_dir: str | Path, folder: str | Path | None = None) -> None:
