@@ -62,6 +62,15 @@ def splits_of(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
+def check_same_splits(folder: Path, networks: Mapping[str, Sequence[Path]]) -> None:
+    """A UserError where networks that are tested on the same utterances are not trained on the same."""
+    trained: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for split in (load_split(one / runs.SPLIT_FILE) for run_dirs in networks.values() for one in run_dirs):
+        if trained.setdefault(split.test, split.train) != split.train:
+            problem = f"{folder}: its networks are not all trained on the same utterances"
+            raise UserError(f"{problem}, so no baseline stands beside all of them. Name one of its runs.")
+
+
 def network_answers(run_dirs: Sequence[Path], overrides: Sequence[str]) -> Answers:
     """As recorded in the evaluation of each run, which is made where it is missing; [] without weights."""
     if not all((run_dir / runs.MODEL_FILE).exists() for run_dir in run_dirs):
@@ -127,6 +136,7 @@ def baseline(
     check_free(overrides)
     folder = expanded(folder)
     networks = splits_of(folder)
+    check_same_splits(folder, networks)
     run_dirs = next(iter(networks.values()))
     rows: dict[str, Answers] = {name: network_answers(dirs, overrides) for name, dirs in networks.items()}
     rows |= {name: [] for name in (*CLASSIFIERS, "majority class")}

@@ -27,7 +27,7 @@ import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Self
@@ -75,6 +75,7 @@ from utils.tables import Table
 
 LOCK_FILE = ".trial.lock"
 CROSSVAL = "crossval"  # the name of a trial that is named after its corpus and protocol
+IN_CAPTIONS = {"train.seed", "data.fold", "data.protocol", "model.ck", "model.n_temporal_aware_block"}
 FAILED = "failed"  # the folder of what failed runs have left
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
@@ -341,14 +342,18 @@ def write_results(
 def cross_validated(trial: Trial, runs: Sequence[Planned], folder: Path) -> list[Table]:
     """A table for each setting and seed of a trial with `folds: all`; pooled predictions come with it."""
     groups: dict[str, list[Run]] = {}
+    varied: dict[str, str] = {}  # the settings that the tables' captions do not have
     for run in runs:
         several = trial.folds == "all" and run.config.data.protocol != "holdout"
         home = finished(folder, run) if several else None
         if home:
             key = json.dumps([run.config.train.seed, run.config.data.protocol, with_effect(flat(run.config))])
             groups.setdefault(key, []).append(read_run(home))
+            more = {one: value for one, value in run.varied.items() if one not in IN_CAPTIONS}
+            varied[key] = f"{side_in_words(more)}: " if more else ""
     numbers = [f"_{number}" if len(groups) > 1 else "" for number in range(1, len(groups) + 1)]
-    return [pool(some, folder, f"pooled{n}") for n, some in zip(numbers, groups.values(), strict=True)]
+    tables = [pool(some, folder, f"pooled{n}") for n, some in zip(numbers, groups.values(), strict=True)]
+    return [replace(one, caption=varied[key] + one.caption) for key, one in zip(groups, tables, strict=True)]
 
 
 def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool = True) -> dict[str, str]:

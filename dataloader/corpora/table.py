@@ -18,7 +18,7 @@ from dataloader.corpora.listing import list_files, readable
 from dataloader.corpora.utterance import UNKNOWN, Corpus, CorpusError, Utterance
 from dataloader.decode import SOUND_SUFFIXES
 from utils.emotions import emotion_code, in_order
-from utils.errors import remarks, some
+from utils.errors import many, remarks, some
 
 SEPARATORS = "\t;,|"
 SUFFIXES = (".csv", ".tsv")
@@ -244,7 +244,7 @@ def _parsed(text: str, separator: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMA
                     row.pop()
                 if columns and len(row) != len(columns):
                     cure = "A value with the separator in it needs quotation marks around it."
-                    there = f"{len(row)} values, and the first line names {len(columns)} columns"
+                    there = f"{many(len(row), 'value')}, and the first line names {len(columns)} columns"
                     return f"line {number}: {there} (separated by {separator!r}). {cure}"
                 if columns:
                     rows.append(row)

@@ -427,3 +427,16 @@ def test_one_command_cross_validates_and_pools_what_each_fold_answered(demo, tmp
     before = [(run / "model.pt").stat().st_mtime_ns for run in runs]
     main(command)
     assert before == [(run / "model.pt").stat().st_mtime_ns for run in runs]  # a repeat trains nothing anew
+
+
+def test_tables_of_several_settings_say_which_and_share_no_baseline(write, demo, tmp_path, capsys):
+    settings = {**demo, "data.protocol": "kfold", "data.folds": 3, "data.emotions": ["joy", "anger"]}
+    path = write(settings, grid={"data.training_utterances": [0, 8]}, seeds=[0], folds="all")
+    main([str(path)])
+    out = capsys.readouterr().out
+    for number in (0, 8):
+        assert f"data.training_utterances = {number}: CkTIM with 1 TAB, seed 0: 3 of 3 folds" in out
+    (folder,) = {split.parents[1] for split in tmp_path.glob("results/*/*/split.json")}
+    with pytest.raises(SystemExit):
+        baseline_main([str(folder)])
+    assert "not all trained on the same utterances" in capsys.readouterr().err

@@ -133,7 +133,7 @@ def test_columns_that_are_ambiguous_are_named(tmp_path, header, message):
         (b"file,emotion\n", "has the columns 'file', 'emotion', and no row"),
         (b"a.wav,joy\nb.wav,anger\n", "no column is known to hold files; it has 'a.wav', 'joy'"),
         (b"file,emotion\na.wav,joy,more\n", "line 2: 3 values, and the first line names 2 columns"),
-        (b"file,emotion\na.wav\n", "line 2: 1 values"),
+        (b"file,emotion\na.wav\n", "line 2: 1 value,"),
         (b"RIFF\x00\x00WAVE\xff\xfe", "is not UTF-8 text"),
         (b"PK\x03\x04\x00\x00", "is not UTF-8 text: save the table as CSV"),
         ("file,emotion\na.wav,Ärger\n".encode("cp1252"), "is not UTF-8 text"),
