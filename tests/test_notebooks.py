@@ -172,7 +172,7 @@ def test_every_image_of_a_committed_notebook_has_an_alternative_text_as_a_page(r
 
 def test_committed_results_are_whole(repository):
     nb = nbformat.read(repository / "notebook_results.ipynb", as_version=4)
-    assert len(nb.cells) <= 30 and pictures(nb) == 13
+    assert len(nb.cells) <= 30 and pictures(nb) == 14
     assert not any("is missing" in str(output) or "Missing" in str(output) for output in outputs(nb))
 
 

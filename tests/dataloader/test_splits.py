@@ -405,7 +405,7 @@ BAD_PARTITIONS = [  # the file's text, and the complaint
     ("anna,0\nbert,1\n", "has the columns anna, 0: data.partition needs"),
     ("name,fold\n", "no row below them"),
     ("name,fold\nanna/angry/one,first\n", "line 2: must be a name and a whole number"),
-    ("name,fold\nanna/angry/one\n", "line 2: 1 values, and the first line names 2 columns"),
+    ("name,fold\nanna/angry/one\n", "line 2: 1 value, and the first line names 2 columns"),
     ("name,fold\nanna/angry/one,0\nanna/angry/one,1\n", "has anna/angry/one in the folds 0 and 1"),
     ("name,fold\nanna/angry/one,0\nAnna/angry/one.wav,1\n", "has anna/angry/one in the folds 0 and 1"),
     ("name,fold\none,0\n", "one may be any of a/one, anna/angry/one, bert/angry/one"),
