@@ -32,11 +32,11 @@ from testing.load_run import check_free, corpus_settings
 from testing.pooled import pooled_metrics, read_answers
 from utils import runs
 from utils.config import Config
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, many
 from utils.files import expanded, write_json
 from utils.metrics import scores
 from utils.parsers import parser_of
-from utils.results import grouped, mean_std, network_in_words, read_trial
+from utils.results import grouped, mean_std, read_trial
 from utils.tables import NOTHING, Table, percent_range
 
 CHOICES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of C; of equally good ones the smallest counts
@@ -51,7 +51,8 @@ Answers = list[np.ndarray]  # of each fold (2, utterances), classes, true and pr
 def splits_of(folder: Path) -> dict[str, list[Path]]:
     """Network → run directories, of a run or of a trial's folder, whose file of results names them."""
     if (folder / runs.SPLIT_FILE).exists():
-        return {network_in_words(runs.read_run(folder)): [folder]}
+        model = runs.read_parameters(folder / runs.PARAMETERS_FILE).model
+        return {f"{model.name} with {many(model.n_temporal_aware_block, 'TAB')}": [folder]}
     results = folder.with_name(f"{folder.name}.json")
     if not folder.is_dir() or not results.exists():
         raise UserError(f"{folder} is neither a run with its {runs.SPLIT_FILE} nor the folder of a trial.")
