@@ -63,8 +63,12 @@ def shortened(name: str) -> str:
 
 
 def logarithmic_where_wide(axes: Axes) -> None:
-    """A logarithmic axis where the largest value is more than twenty times the smallest."""
-    values = np.concatenate([line.get_ydata() for line in axes.get_lines()] or [np.ones(1)])
+    """A logarithmic axis where the largest value is more than twenty times the smallest.
+
+    Lines across the whole axes, as at the epoch that is kept, have no values.
+    """
+    curves = [line.get_ydata() for line in axes.get_lines() if line.get_transform() == axes.transData]
+    values = np.concatenate(curves or [np.ones(1)])
     values = values[np.isfinite(values) & (values > 0)]
     if len(values) and values.max() > 20 * values.min():
         axes.set_yscale("log")

@@ -86,6 +86,8 @@ def test_loss_axis_is_logarithmic_where_losses_span_much():
     assert narrow.axes[0].get_yscale() == "linear"
     assert wide.axes[0].get_yscale() == "log"
     assert "logarithmic" in wide.axes[0].get_ylabel()
+    large = history([9000, 8000, 7000])  # beside which the line of the epoch that is kept is no small value
+    assert plot_history(large, large, "title", "best").axes[0].get_yscale() == "linear"
 
 
 @pytest.mark.parametrize("losses", [[1.0], [2.0, np.nan, 1.0], [np.nan, np.nan], []])
