@@ -135,7 +135,8 @@ def measure_networks(setup: Setup, batch: int, training: bool) -> Table:
     rows = []
     for ck, blocks in product((True, False), setup.depths):
         calls: Calls = {}
-        for name, (network, config) in make_networks(setup, ck, blocks).items():
+        networks = make_networks(setup, ck, blocks)
+        for name, (network, config) in networks.items():
             network.train(training)
             if not training and isinstance(network, CkTIMNet):
                 network.freeze_kernels()  # as an evaluation does
@@ -143,12 +144,12 @@ def measure_networks(setup: Setup, batch: int, training: bool) -> Table:
             if training:
                 calls[name] = partial(training_step, network, make_optimizer(config.train, network), x, y)
         if setup.peer and not ck:
-            calls |= peer_calls(setup.peer, config, x, y, training)
+            calls |= peer_calls(setup.peer, networks["published"][1], x, y, training)
         with torch.set_grad_enabled(training):
             seconds = measure_in_turns(calls, repetitions)
-        others = [name for name in seconds if name not in ("formula", "peer", "keras")]
-        slower = [name for name in ("formula", "peer", "keras") if name in seconds]
-        gains = {f"{a} / {b}": ratio(seconds[a], seconds[b]) for a in slower for b in others}
+        theirs = [name for name in ("formula", "peer", "keras") if name in seconds]
+        ours = [name for name in networks if name not in theirs]
+        gains = {f"{a} / {b}": ratio(seconds[a], seconds[b]) for a in theirs for b in ours}
         rows.append(network_row(config, seconds) | gains)
     headings = dict.fromkeys((heading for row in reversed(rows) for heading in row), NOTHING)
     rows = [headings | row for row in rows]
