@@ -15,6 +15,7 @@ if __name__ == "__main__":  # first, for the imports below take seconds
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,17 @@ from sklearn.svm import SVC
 
 from dataloader.features.summaries import by_speaker, summaries
 from dataloader.loaders import Data, prepare_data
-from dataloader.splits import SUBSETS, load_split
+from dataloader.splits import SUBSETS, Split, load_split
 from testing.evaluate import evaluate
 from testing.load_run import check_free, corpus_settings
 from testing.pooled import pooled_metrics, read_answers
 from utils import runs
 from utils.config import Config
-from utils.errors import UserError, exit_on_user_error, many
+from utils.errors import UserError, exit_on_user_error
 from utils.files import expanded, write_json
 from utils.metrics import scores
 from utils.parsers import parser_of
-from utils.results import grouped, mean_std, read_trial
+from utils.results import grouped, mean_std, named, read_trial
 from utils.tables import NOTHING, Table, percent_range
 
 CHOICES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of C; of equally good ones the smallest counts
@@ -52,7 +53,7 @@ def splits_of(folder: Path) -> dict[str, list[Path]]:
     """Network → run directories, of a run or of a trial's folder, whose file of results names them."""
     if (folder / runs.SPLIT_FILE).exists():
         model = runs.read_parameters(folder / runs.PARAMETERS_FILE).model
-        return {f"{model.name} with {many(model.n_temporal_aware_block, 'TAB')}": [folder]}
+        return {named(model.name, model.n_temporal_aware_block): [folder]}
     results = folder.with_name(f"{folder.name}.json")
     if not folder.is_dir() or not results.exists():
         raise UserError(f"{folder} is neither a run with its {runs.SPLIT_FILE} nor the folder of a trial.")
@@ -63,13 +64,15 @@ def splits_of(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def check_same_splits(folder: Path, networks: Mapping[str, Sequence[Path]]) -> None:
-    """A UserError where networks that are tested on the same utterances are not trained on the same."""
+def common_splits(folder: Path, networks: Mapping[str, Sequence[Path]]) -> list[Split]:
+    """Of the first network's runs; a UserError where others tested on the same are trained on other ones."""
+    every = [[load_split(one / runs.SPLIT_FILE) for one in run_dirs] for run_dirs in networks.values()]
     trained: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for split in (load_split(one / runs.SPLIT_FILE) for run_dirs in networks.values() for one in run_dirs):
+    for split in chain.from_iterable(every):
         if trained.setdefault(split.test, split.train) != split.train:
             problem = f"{folder}: its networks are not all trained on the same utterances"
             raise UserError(f"{problem}, so no baseline stands beside all of them. Name one of its runs.")
+    return every[0]
 
 
 def network_answers(run_dirs: Sequence[Path], overrides: Sequence[str]) -> Answers:
@@ -137,8 +140,7 @@ def baseline(
     check_free(overrides)
     folder = expanded(folder)
     networks = splits_of(folder)
-    check_same_splits(folder, networks)
-    run_dirs = next(iter(networks.values()))
+    splits, run_dirs = common_splits(folder, networks), next(iter(networks.values()))
     rows: dict[str, Answers] = {name: network_answers(dirs, overrides) for name, dirs in networks.items()}
     rows |= {name: [] for name in (*CLASSIFIERS, "majority class")}
     chosen: dict[str, list[float]] = {name: [] for name in CLASSIFIERS}
@@ -147,8 +149,8 @@ def baseline(
     if config.features.normalise == "speaker":
         found = by_speaker(found, [one.speaker for one in used])
     vectors, guesses = {one.name: row for one, row in zip(used, found, strict=True)}, []
-    for run_dir in run_dirs:  # which differ in nothing but the split
-        data = replace(data, split=load_split(run_dir / runs.SPLIT_FILE))
+    for split in splits:  # the runs differ in nothing else
+        data = replace(data, split=split)
         for name, make in CLASSIFIERS.items():
             answers, c = answer(make, data, vectors)
             rows[name].append(answers)

@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import ArrayLike
 
 from utils.config import load_config, migrate
-from utils.errors import UserError
+from utils.errors import UserError, many
 from utils.files import command_line, expanded
 from utils.metrics import kept_epoch, read_json
 from utils.progress import warn
@@ -279,15 +279,14 @@ def uar_by_corpus(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
 def uar_by_size(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     """Number of training utterances ("all" last) → network → UAR in each fold, of folds that all have."""
     every = pd.concat(frames)
-    every["size"] = [one.get("data.training_utterances", 0) for one in every.settings]
+    every["size"] = [one.get("data.training_utterances") or math.inf for one in every.settings]
     every["network"] = every.apply(network_in_words, axis=1)
-    cells = every.groupby(["size", "network"])
+    cells = every.groupby(["size", "network"])  # smallest size first
     common = set.intersection(*(set(of_it.fold) for _, of_it in cells))
     found: dict[str, dict[str, list[float]]] = {}
-    for size in sorted(set(every["size"]), key=lambda number: number or math.inf):
-        for network in dict.fromkeys(every.network):
-            rows = every[(every["size"] == size) & (every.network == network) & every.fold.isin(common)]
-            found.setdefault(str(size or "all"), {})[network] = rows.uar.tolist()
+    for (size, network), of_it in cells:
+        uars = of_it.uar[of_it.fold.isin(common)].tolist()
+        found.setdefault("all" if size == math.inf else f"{size:.0f}", {})[str(network)] = uars
     return found
 
 
@@ -319,7 +318,7 @@ def value_label(key: str, value: Any) -> str:
     if key == "model.omega_0":
         return f"ω₀ = {value:g}"
     if key == "model.n_temporal_aware_block":
-        return f"{value} TAB" if value == 1 else f"{value} TABs"
+        return many(value, "TAB")
     if key == "model.aug":
         return "augmented" if value else "plain"
     return f"{key} = {value}"
@@ -546,8 +545,12 @@ def _short(value: Any) -> str:
 
 def network_in_words(run: Any) -> str:
     """Of a Run or a row of a frame: `CkTIM with 3 TABs`."""
-    tabs = run.settings.get("model.n_temporal_aware_block")
-    return f"{run.network} with {value_label('model.n_temporal_aware_block', tabs)}" if tabs else run.network
+    return named(run.network, run.settings.get("model.n_temporal_aware_block"))
+
+
+def named(network: str, tabs: int | None) -> str:
+    """A network with its depth, where that is known."""
+    return f"{network} with {value_label('model.n_temporal_aware_block', tabs)}" if tabs else network
 
 
 @cache

@@ -142,9 +142,9 @@ def _get(reader: Reader, url: str, folder: Path, archive: Path, progress: bool) 
 
 def _receive(url: str, part: Path, progress: bool) -> str:
     """Ask once for the rest of `part`; returns a problem that another request may solve, or ""."""
-    have, total = _size(part), None
-    import requests
+    import requests  # here, for the look at a corpus needs none
 
+    have, total = _size(part), None
     headers = {"User-Agent": "CkTIM-net", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={have}-"} if have else {}
     try:
