@@ -6,12 +6,12 @@ deviation, with each emotion weighted alike; the C with the highest UAR on its v
 folder of a trial, such as a cross-validation, has all its folds tested.
 """
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.baseline")
 
-
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,15 +28,13 @@ from sklearn.svm import SVC
 from dataloader.features.summaries import by_speaker, summaries
 from dataloader.loaders import Data, prepare_data
 from dataloader.splits import SUBSETS, Split, load_split
-from testing.evaluate import evaluate
+from testing.evaluate import evaluate, read_predictions
 from testing.load_run import check_free, corpus_settings
-from testing.pooled import pooled_metrics, read_answers
 from utils import runs
 from utils.config import Config
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError
 from utils.files import expanded, write_json
-from utils.metrics import scores
-from utils.parsers import parser_of
+from utils.metrics import score_columns, scores
 from utils.results import grouped, mean_std, named, read_trial
 from utils.tables import NOTHING, Table, percent_range
 
@@ -82,7 +80,7 @@ def network_answers(run_dirs: Sequence[Path], overrides: Sequence[str]) -> Answe
     for run_dir in run_dirs:
         if not (run_dir / runs.PREDICTIONS_FILE).exists():
             evaluate(run_dir, overrides)
-    return [read_answers(run_dir, runs.read_emotions(run_dir))[1] for run_dir in run_dirs]
+    return [read_predictions(run_dir, runs.read_emotions(run_dir))[1] for run_dir in run_dirs]
 
 
 def prepared(
@@ -133,7 +131,7 @@ def chance(data: Data) -> tuple[float, float]:
 def baseline(
     folder: str | Path, kind: str = "functionals", overrides: Sequence[str] = (), progress: bool = True
 ) -> tuple[Table, dict[str, Any]]:
-    """The table of a run or a trial, and what baseline_KIND.json has: name → scores, as of pooled_metrics.
+    """The table of a run or a trial, and what baseline_KIND.json has: name → scores, as of score_columns.
 
     Features are deviations from the speaker's mean where the run's are.
     """
@@ -163,7 +161,8 @@ def baseline(
     emotions = data.corpus.emotions
     for name, answers in rows.items():
         if answers:
-            content[name] = pooled_metrics(np.concatenate(answers, axis=1), emotions)
+            true, predicted = np.concatenate(answers, axis=1)
+            content[name] = score_columns(true, predicted, emotions)
             each = [scores(one[0], one[1], len(emotions)) for one in answers]
             content[name] |= {key: [one[key.partition("_")[0]] for one in each] for key in PER_FOLD}
             content[name] |= {"C": chosen[name]} if name in chosen else {}
@@ -195,10 +194,9 @@ def _table(content: Mapping[str, Any], title: str, folds: int) -> Table:
     return Table(rows, title, notes)
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
+@command
+def main(options: Namespace) -> None:
     """The command line."""
-    options = parser_of("testing.baseline").parse_intermixed_args(arguments)
     table, _ = baseline(options.folder, options.features, options.overrides)
     print(table)
     print(f"\nWritten: {expanded(options.folder) / f'baseline_{options.features}.json'}")

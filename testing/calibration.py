@@ -6,12 +6,12 @@ directory, where testing.predict finds them, with the mean norm of the training'
 norms. The test set is only measured.
 """
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.calibration")
 
-
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,9 @@ from models.losses import among
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from testing.out_of_distribution import Novelty, fit_novelty
 from utils import runs
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError
 from utils.files import try_output, write_json
 from utils.metrics import read_json, reliability
-from utils.parsers import parser_of
 from utils.tables import Table, percent
 
 TEMPERATURES = (0.05, 20.0)  # least and most
@@ -173,9 +172,8 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    options = parser_of("testing.calibration").parse_args(arguments)
+@command
+def main(options: Namespace) -> None:
     calibrated = calibrate(options.run_dir, options.overrides)
     print(calibration_table(calibrated))
     print(f"\nWritten: {calibrated.run.path / runs.CALIBRATION_FILE}")

@@ -4,18 +4,17 @@ It shows what testing.predict answers to a recording, an upload, or a voice whil
 Gradio (requirements-live.txt). Sound stays on this machine, and is deleted once it is recognised.
 """
 
+from utils.parsers import command, run_command
+
 if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
-
     run_command("testing.demo")
-
 
 import html
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from argparse import Namespace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,7 @@ from testing.explain import explain
 from testing.predict import LONGEST_UTTERANCE, Recognizer
 from testing.predictions import LIMITS, UNLIKE, UNSURE, Answer, Recognition, clock, timeline_figure
 from testing.stream import Stream
-from utils.errors import UserError, exit_on_user_error
-from utils.parsers import parser_of
+from utils.errors import UserError
 from utils.plots.explain import plot_explanation
 from utils.runs import ENROLLED_RUN, SHIPPED_RUN, is_run_dir, list_runs
 
@@ -140,19 +138,13 @@ def runs_to_choose(run_dir: Path) -> list[tuple[str, str]]:
     return [(path.name, str(path)) for path in paths]
 
 
-def delete(paths: Iterable[str | Path]) -> None:
-    """Delete recordings."""
-    for path in paths:
-        Path(path).unlink(missing_ok=True)
-
-
 def build(run_dir: Path) -> Any:
     """The page."""
     import gradio as gr
 
     def judge(run: str, own: Recognizer | None, path: str, name: str | None = None) -> tuple:
         shown, along, reasons = recognised(own or recogniser_of(run), path, name)
-        delete([path])
+        Path(path).unlink(missing_ok=True)
         return shown, along, reasons, gr.update(visible=bool(reasons)), None
 
     def listen(run: str, own: Recognizer | None, stream: Stream | None, path: str) -> tuple:
@@ -168,7 +160,8 @@ def build(run_dir: Path) -> Any:
         except UserError as error:
             return None, problem_html(error, ""), None
         finally:
-            delete(paths)
+            for path in paths:
+                Path(path).unlink(missing_ok=True)
         said = f"Your norm: {own.enrolled} of {len(paths)} recordings. What follows is judged by it."
         return own, said, None
 
@@ -219,9 +212,8 @@ def build(run_dir: Path) -> Any:
     return page
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    options = parser_of("testing.demo").parse_args(arguments)
+@command
+def main(options: Namespace) -> None:
     recogniser_of(str(options.run_dir.resolve()))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes then, too
     with tempfile.TemporaryDirectory(prefix="cktim-demo-") as folder:

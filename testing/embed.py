@@ -3,13 +3,13 @@
 From Python: `Recognizer(RUN_DIR).embed("hello.wav")`. The embeddings of a test set are in its Evaluation.
 """
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.embed")
 
-
 import sys
+from argparse import Namespace
 
 from matplotlib.figure import Figure
 
@@ -17,14 +17,13 @@ from dataloader.corpora.utterance import UNKNOWN
 from testing.evaluate import Evaluation
 from testing.parsers import SURE
 from testing.pipes import name_of
-from testing.predict import STDOUT, Asked, reason
+from testing.predict import STDOUT, Asked, of_each
 from testing.predictions import Failure
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError
 from utils.files import check_outputs, try_output, write_atomically
 from utils.metrics import nearest_agreement
-from utils.parsers import parser_of
 from utils.plots.embeddings import plot_embeddings
-from utils.progress import progress_bar, warn
+from utils.progress import warn
 from utils.tables import csv_text, percent
 
 PERPLEXITY = 30.0  # of the t-SNE, with as many utterances at least three times
@@ -48,41 +47,35 @@ def embedding_figure(evaluation: Evaluation) -> Figure:
     if len(set(speakers)) > 1 and any(one.speaker != UNKNOWN for one in utterances):
         labels["speaker"] = speakers
     panels = {}
-    for name, of_each in labels.items():
-        share, chance = nearest_agreement(vectors, of_each)
+    for name, named in labels.items():
+        share, chance = nearest_agreement(vectors, named)
         agree = f"{percent(share)} of nearest neighbours agree, by chance {percent(chance)}"
-        panels[f"by {name}: {agree}"] = of_each
+        panels[f"by {name}: {agree}"] = named
     near = min(PERPLEXITY, (len(vectors) - 1) / 3)
     points = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(vectors)
     return plot_embeddings(points, panels, f"Embeddings (t-SNE): {evaluation.title}")
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("testing.embed")
-    options = parser.parse_intermixed_args(arguments)
-    asked, printed = Asked.by(parser, options), options.csv in STDOUT
+@command
+def main(options: Namespace) -> None:
+    asked, printed = Asked.by(options), options.csv in STDOUT
     if not printed:
         check_outputs([options.csv], asked.inputs)
         try_output(options.csv)
     recognizer = asked.recognizer(SURE, sys.stderr)
     recognizer.check_norm()
     size = recognizer.run.model.classifier.in_features
-    rows, failed = [["file", *(f"e{number}" for number in range(size))]], False
-    bar = {"desc": "embedding", "unit": "file", "disable": len(asked.recordings) == 1}
-    for file in progress_bar(asked.recordings, **bar):
-        name = file.name if isinstance(file, Failure) else name_of(file)
-        try:
-            if isinstance(file, Failure):
-                raise UserError(file.reason)
-            rows.append([name, *(f"{value:.7g}" for value in recognizer.embed(file))])
-        except Exception as error:  # no fault of one file, known or not, costs the others their rows
-            warn(str(error) if isinstance(error, UserError) else reason(name, error))
-            rows.append([name, *[""] * size])
-            failed = True
+    found = of_each(asked.recordings, recognizer.embed, "embedding")
+    rows = [["file", *(f"e{number}" for number in range(size))]]
+    for file, vector in zip(asked.recordings, found, strict=True):
+        if isinstance(vector, Failure):
+            warn(vector.reason)
+            rows.append([vector.name, *[""] * size])
+        else:
+            rows.append([name_of(str(file)), *(f"{value:.7g}" for value in vector)])
     if printed:
         print(csv_text(rows), end="")
     else:
         write_atomically(options.csv, csv_text(rows))
-    if failed:
+    if any(isinstance(vector, Failure) for vector in found):
         raise SystemExit(1)

@@ -4,12 +4,12 @@ Of a run whose features are normalised by speaker. A test speaker's norm is take
 test recordings, drawn at random without regard to their labels; the others are recognised with it.
 """
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.enrolment")
 
-
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +23,9 @@ from dataloader.loaders import Batch
 from models.losses import among
 from testing.load_run import LoadedRun, load_run, predict, recorded_test_set
 from utils import runs
-from utils.errors import UserError, exit_on_user_error, some
+from utils.errors import UserError, some
 from utils.files import try_output, write_json
 from utils.metrics import scores
-from utils.parsers import parser_of
 from utils.progress import progress_bar
 from utils.significance import summarise
 from utils.tables import NOTHING, Table, percent, percent_range
@@ -179,9 +178,8 @@ def enrolment_table(result: dict[str, Any], name: str) -> Table:
     return Table(rows, f"{name}: recordings of a speaker's norm", notes)
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    options = parser_of("testing.enrolment").parse_intermixed_args(arguments)
+@command
+def main(options: Namespace) -> None:
     run_dir = runs.existing_run_dir(options.run_dir)
     print(enrolment_table(measure_enrolment(run_dir, options.overrides), run_dir.name))
     print(f"\nWritten: {run_dir / runs.ENROLMENT_FILE}")

@@ -1,12 +1,11 @@
 """Evaluate a run on the test set that it recorded: `python -m testing.evaluate RUN_DIR [key=value …]`."""
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.evaluate")
 
-
-import csv
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from pandas import DataFrame, read_csv
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
@@ -33,10 +33,9 @@ from testing.load_run import LoadedRun, corpus_settings, load_run, predict_and_e
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, without_codes
-from utils.errors import UserError, exit_on_user_error, many, some
+from utils.errors import UserError, many, some
 from utils.files import as_typed, command_line, problems_of, try_output, write_atomically, write_json
-from utils.metrics import History, confusion_matrix, intervals, reliability, scores
-from utils.parsers import parser_of
+from utils.metrics import History, reliability, score_columns
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
@@ -175,21 +174,28 @@ def evaluate_or_recall(
         return evaluate(run_dir, overrides, fallback, everything, changed=changed)
     except CorpusError as error:
         run = load_run(run_dir, overrides, fallback)
-        recorded, path = runs.read_run(run.path), run.path / runs.PREDICTIONS_FILE
-        if everything or recorded.test is None or not path.exists():
+        recorded = runs.read_run(run.path)
+        if everything or recorded.test is None or not (run.path / runs.PREDICTIONS_FILE).exists():
             raise
         warn(f"{error} Without it only what {run.path.name} recorded when it was evaluated can be shown.")
-    try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        names = [(row["true"], row["speaker"], row["sentence"], row["utterance"]) for row in rows]
-        utterances = tuple(Utterance(Path(name[-1]), *name) for name in names)
-        targets = np.array([run.emotions.index(utterance.emotion) for utterance in utterances])
-        probabilities = np.array([[float(row[emotion]) for emotion in run.emotions] for row in rows])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not hold predictions ({error!r}). Evaluate the run anew.") from error
+    table, (targets, _), probabilities = read_predictions(run.path, run.emotions)
+    names = table[["true", "speaker", "sentence", "utterance"]].itertuples(index=False, name=None)
+    utterances = tuple(Utterance(Path(name[-1]), *name) for name in names)
     corpus = Corpus(recorded.corpus, "", utterances, run.emotions)
     answers = utterances, targets, probabilities
     return Evaluation(run, corpus, True, *answers, dict(recorded.test), recalled=True)
+
+
+def read_predictions(run_dir: Path, emotions: Sequence[str]) -> tuple[DataFrame, np.ndarray, np.ndarray]:
+    """A run's predictions.csv, all as text; true and predicted classes (2, utterances); probabilities."""
+    path = run_dir / runs.PREDICTIONS_FILE
+    try:
+        table = read_csv(path, dtype=str, keep_default_na=False)
+        classes = [[emotions.index(one) for one in table[name]] for name in ("true", "predicted")]
+        probabilities = table.iloc[:, -len(emotions) :].to_numpy(float)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} does not hold predictions ({error!r}). Evaluate the run anew.") from error
+    return table, np.array(classes), probabilities
 
 
 def _answer(
@@ -203,7 +209,7 @@ def _answer(
         logits = among(logits, batch.allowed)
         metrics = measure(run.config, run.model, batch, logits, corpus.emotions)
     targets, probabilities = batch.target.numpy(), logits.softmax(1).numpy()
-    metrics |= scores_per_corpus(utterances, targets, probabilities)
+    metrics |= scores_per_corpus(utterances, targets, probabilities.argmax(1), corpus.emotions)
     answers = utterances, targets, probabilities
     return Evaluation(run, corpus, is_test, *answers, metrics, embeddings=embeddings.numpy())
 
@@ -272,8 +278,7 @@ def _check_strangers(run: LoadedRun, corpus: Corpus, progress: bool) -> None:
     names = {*run.split.train, *run.split.validation}
     own = tuple(replace(one, own_name=f"learned: {one.name}") for one in own if one.name in names)
     same = copies((*own, *corpus.utterances))
-    learned = {run.split.recordings.get(name, " ").partition(" ")[0] for name in run.split.train}
-    learned |= {run.split.recordings.get(name, " ").partition(" ")[0] for name in run.split.validation}
+    learned = {run.split.recordings.get(name, " ").partition(" ")[0] for name in names}
     known = [
         one.name
         for one in corpus.utterances
@@ -306,35 +311,28 @@ def measure(
     `…_per_emotion` and `confusion_matrix` (rows: the true emotion); `expected_calibration_error` without a
     temperature; `utterances`; `device`.
     """
-    num_classes = logits.shape[1]
     targets, predictions = batch.target.numpy(), logits.argmax(1).numpy()
-    matrix = confusion_matrix(targets, predictions, num_classes)
-    how = {"labels": range(num_classes), "zero_division": 0}
+    how = {"labels": range(logits.shape[1]), "zero_division": 0}
     *each, _ = precision_recall_fscore_support(targets, predictions, **how)
-    per_emotion = dict(zip(("precision", "recall", "f1_score"), each, strict=True))
-    per_emotion["utterances"] = matrix.sum(1)  # whole numbers, also where an emotion has none
+    per_emotion = zip(("precision", "recall", "f1_score"), each, strict=True)
     one, total = time_inference(model, batch)
     return {
         "model": [config.model.name],
         "epoch": [],
         "loss": [cross_entropy(logits, batch.target, config.train.label_smoothing, batch.allowed).item()],
         "loss_without_smoothing": [cross_entropy(logits, batch.target, 0.0, batch.allowed).item()],
-        **{score: [value] for score, value in scores(targets, predictions, num_classes).items()},
         "expected_calibration_error": [reliability(logits.softmax(1).numpy(), targets).error],
         "inference_time_one_sample": [one],
         "inference_time_tot": [total],
         "trainable_parameters": [count_parameters(model)],
         "device": [describe_device(model)],
-        "utterances": [len(targets)],
-        **{f"{score}_interval": [list(bounds)] for score, bounds in intervals(matrix).items()},
-        "emotions": list(emotions),
-        **{f"{score}_per_emotion": values.tolist() for score, values in per_emotion.items()},
-        "confusion_matrix": matrix.tolist(),
+        **score_columns(targets, predictions, emotions),
+        **{f"{score}_per_emotion": values.tolist() for score, values in per_emotion},
     }
 
 
 def scores_per_corpus(
-    utterances: Sequence[Utterance], targets: np.ndarray, probabilities: np.ndarray
+    utterances: Sequence[Utterance], targets: np.ndarray, predictions: np.ndarray, emotions: Sequence[str]
 ) -> dict[str, list]:
     """More keys of the file of test metrics, for several corpora; nothing for one alone.
 
@@ -346,15 +344,9 @@ def scores_per_corpus(
     if corpora == [""]:
         return {}
     found: dict[str, list] = {"corpora": corpora}
-    for corpus in corpora:
-        right, predicted = targets[of == corpus], probabilities[of == corpus].argmax(1)
-        row: dict[str, Any] = {"utterances": len(right)}
-        bounds = intervals(confusion_matrix(right, predicted, probabilities.shape[1]))
-        for score in ("accuracy", "uar"):
-            row[score] = scores(right, predicted, probabilities.shape[1])[score]
-            row[f"{score}_interval"] = list(bounds[score])
-        for key, value in row.items():
-            found.setdefault(f"{key}_per_corpus", []).append(value)
+    each = [score_columns(targets[of == one], predictions[of == one], emotions) for one in corpora]
+    for key in ("utterances", "accuracy", "accuracy_interval", "uar", "uar_interval"):
+        found[f"{key}_per_corpus"] = [columns[key][0] for columns in each]
     return found
 
 
@@ -408,7 +400,7 @@ def describe_device(model: nn.Module) -> str:
 
 
 def save(evaluation: Evaluation, training: History | None, validation: History | None) -> None:
-    """Write metrics, predictions and the two plots into evaluation.folder, each also where another fails."""
+    """Write metrics, predictions and both plots into evaluation.folder, each also where another fails."""
     run_dir, metrics = evaluation.folder, evaluation.metrics
     try:
         run_dir.mkdir(exist_ok=True)
@@ -441,8 +433,8 @@ def predictions_csv(evaluation: Evaluation) -> str:
 
 def confusion_figure(evaluation: Evaluation) -> Figure:
     """The confusion matrix as a figure."""
-    matrix = np.array(evaluation.metrics["confusion_matrix"])
-    return plot_confusion_matrix(matrix, evaluation.corpus.emotions, evaluation.run.words, evaluation.title)
+    matrix, emotions = np.array(evaluation.metrics["confusion_matrix"]), evaluation.corpus.emotions
+    return plot_confusion_matrix(matrix, emotions, evaluation.run.words, evaluation.title)
 
 
 def scores_table(evaluation: Evaluation) -> Table:
@@ -464,9 +456,8 @@ def scores_table(evaluation: Evaluation) -> Table:
     note = f"Intervals: bootstrap over the {metrics['utterances']} utterances."
     if missing := evaluation.metrics.get("missing_emotions"):
         note += f" Emotions without any utterance: {', '.join(without_codes(missing, evaluation.run.words))}."
-    headings = "measure", "value", "95 % interval"
     notes = [*(trust_in_words(evaluation.metrics) if evaluation.is_test else ()), note]
-    return Table([dict(zip(headings, row, strict=True)) for row in rows], evaluation.title, notes)
+    return Table.of(("measure", "value", "95 % interval"), rows, evaluation.title, notes)
 
 
 def emotions_table(evaluation: Evaluation) -> Table:
@@ -486,21 +477,13 @@ def emotions_table(evaluation: Evaluation) -> Table:
 
 def corpora_table(evaluation: Evaluation) -> Table:
     """Utterances, accuracy and UAR of each of several corpora."""
-    columns = "corpora", "utterances", "uar", "uar_interval", "accuracy", "accuracy_interval"
-    keys = (column if column == "corpora" else f"{column}_per_corpus" for column in columns)
-    rows = [
-        {
-            "corpus": corpus,
-            "utterances": str(count),
-            "UAR": percent(uar),
-            "UAR: 95 % interval": percent_range(*uar_bounds),
-            "accuracy": percent(accuracy),
-            "accuracy: 95 % interval": percent_range(*bounds),
-        }
-        for corpus, count, uar, uar_bounds, accuracy, bounds in zip(
-            *(evaluation.metrics[key] for key in keys), strict=True
-        )
-    ]
+    metrics, rows = evaluation.metrics, []
+    for place, corpus in enumerate(metrics["corpora"]):
+        row = {"corpus": corpus, "utterances": str(metrics["utterances_per_corpus"][place])}
+        for key, name in (("uar", "UAR"), ("accuracy", "accuracy")):
+            row[name] = percent(metrics[f"{key}_per_corpus"][place])
+            row[f"{name}: 95 % interval"] = percent_range(*metrics[f"{key}_interval_per_corpus"][place])
+        rows.append(row)
     return Table(rows, "Each corpus", ["An answer is one of the emotions that the corpus has."])
 
 
@@ -521,12 +504,10 @@ def misjudged_table(evaluation: Evaluation, most: int) -> Table:
     return Table(shown, f"{len(rows)} of {len(evaluation.targets)} utterances are misjudged", notes)
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("testing.evaluate")
-    options = parser.parse_intermixed_args(arguments)
+@command
+def main(options: Namespace) -> None:
     if options.corpus and options.everything:
-        parser.error("--corpus takes the whole of another corpus; --all is about the run's own")
+        raise UserError("--corpus takes the whole of another corpus; --all is about the run's own")
     unsaved = None
     try:
         if options.corpus:

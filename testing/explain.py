@@ -4,12 +4,12 @@ Every temporal-aware block (TAB) multiplies its input by an attention over time,
 shown forwards and backwards, beside the network's input and its answer.
 """
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.explain")
 
-
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +20,14 @@ from torch import Tensor
 
 from dataloader.audio import condition, fit_length, read_audio, to_waveform
 from dataloader.features.extract import Extractor
-from models.ckconv import CKConv, SeparableCKConv
 from models.cktim import DIRECTIONS, CkTIMNet
 from testing.calibration import at_temperature, load_calibration
 from testing.evaluate import Evaluation
 from testing.kernels import kernel_figure
 from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
-from testing.parsers import LAYER
 from utils.emotions import emotion_code
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError
 from utils.files import check_outputs, problems_of, try_output
-from utils.parsers import parser_of
 from utils.plots.explain import Explanation, plot_explanation
 from utils.plots.style import save_figure
 from utils.progress import warn
@@ -134,17 +131,6 @@ def explain_right_and_wrong(evaluation: Evaluation) -> list[Explanation]:
     return explained
 
 
-def kernels_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
-    """Some learned kernels of a layer, such as `input_conv`, as functions of time; a UserError if none."""
-    modules, kinds = run.model.named_modules(), (CKConv, SeparableCKConv)
-    layers = [name for name, module in modules if isinstance(module, kinds)]
-    if not layers:
-        raise UserError(f"{run.path} has no continuous kernels: it is TIM-net (model.ck is false).")
-    if layer not in layers:
-        raise UserError(f"{run.path} has no continuous kernels in {layer}, but in {', '.join(layers)}.")
-    return kernel_figure(run, layer)
-
-
 def probabilities_table(explanation: Explanation) -> Table:
     """All emotions, the most probable first."""
     words = [explanation.words[emotion] for emotion in explanation.emotions]
@@ -153,13 +139,11 @@ def probabilities_table(explanation: Explanation) -> Table:
     return Table(rows, f"{explanation.name}: {explanation.in_words}")
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("testing.explain")
-    options = parser.parse_args(arguments)
+@command
+def main(options: Namespace) -> None:
     out = options.out or Path(f"{options.file.stem}_explained.png")
     if out.suffix.lower() != ".png":
-        parser.error(f"--out {out}: figures are PNG, so let it end on .png")
+        raise UserError(f"--out {out}: figures are PNG, so let it end on .png")
     for_kernels = out.with_name(f"{out.stem}_kernels.png")
     outputs = [out, for_kernels] if options.kernels else [out]
     check_outputs(outputs, [options.file, *files_of(options.run_dir)])
@@ -168,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     run = load_run(options.run_dir)
     figures = {}
     if options.kernels:
-        figures[for_kernels] = kernels_figure(run, options.kernels)
+        figures[for_kernels] = kernel_figure(run, options.kernels)
     explanation = explain(run, options.file, truth=options.truth)
     figures[out] = plot_explanation(explanation)
     print(probabilities_table(explanation), end="\n\n")

@@ -13,11 +13,10 @@ One graph from waveforms to scores, with every continuous kernel as numbers:
 All are compared with the run on real utterances first, and not written unless the logits agree.
 """
 
+from utils.parsers import command, run_command
+
 if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
-
     run_command("testing.export")
-
 
 import copy
 import importlib
@@ -25,6 +24,7 @@ import io
 import json
 import logging
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,13 +42,12 @@ from models.ckconv import CKConv
 from models.cktim import count_parameters
 from testing import web
 from testing.load_run import LoadedRun, corpus_settings, load_run, predict
-from testing.parsers import FILES, PAGE
+from testing.parsers import FILES
 from testing.products import ConvByProducts, MelSpectrogramByProducts
 from utils.config import FeaturesConfig
 from utils.emotions import ENGLISH
-from utils.errors import UserError, exit_on_user_error, many
-from utils.files import check_outputs, try_output, write_atomically
-from utils.parsers import parser_of
+from utils.errors import UserError, many
+from utils.files import check_outputs, try_output
 from utils.runs import SHIPPED_RUN, files_of
 
 OPSET = 18  # of ONNX; the lowest that PyTorch writes. From 20 on there is an inverse transform, DFT, which
@@ -173,8 +172,7 @@ def check_features(run: LoadedRun) -> None:
 
 
 def traced(run: LoadedRun, kind: str) -> torch.export.ExportedProgram:
-    """The graph of a Recogniser, for any batch and length; a UserError for a run whose features forbid it."""
-    check_features(run)
+    """The graph of a Recogniser, for any batch and length."""
     example = torch.randn(2, 1_000, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=TRIM_HOP)},)
     program = torch.export.export(Recogniser(run, kind), (example,), dynamic_shapes=shapes)
@@ -312,54 +310,38 @@ def export(
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
     recordings: Sequence[str | Path] = (),
+    runtime: str | Path | None = None,
 ) -> Export:
-    """Export a run as "onnx" or "torch", compare the file with the run on real utterances, and write it.
+    """Export a run as "onnx", "torch" or "web", compare the network with the run, and write it.
 
     `out` is RUN_DIR/FILES[kind] if left out; among `overrides`, data.root says where the corpus is. With
-    `recordings` (sound files) the comparison is on these instead of utterances of the corpus.
+    `recordings` (sound files) the comparison is on these instead of utterances of the corpus. `runtime` is
+    where onnxruntime-web lies, for a page (see testing.web.runtime_parts); npm fetches it if left out.
     """
     run = load_run(run_dir, [*overrides, "train.device=cpu"])
     path = Path(out) if out else run.path / FILES[kind]
-    check_outputs([path], [*recordings, *files_of(run.path)])
-    try_output(path)
-    made = checked(run, kind, real_utterances(run, recordings))
-    write_atomically(path, made.content)
+    check_features(run)
+    if kind == "web":
+        web.check_folder(path)
+    else:
+        try_output(path)
+    waveforms = real_utterances(run, recordings)
+    page = web.page_files(run, TRIM_HOP, runtime) if kind == "web" else {}
+    network = path / FILES["onnx"] if page else path
+    check_outputs([network, *(path / name for name in page)], [*recordings, *files_of(run.path)])
+    made = checked(run, "onnx" if page else kind, waveforms)
+    web.write_files({path / name: content for name, content in page.items()} | {network: made.content})
     return replace(made, path=path)
 
 
-def export_page(
-    run_dir: str | Path,
-    out: str | Path | None = None,
-    overrides: Sequence[str] = (),
-    recordings: Sequence[str | Path] = (),
-    runtime: str | Path | None = None,
-) -> Export:
-    """Export a run as a folder with a web page that recognises without a server; the rest as in `export`.
-
-    `runtime` is where onnxruntime-web lies (see testing.web.runtime_parts); npm fetches it if left out.
-    """
-    run = load_run(run_dir, [*overrides, "train.device=cpu"])
-    check_features(run)
-    folder = Path(out) if out else run.path / PAGE
-    web.check_folder(folder)
-    waveforms = real_utterances(run, recordings)
-    files = web.page_files(run, TRIM_HOP, runtime)
-    check_outputs([folder / name for name in (*files, FILES["onnx"])], [*recordings, *files_of(run.path)])
-    made = checked(run, "onnx", waveforms)
-    web.write_page(folder, {**files, FILES["onnx"]: made.content})
-    return replace(made, path=folder)
-
-
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    options = parser_of("testing.export").parse_intermixed_args(arguments)
-    if options.format == PAGE:
-        given = options.run_dir, options.out, options.overrides, options.recordings
-        made = export_page(*given, options.runtime)
+@command
+def main(options: Namespace) -> None:
+    given = options.run_dir, options.format, options.out, options.overrides, options.recordings
+    made = export(*given, options.runtime)
+    if options.format == "web":
         server = f"python -m http.server --bind 127.0.0.1 --directory {made.path}"
         print(f"Written: {made.path}. Show it: {server}")
     else:
-        made = export(options.run_dir, options.format, options.out, options.overrides, options.recordings)
         kind = f"opset {OPSET}" if options.format == "onnx" else "torch.export"
         print(f"Written: {made.path} ({len(made.content) / 1e6:.1f} MB, {kind}).")
     print(f"On {many(made.utterances, 'utterance')} its logits are the run's within {made.difference:.0e}.")

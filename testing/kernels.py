@@ -17,6 +17,7 @@ from models.ckconv import CKConv, SeparableCKConv
 from models.cktim import DIRECTIONS, CkTIMNet
 from testing.load_run import LoadedRun, load_run
 from testing.parsers import LAYER
+from utils.errors import UserError
 from utils.files import command_line
 from utils.notebooks.display import keep
 from utils.plots.explain import plot_kernel, plot_receptive_fields
@@ -54,9 +55,17 @@ def telling_kernels(conv: CKConv, count: int = 3) -> list[tuple[int, int]]:
 
 
 def kernel_figure(run: LoadedRun, layer: str = LAYER) -> Figure:
-    """Some kernels of a CkTIM run's layer as functions of time, and their samples at HOPS."""
-    found = run.model.get_submodule(layer)
-    conv = found.depthwise if isinstance(found, SeparableCKConv) else cast(CKConv, found)
+    """Some kernels of a layer, such as `input_conv`, as functions of time, and their samples at HOPS.
+
+    A UserError where the layer has none.
+    """
+    kinds = CKConv, SeparableCKConv
+    layers = {name: one for name, one in run.model.named_modules() if isinstance(one, kinds)}
+    if not layers:
+        raise UserError(f"{run.path} has no continuous kernels: it is TIM-net (model.ck is false).")
+    if layer not in layers:
+        raise UserError(f"{run.path} has no continuous kernels in {layer}, but in {', '.join(layers)}.")
+    conv = cast(CKConv, getattr(layers[layer], "depthwise", layers[layer]))
     pairs = telling_kernels(conv)
     frame_seconds, sample_rate = run.model.frame_seconds, run.config.features.sample_rate
 

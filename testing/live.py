@@ -3,17 +3,17 @@
 A terminal shows one line that is written anew; elsewhere each moment is a line of JSON. Ctrl-C ends it.
 """
 
+from utils.parsers import command, run_command
+
 if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
-
     run_command("testing.live")
-
 
 import json
 import os
 import shutil
 import sys
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,8 +27,7 @@ from testing.pipes import STANDARD_INPUT, name_of
 from testing.predict import Recognizer, without_overrides
 from testing.predictions import clock
 from testing.stream import Moment, Stream
-from utils.errors import UserError, exit_on_user_error
-from utils.parsers import parser_of
+from utils.errors import UserError
 from utils.progress import warn
 from utils.runs import SHIPPED_RUN, is_run_dir
 
@@ -140,14 +139,12 @@ def run(stream: Stream, chunks: Chunks, show: Callable[[Moment], None]) -> None:
             show(moment)
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("testing.live")
-    options = parser.parse_intermixed_args(arguments)
+@command
+def main(options: Namespace) -> None:
     paths, overrides = without_overrides(options.paths)
     run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or len(paths) > 1) else SHIPPED_RUN
     if len(paths) > 1:
-        parser.error("name one file")
+        raise UserError("name one file")
     if options.rate is not None:
         audio.check_rate(options.rate, name_of(STANDARD_INPUT))
     recognizer = Recognizer(run_dir, overrides, options.sure)

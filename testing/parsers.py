@@ -9,13 +9,12 @@ from utils import runs
 
 SURE = 0.5  # the least probability of an answer
 LAYER = "blocks.0.convolutions.0"  # the first layer of TAB 1, whose kernels are shown by default
-FILES = {"onnx": "model.onnx", "torch": "model.pt2"}  # of an export
-PAGE = "web"  # the folder of an exported page
+FILES = {"onnx": "model.onnx", "torch": "model.pt2", "web": "web"}  # of an export; web is a folder
 KINDS = ("functionals", "egemaps", "compare", "wav2vec2_base")  # of features of a baseline
 
 
 def evaluate(parser: ArgumentParser) -> None:
-    parser.description = "Evaluate a run on the test set that it recorded, and write the results beside it."
+    """Evaluate a run on the test set that it recorded, and write the results beside it."""
     overrides = "where the corpus is on this machine, or what device to use: data.root=EMOVO.zip; for a run "
     overrides += f"whose {runs.PARAMETERS_FILE} is lost, its settings: {', '.join(runs.FALLBACK_KEYS)}"
     _add_run(parser, overrides)
@@ -29,7 +28,7 @@ def evaluate(parser: ArgumentParser) -> None:
 
 
 def predict(parser: ArgumentParser) -> None:
-    parser.description = "Recognise the emotion in recordings."
+    """Recognise the emotion in recordings."""
     parser.epilog = "Exit status: 0 when every file got an answer (silence is one), 1 when some did not or "
     parser.epilog += "an output could not be written, 2 when none was tried, for the run or an argument is "
     parser.epilog += "wrong."
@@ -45,15 +44,12 @@ def predict(parser: ArgumentParser) -> None:
 
 
 def calibration(parser: ArgumentParser) -> None:
-    parser.description = "Fit a run's temperature on its validation set, measure what its training set is "
-    parser.description += f"like, and write both into the run directory ({runs.CALIBRATION_FILE}), for "
-    parser.description += "testing.predict."
+    """Fit a run's temperature, measure what its training set is like, and write calibration.json into it."""
     _add_run(parser, "where the corpus is now, say: data.root=EMOVO.zip")
 
 
 def explain(parser: ArgumentParser) -> None:
-    parser.description = "Show what a network makes of one utterance: waveform, MFCCs, the attention of "
-    parser.description += "every temporal-aware block, fusion weights, probabilities."
+    """Show what a network makes of one utterance: its input, attention, fusion weights and answer."""
     _add_run(parser)
     parser.add_argument("file", type=Path, help="a sound file: WAV, FLAC, OGG, MP3, …")
     parser.add_argument("--out", type=Path, help="the figure; FILE_explained.png in this folder if left out")
@@ -63,31 +59,30 @@ def explain(parser: ArgumentParser) -> None:
 
 
 def export(parser: ArgumentParser) -> None:
-    parser.description = "Export a run as one file, from waveforms to scores, compared with the run first."
+    """Export a run as one file, from waveforms to scores, compared with the run first."""
     _add_run(parser, "where the corpus is on this machine: data.root=…")
     add = parser.add_argument
-    add("--format", choices=[*FILES, PAGE], default="onnx", help="onnx if left out; web is a folder")
-    add("--out", type=Path, help=f"RUN_DIR/{', '.join(FILES.values())} or {PAGE} if left out")
+    add("--format", choices=FILES, default="onnx", help="onnx if left out; web is a folder")
+    add("--out", type=Path, help=f"RUN_DIR/{', '.join(FILES.values())} if left out")
     add("--recordings", nargs="+", type=Path, default=(), metavar="FILE", help="to compare on")
     runtime = "of a page: a folder or .tgz of onnxruntime-web; npm fetches it if left out"
     add("--runtime", type=Path, metavar="PATH", help=runtime)
 
 
 def embed(parser: ArgumentParser) -> None:
-    parser.description = "Write the embedding of each recording."
+    """Write the embedding of each recording."""
     _add_recordings(parser)
     where = "columns file, e0, e1, …; - is standard output (default: %(default)s)"
     parser.add_argument("--csv", default="-", metavar="FILE", help=where)
 
 
 def enrolment(parser: ArgumentParser) -> None:
-    parser.description = "Measure how many unlabelled recordings of a test speaker it takes for the norm of "
-    parser.description += f"the features, and write it into the run directory ({runs.ENROLMENT_FILE})."
+    """Measure how many recordings of a test speaker make a norm, and write enrolment.json into the run."""
     _add_run(parser, "where the corpus is now, say: data.root=EMOVO.zip")
 
 
 def live(parser: ArgumentParser) -> None:
-    parser.description = "Recognise emotion live."
+    """Recognise emotion live."""
     add = parser.add_argument
     source = "a sound file, played at its own speed, or - (standard input: arecord -f cd | …); the "
     source += "microphone where neither is named. Before it, for a network of yours, its run directory"
@@ -103,7 +98,7 @@ def live(parser: ArgumentParser) -> None:
 
 
 def demo(parser: ArgumentParser) -> None:
-    parser.description = "Show a page that recognises emotions in voices."
+    """Show a page that recognises emotions in voices."""
     network = "the network; the shipped one if left out"
     parser.add_argument("run_dir", nargs="?", type=Path, default=runs.SHIPPED_RUN, help=network)
     who = "who may open the page: 0.0.0.0 is everybody on the network"
@@ -112,8 +107,7 @@ def demo(parser: ArgumentParser) -> None:
 
 
 def baseline(parser: ArgumentParser) -> None:
-    parser.description = "Support vector machine, logistic regression, majority class and chance beside a "
-    parser.description += "run."
+    """Support vector machine, logistic regression, majority class and chance beside a run."""
     parser.add_argument("folder", metavar="DIR", help="a run directory, or the folder of a trial")
     about = "functionals: our own, of MFCCs and prosody; egemaps, compare: openSMILE's eGeMAPSv02 and "
     about += "ComParE_2016 (pip install -r requirements-corpus.txt; its licence allows no commercial use); "

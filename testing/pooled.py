@@ -1,51 +1,23 @@
 """The folds of a cross-validation together: each utterance is tested once."""
 
-import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from pandas import concat
 
-from testing.evaluate import trust_in_words
+from testing.evaluate import read_predictions, trust_in_words
 from utils.errors import UserError, some
 from utils.files import problems_of, write_atomically, write_json
-from utils.metrics import confusion_matrix, intervals, scores
+from utils.metrics import score_columns
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.results import mean_std, network_in_words
-from utils.runs import PREDICTIONS_FILE, Run, read_emotions, read_words
-from utils.tables import NOTHING, Table, csv_text, percent_range
+from utils.runs import Run, read_emotions, read_words
+from utils.tables import NOTHING, Table, percent_range
 
 SHOWN = {"uar": "UAR", "accuracy": "accuracy", "f1_score": "F1"}
-
-
-def read_answers(run_dir: Path, emotions: Sequence[str]) -> tuple[list[list[str]], np.ndarray]:
-    """A run's predictions.csv: rows, headings first, and (2, utterances) classes, true and predicted."""
-    path = run_dir / PREDICTIONS_FILE
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-        places = [rows[0].index(name) for name in ("true", "predicted")]
-        return rows, np.array([[emotions.index(row[place]) for row in rows[1:]] for place in places])
-    except (OSError, ValueError, IndexError) as error:
-        raise UserError(f"{path} does not hold predictions ({error!r}). Evaluate the run anew.") from error
-
-
-def pooled_metrics(
-    answers: np.ndarray, emotions: Sequence[str], speakers: Sequence[set[str]] = ()
-) -> dict[str, list]:
-    """Scores as in a run's file of test metrics, of all folds' classes (2, utterances) together.
-
-    `speakers` are those who were tested, and those of them who were trained on in the same fold.
-    """
-    matrix = confusion_matrix(answers[0], answers[1], len(emotions))
-    scored = scores(answers[0], answers[1], len(emotions))
-    found: dict[str, list] = {score: [value] for score, value in scored.items()}
-    found |= {f"{score}_interval": [list(bounds)] for score, bounds in intervals(matrix).items()}
-    found |= {"utterances": [int(matrix.sum())], "emotions": list(emotions)}
-    found |= {"utterances_per_emotion": matrix.sum(1).tolist(), "confusion_matrix": matrix.tolist()}
-    keys = ("speakers", "speakers_trained_on") if speakers else ()
-    return found | {key: sorted(names) for key, names in zip(keys, speakers, strict=True)}
 
 
 def pool(runs: Sequence[Run], folder: Path, name: str = "pooled") -> Table:
@@ -55,20 +27,20 @@ def pool(runs: Sequence[Run], folder: Path, name: str = "pooled") -> Table:
     """
     runs = sorted(runs, key=lambda run: run.fold or 0)
     first, emotions = runs[0], read_emotions(runs[0].path)
-    read = [read_answers(run.path, emotions) for run in runs]
+    tables, classes, _ = zip(*(read_predictions(run.path, emotions) for run in runs), strict=True)
     tests = [run.test or {} for run in runs]
-    known = all("speakers" in test for test in tests)
-    keys = ("speakers", "speakers_trained_on") if known else ()
-    speakers = [set().union(*(test[key] for test in tests)) for key in keys]
-    metrics = pooled_metrics(np.concatenate([answers for _, answers in read], axis=1), emotions, speakers)
+    true, predicted = np.concatenate(classes, axis=1)
+    metrics = score_columns(true, predicted, emotions)
+    for key in ("speakers", "speakers_trained_on"):
+        if all(key in test for test in tests):
+            metrics[key] = sorted(set().union(*(test[key] for test in tests)))
     metrics |= {f"{score}_per_fold": [test[score][0] for test in tests] for score in SHOWN}
     title = f"{first.corpus} corpus, {first.protocol}, {len(runs)} of {first.folds} folds together"
     matrix = np.array(metrics["confusion_matrix"])
     figure = plot_confusion_matrix(matrix, emotions, read_words(first.path), title)
-    lines = [read[0][0][0], *(row for rows, _ in read for row in rows[1:])]
     writings = [
         partial(write_json, folder / f"{name}_metrics.json", metrics, indent=1),
-        partial(write_atomically, folder / f"{name}_predictions.csv", csv_text(lines)),
+        partial(write_atomically, folder / f"{name}_predictions.csv", concat(tables).to_csv(index=False)),
         partial(save_figure, figure, folder / f"{name}_confusion_matrix.png"),
     ]
     if problems := problems_of(writings):

@@ -13,26 +13,25 @@ A recording is conditioned, padded or cut as in training. One that is longer tha
 recognised window by window as well; one longer than any utterance, that way only.
 """
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.predict")
 
-
-import argparse
 import copy
 import math
 import os
 import statistics
 import sys
 import zipfile
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import torch
@@ -51,9 +50,8 @@ from testing.pipes import STANDARD_INPUT, name_of, once_read
 from testing.predictions import SILENCE, UNSURE, Answer, Failure, Outcome, Recognition
 from testing.stream import Stream
 from utils.emotions import CODES
-from utils.errors import UserError, exit_on_user_error, many
+from utils.errors import UserError, many
 from utils.files import check_outputs, output_folder, problems_of, try_output, write_atomically
-from utils.parsers import parser_of
 from utils.progress import progress_bar, warn
 from utils.runs import ENROLLED_RUN, SHIPPED_RUN, files_of, is_run_dir
 from utils.tables import unique
@@ -66,6 +64,7 @@ STDOUT = ("-", "/dev/stdout")
 BATCH = 32  # windows
 PROCESSES = {os.getpid()}  # that may use several threads, or know that they may not
 
+Result = TypeVar("Result")
 Sound = np.ndarray | Iterable[np.ndarray]  # a waveform, or blocks of a long one
 Looked = tuple[dict[str, float], float | None]  # probabilities and novelty; none in silence
 Pair = tuple[np.ndarray, int]  # a waveform and its sample rate
@@ -364,7 +363,8 @@ def find_files(paths: Iterable[str | Path | Failure]) -> Iterator[Path | Failure
     out is said in a warning.
     """
     for path in (one if isinstance(one, Failure) else Path(one) for one in paths):
-        if isinstance(path, Failure) or not (os.path.isdir(path) or _is_zip(path)):
+        zipped = isinstance(path, Path) and path.suffix.lower() == ".zip" and os.path.isfile(path)
+        if isinstance(path, Failure) or not (os.path.isdir(path) or zipped):
             yield path
             continue
         try:
@@ -380,28 +380,30 @@ def find_files(paths: Iterable[str | Path | Failure]) -> Iterator[Path | Failure
             yield Failure(str(path), f"{path} holds no sound file ({', '.join(SOUND_SUFFIXES)})")
 
 
-def _is_zip(path: Path) -> bool:
-    return path.suffix.lower() == ".zip" and os.path.isfile(path)
-
-
 def recognise_files(
     recognizer: Recognizer, paths: Iterable[str | Path | Failure], progress: bool = True
 ) -> list[Outcome]:
     """A Recognition of each file, also in folders, or a Failure that says why there is none."""
     recognizer.check_norm()
     files = list(find_files(paths))
-    outcomes: list[Outcome] = []
-    single = len(files) == 1
-    for file in progress_bar(files, desc="recognising", unit="file", disable=not progress or single):
+    recognise = partial(recognizer.recognise_file, progress=progress and len(files) == 1)
+    return of_each(files, recognise, "recognising", progress)
+
+
+def of_each(
+    files: Sequence[Path | Failure], call: Callable[[Path], Result], verb: str, progress: bool = True
+) -> list[Result | Failure]:
+    """What `call` makes of each file, or a Failure that says why there is nothing."""
+    found: list[Result | Failure] = []
+    for file in progress_bar(files, desc=verb, unit="file", disable=not progress or len(files) == 1):
         if isinstance(file, Failure):
-            outcomes.append(file)
+            found.append(file)
             continue
-        name = name_of(file)
         try:
-            outcomes.append(recognizer.recognise_file(file, progress and single))
+            found.append(call(file))
         except Exception as error:  # no fault of one file, known or not, costs the others their answers
-            outcomes.append(Failure(name, reason(name, error)))
-    return outcomes
+            found.append(Failure(name_of(file), reason(name_of(file), error)))
+    return found
 
 
 def without_overrides(texts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -420,7 +422,7 @@ class Asked:
     norm: list[Path | Failure]  # of the same speaker; empty where none were named
 
     @classmethod
-    def by(cls, parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Asked":
+    def by(cls, options: Namespace) -> "Asked":
         """What `options`, of testing.parsers, ask for."""
         paths, overrides = without_overrides(options.paths)
         mistyped = len(paths) > 1 and not os.path.exists(paths[0]) and not Path(paths[0]).suffix
@@ -429,7 +431,7 @@ class Asked:
         mistyped |= len(paths) > 1 and any(map(is_run_dir, Path(paths[0]).glob("*/")))
         run_dir = paths.pop(0) if paths and (is_run_dir(paths[0]) or mistyped) else SHIPPED_RUN
         if not paths:
-            parser.error("name a file or a folder")
+            raise UserError("name a file or a folder")
         return cls(run_dir, overrides, list(find_files(paths)), list(find_files(options.same_speaker)))
 
     @property
@@ -447,11 +449,9 @@ class Asked:
         return recognizer
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("testing.predict")
-    options = parser.parse_intermixed_args(arguments)
-    asked = Asked.by(parser, options)
+@command
+def main(options: Namespace) -> None:
+    asked = Asked.by(options)
     texts = {kind: path for kind in ("csv", "json") if (path := vars(options)[kind]) is not None}
     printed = [kind for kind, path in texts.items() if path in STDOUT]
     files = [path for kind, path in texts.items() if kind not in printed]

@@ -135,16 +135,11 @@ def to_csv(outcomes: Sequence[Outcome], emotions: Sequence[str], words: Mapping[
 
 def timeline_table(recognition: Recognition) -> Table:
     """The label from when to when."""
-    rows = [
-        {
-            "from": clock(start),
-            "to": clock(end),
-            "answer": recognition.answer.words[label],
-            "probability": NOTHING if np.isnan(probability) else percent(probability),
-        }
-        for start, end, label, probability in recognition.segments()
-    ]
-    return Table(rows, f"{recognition.name}, over time")
+    rows = []
+    for start, end, label, sure in recognition.segments():
+        probability = NOTHING if np.isnan(sure) else percent(sure)
+        rows.append((clock(start), clock(end), recognition.answer.words[label], probability))
+    return Table.of(("from", "to", "answer", "probability"), rows, f"{recognition.name}, over time")
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> Table:
@@ -164,8 +159,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
         rows.append((outcome.name, length, label, probability, novelty, ", ".join(remarks)))
     counts = ", ".join(f"{count} {label}" for label, count in Counter(row[2] for row in rows).most_common())
     headings = "file", "length", "answer", "probability", "novelty", "remark"
-    caption = f"{many(len(outcomes), 'file')}: {counts}"
-    return Table([dict(zip(headings, row, strict=True)) for row in rows], caption)
+    return Table.of(headings, rows, f"{many(len(outcomes), 'file')}: {counts}")
 
 
 def timeline_figure(recognition: Recognition, emotions: Sequence[str]):

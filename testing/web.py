@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from dataloader import audio, decode
@@ -114,9 +115,9 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder} holds other files. Name an empty folder, or a new one: --out FOLDER")
 
 
-def write_page(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files into the folder, which is made where it is missing."""
-    for path, content in ((folder / name, content) for name, content in files.items()):
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write files into folders that are made where they are missing."""
+    for path, content in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -169,8 +169,8 @@ def test_colab_lacks_packages_and_has_old_ones(repository, tmp_path, monkeypatch
     requirements = tmp_path / "requirements.txt"
     lines = "# torch", "torch>=99  # of any version", "", "no-such-thing>=1,<2", "jupyter>=99", "papermill"
     requirements.write_text("\n".join(lines))
-    assert colab.missing_requirements(requirements) == ["no-such-thing<2,>=1"]
-    (old,) = colab.outdated(requirements)
+    missing, (old,) = colab.lacking(requirements)
+    assert missing == ["no-such-thing<2,>=1"]
     assert old == f"torch {version('torch')} (torch>=99)"
     requirements.write_text("torch>=99")
     colab.install_missing(requirements)

@@ -40,6 +40,15 @@ def scores_of(matrix: np.ndarray) -> dict[str, float]:
     return {score: float(value) for score, value in _scores(matrix).items()}
 
 
+def score_columns(targets: ArrayLike, predictions: ArrayLike, emotions: Sequence[str]) -> dict[str, list]:
+    """Keys of a file of test metrics: the scores and their intervals, the confusion matrix and its sizes."""
+    matrix = confusion_matrix(targets, predictions, len(emotions))
+    found: dict[str, list] = {score: [value] for score, value in scores_of(matrix).items()}
+    found |= {f"{score}_interval": [list(bounds)] for score, bounds in intervals(matrix).items()}
+    found |= {"utterances": [int(matrix.sum())], "utterances_per_emotion": matrix.sum(1).tolist()}
+    return found | {"emotions": list(emotions), "confusion_matrix": matrix.tolist()}
+
+
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
     """Counts (num_classes, num_classes); row: the true class, column: the predicted one."""
     targets, predictions = np.asarray(targets), np.asarray(predictions)

@@ -5,7 +5,7 @@ The columns are COLUMNS. Runs of different corpora or protocols never come toget
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,19 +89,23 @@ def read_trial(path: str | Path, *further: str | Path) -> pd.DataFrame:
     return frame
 
 
-def read_enrolment(*paths: str | Path) -> pd.DataFrame:
-    """Files of testing.enrolment, of one network's folds say: a row each corpus, count and speaker."""
-    found = []
+def read_enrolment(*paths: str | Path) -> dict[str, dict[str, list[float]]]:
+    """Files of testing.enrolment, of one network's folds say: recordings → corpus → UAR of each speaker."""
+    rows = []
     for path in paths:
         content = read_json(Path(path))
         try:
             for row in content["rows"]:
-                about = {key: row[key] for key in ("corpus", "recordings", "all_others")}
-                found += [{**about, "speaker": name, "uar": uar} for name, uar in row["speakers"].items()]
+                count = math.inf if row["all_others"] else row["recordings"]
+                rows += [(count, row["corpus"], name, uar) for name, uar in row["speakers"].items()]
         except (KeyError, TypeError, AttributeError) as error:
             problem = f"{path} was not written by testing.enrolment: {error!r}"
             raise UserError(f"{problem}. Make it anew: python -m testing.enrolment RUN_DIR") from error
-    return pd.DataFrame(found)
+    frame = pd.DataFrame(rows, columns=["size", "corpus", "speaker", "uar"])
+    frame = frame.groupby(["size", "corpus", "speaker"]).uar.mean().reset_index()  # over the files
+    speakers = frame.groupby("corpus").speaker.transform("nunique")
+    frame["name"] = [f"{one} ({many(n, 'speaker')})" for one, n in zip(frame.corpus, speakers, strict=True)]
+    return _by_size(frame, "all others")
 
 
 def trial_content(about: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
@@ -280,13 +284,16 @@ def uar_by_size(*frames: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     """Number of training utterances ("all" last) → network → UAR in each fold, of folds that all have."""
     every = pd.concat(frames)
     every["size"] = [one.get("data.training_utterances") or math.inf for one in every.settings]
-    every["network"] = every.apply(network_in_words, axis=1)
-    cells = every.groupby(["size", "network"])  # smallest size first
-    common = set.intersection(*(set(of_it.fold) for _, of_it in cells))
+    every["name"] = every.apply(network_in_words, axis=1)
+    common = set.intersection(*(set(of_it.fold) for _, of_it in every.groupby(["size", "name"])))
+    return _by_size(every[every.fold.isin(common)], "all")
+
+
+def _by_size(frame: pd.DataFrame, whole: str) -> dict[str, dict[str, list[float]]]:
+    """Size, the smallest first → name → UARs; `whole` is the heading of those of infinite size."""
     found: dict[str, dict[str, list[float]]] = {}
-    for (size, network), of_it in cells:
-        uars = of_it.uar[of_it.fold.isin(common)].tolist()
-        found.setdefault("all" if size == math.inf else f"{size:.0f}", {})[str(network)] = uars
+    for (size, name), of_it in frame.groupby(["size", "name"]):
+        found.setdefault(whole if size == math.inf else f"{size:.0f}", {})[str(name)] = of_it.uar.tolist()
     return found
 
 
@@ -456,33 +463,37 @@ def comparisons(frame: pd.DataFrame) -> dict[str, list[tuple[str, str, Compariso
 
     Pairs of which a side has no run, or no seed and fold in common with the other, are left out (uncompared).
     """
-    groups, found = grouped(frame), {}
-    for family, pairs in frame.attrs["trial"]["compare"].items():
-        firsts: list[pd.Series] = []
-        plain: list[Comparison] = []
-        for pair in pairs:
-            first, second = (_select(groups, wanted) for wanted in pair)
-            if (values := paired(first, second))[0]:
-                firsts += [first.iloc[0], second.iloc[0]]
-                plain.append(compare(*values))
-        if plain:
-            labels = _labels(firsts, frame.settings.iloc[0])
-            found[family] = list(zip(labels[::2], labels[1::2], holm(plain), strict=True))
-    return found
+    firsts: dict[str, list[pd.Series]] = {}
+    plain: dict[str, list[Comparison]] = {}
+    for family, _, (first, second) in _sides(frame):
+        if (values := paired(first, second))[0]:
+            firsts.setdefault(family, []).extend([first.iloc[0], second.iloc[0]])
+            plain.setdefault(family, []).append(compare(*values))
+    labels = {family: _labels(rows, frame.settings.iloc[0]) for family, rows in firsts.items()}
+    return {
+        family: list(zip(labels[family][::2], labels[family][1::2], holm(compared), strict=True))
+        for family, compared in plain.items()
+    }
 
 
 def uncompared(frame: pd.DataFrame) -> list[str]:
     """Why a pair of settings is left out of the trial's comparisons, for each such pair."""
-    groups, found = grouped(frame), []
+    found = []
+    for family, pair, sides in _sides(frame):
+        words = [side_in_words(wanted) for wanted in pair]
+        if absent := [one for one, side in zip(words, sides, strict=True) if side.empty]:
+            found.append(f"{family}: no run has {', nor '.join(absent)}")
+        elif not paired(*sides)[0]:
+            found.append(f"{family}: {' and '.join(words)} have no seed and fold in common")
+    return found
+
+
+def _sides(frame: pd.DataFrame) -> Iterator[tuple[str, list[Mapping[str, Any]], list[pd.DataFrame]]]:
+    """Family, the settings of both sides, and their runs, of each comparison that a trial asks for."""
+    groups = grouped(frame)
     for family, pairs in frame.attrs["trial"]["compare"].items():
         for pair in pairs:
-            sides = [_select(groups, wanted) for wanted in pair]
-            words = [side_in_words(wanted) for wanted in pair]
-            if absent := [one for one, side in zip(words, sides, strict=True) if side.empty]:
-                found.append(f"{family}: no run has {', nor '.join(absent)}")
-            elif not paired(*sides)[0]:
-                found.append(f"{family}: {' and '.join(words)} have no seed and fold in common")
-    return found
+            yield family, pair, [_select(groups, wanted) for wanted in pair]
 
 
 def side_in_words(wanted: Mapping[str, Any]) -> str:

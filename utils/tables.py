@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 NOTHING = "–"  # where there is no figure
 FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # a cell that a spreadsheet may run
@@ -20,6 +21,11 @@ class Table:
     rows: Sequence[Mapping[str, str]]
     caption: str
     notes: Sequence[str] = ()  # lines below it
+
+    @classmethod
+    def of(cls, headings: Sequence[str], rows: Iterable[Sequence[str]], *about: Any) -> "Table":
+        """A table of rows of texts, one for each heading; then caption and notes."""
+        return cls([dict(zip(headings, row, strict=True)) for row in rows], *about)
 
     def _columns(self) -> list[tuple[list[str], bool]]:
         """Heading and texts of each column, and whether these are figures, which stand to the right."""

@@ -26,8 +26,7 @@ from testing.predict import Recognizer, find_files
 from testing.predictions import SILENCE
 from utils.errors import UserError
 from utils.metrics import read_json
-from utils.plots.results import plot_enrolment
-from utils.plots.style import alternative_text
+from utils.plots.results import plot_sizes
 from utils.results import read_enrolment
 
 RATE = 22_050
@@ -377,19 +376,20 @@ def test_runs_without_norms_or_without_strangers_are_refused(train_tiny, root):
 
 def test_files_of_several_folds_make_one_curve_of_all_speakers(run, tmp_path):
     content = measure_enrolment(run, progress=False)
+    own = [list(row["speakers"].values()) for row in content["rows"]]
     for row in content["rows"]:
         row["speakers"] = {"another": 0.5}
     (tmp_path / "other.json").write_text(
         json.dumps({key: content[key] for key in content if key != "checksum"})
     )
-    frame = read_enrolment(run / "enrolment.json", tmp_path / "other.json")
-    figure = plot_enrolment(frame, "title")
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "3", "all others"]
-    line = axes.get_lines()[0]
-    own = frame[frame.speaker != "another"].groupby(["all_others", "recordings"]).uar.mean()
-    np.testing.assert_allclose(line.get_ydata().astype(float), 50 * (own.to_numpy() + 0.5))
-    assert "2 speakers" in alternative_text(figure)
+    found = read_enrolment(run / "enrolment.json", tmp_path / "other.json")
+    assert list(found) == ["0", "1", "3", "all others"]
+    for expected, corpora in zip(own, found.values(), strict=True):
+        ((name, uars),) = corpora.items()
+        assert name.endswith(" (2 speakers)") and sorted(uars) == pytest.approx(sorted([*expected, 0.5]))
+    line = plot_sizes(found, "title", "recordings").axes[0].get_lines()[0]
+    means = [50 * (mean + 0.5) for (mean,) in own]
+    np.testing.assert_allclose(line.get_ydata().astype(float), means)
     (tmp_path / "bad.json").write_text("{}")
     for name in ("bad.json", "gone.json"):
         with pytest.raises(UserError, match=name):

@@ -10,9 +10,10 @@ from PIL import Image
 from dataloader.audio import fit_length, read_audio
 from dataloader.features.extract import MFCC
 from models.cktim import CkTIMNet, build_model
-from testing import explain as module
+from testing import kernels
 from testing.evaluate import evaluate
-from testing.explain import explain, explain_right_and_wrong, kernels_figure, main, temporal_attention
+from testing.explain import explain, explain_right_and_wrong, main, temporal_attention
+from testing.kernels import kernel_figure
 from testing.load_run import load_run
 from utils.config import ModelConfig
 from utils.errors import UserError
@@ -143,17 +144,17 @@ def test_one_right_and_one_wrong_answer_are_explained(run_dir):
 
 def test_kernels_are_those_of_the_layer_that_is_named(run_dir, monkeypatch):
     run = load_run(run_dir)
-    default, other = kernels_figure(run), kernels_figure(run, "input_conv")
+    default, other = kernel_figure(run), kernel_figure(run, "input_conv")
     assert isinstance(default, Figure)
     assert default.get_suptitle().replace("\n", " ").endswith("kernels of blocks.0.convolutions.0")
     assert other.get_suptitle().endswith("kernels of input_conv")
     curves = [figure.axes[0].lines[0].get_ydata() for figure in (default, other)]
     assert not np.array_equal(*curves)
     with pytest.raises(UserError, match=r"no continuous kernels in blocks\.9, but in input_conv, blocks\.0"):
-        kernels_figure(run, "blocks.9")
-    monkeypatch.setattr(module, "CKConv", type("Nothing", (), {}))  # as in TIM-net
+        kernel_figure(run, "blocks.9")
+    monkeypatch.setattr(kernels, "CKConv", type("Nothing", (), {}))  # as in TIM-net
     with pytest.raises(UserError, match="no continuous kernels"):
-        kernels_figure(run)
+        kernel_figure(run)
 
 
 def test_the_command_writes_figures_and_prints_the_answer(run_dir, tiny_emovo, tmp_path, monkeypatch, capsys):

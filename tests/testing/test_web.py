@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from testing import web
-from testing.export import export_page, main
+from testing.export import export, main
 from testing.load_run import load_run
 from testing.predict import Recognizer
 from testing.predictions import LIMITS
@@ -76,13 +76,13 @@ def test_npm_fetches_the_runtime_and_says_why_it_cannot(runtime, monkeypatch):
 def test_a_page_does_not_lie_among_other_files(tmp_path):
     web.check_folder(tmp_path / "new")
     web.check_folder(tmp_path)
-    web.write_page(tmp_path, {"settings.json": b"{}", "onnxruntime/a.mjs": b"a"})
+    web.write_files({tmp_path / "settings.json": b"{}", tmp_path / "onnxruntime/a.mjs": b"a"})
     web.check_folder(tmp_path)
     (tmp_path / "settings.json").unlink()
     with pytest.raises(UserError, match=r"holds other files\. Name an empty folder"):
         web.check_folder(tmp_path)
     with pytest.raises(UserError, match="cannot make"):
-        web.write_page(tmp_path / "onnxruntime/a.mjs", {"index.html": b""})
+        web.write_files({tmp_path / "onnxruntime/a.mjs/index.html": b""})
 
 
 def test_what_the_page_says_of_limits_is_in_the_model_card(repository):
@@ -124,7 +124,7 @@ def page(tmp_path_factory, spoken) -> Path:
     pytest.importorskip("onnxruntime", reason="pip install -r requirements-export.txt")
     folder = tmp_path_factory.mktemp("web")
     try:
-        export_page(SHIPPED_RUN, folder, recordings=list(spoken.values())[:2])
+        export(SHIPPED_RUN, "web", folder, recordings=list(spoken.values())[:2])
     except UserError as error:
         if "npm" in str(error):
             pytest.skip(str(error))

@@ -6,7 +6,6 @@ Imports only what Colab has itself.
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,28 +21,24 @@ NOT_FOR_COLAB = {"jupyter", "nbclient", "papermill"}
 RESULTS, DRIVE = Path("training/results"), Path("/content/drive")
 
 
-def missing_requirements(path: str | Path = "requirements.txt") -> list[str]:
-    """The lines of a requirements file whose distribution is not installed in any version."""
-    return [str(needed) for needed, version in _requirements(path) if version is None]
+def lacking(path: str | Path = "requirements.txt") -> tuple[list[str], list[str]]:
+    """Lines of a requirements file whose distribution is not installed, and those that are too old.
 
-
-def outdated(path: str | Path = "requirements.txt") -> list[str]:
-    """Installed distributions that are older than a requirements file allows: `torch 2.6.0 (torch>=2.11)`."""
-    found = []
-    for needed, version in _requirements(path):
-        least = [Version(one.version) for one in needed.specifier if one.operator == ">="]
-        if version is not None and least and Version(version) < max(least):
-            found.append(f"{needed.name} {version} ({needed})")
-    return found
-
-
-def _requirements(path: str | Path) -> Iterator[tuple[Requirement, str | None]]:
-    """The requirements of a file that Colab does not meet by itself, and their installed versions."""
+    The latter with what is installed, `torch 2.6.0 (torch>=2.11)`. What Colab meets by itself does not count.
+    """
     there = {canonicalize_name(one.name): one.version for one in distributions() if one.name}
     lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    missing, old = [], []
     for needed in map(Requirement, filter(None, lines)):
-        if (name := canonicalize_name(needed.name)) not in NOT_FOR_COLAB:
-            yield needed, there.get(name)
+        name = canonicalize_name(needed.name)
+        least = [Version(one.version) for one in needed.specifier if one.operator == ">="]
+        if name in NOT_FOR_COLAB:
+            continue
+        if name not in there:
+            missing.append(str(needed))
+        elif least and Version(there[name]) < max(least):
+            old.append(f"{needed.name} {there[name]} ({needed})")
+    return missing, old
 
 
 def keep_results_in_drive(drive: Path = DRIVE) -> None:
@@ -68,12 +63,13 @@ def install_missing(path: str | Path = "requirements.txt") -> None:
 
     A warning names packages that are too old.
     """
-    if old := outdated(path):
+    missing, old = lacking(path)
+    if old:
         print(
             f"warning: older than what is tested: {', '.join(old)}. Should something fail, that may be why;"
         )
         print("%pip install --upgrade NAME, and Runtime → Restart session, bring newer ones.", flush=True)
-    if not (missing := missing_requirements(path)):
+    if not missing:
         return
     print("Installing", ", ".join(missing), flush=True)
     with TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from utils.errors import many
-from utils.plots.results import plot_data_size, plot_enrolment, plot_trial, plot_unheard
+from utils.plots.results import plot_sizes, plot_trial, plot_unheard
 from utils.plots.style import save_figure
 from utils.plots.training import plot_variants
 from utils.results import (
@@ -153,7 +153,8 @@ def show_data_size(
     """Display the UAR over the number of training utterances, of trials on the same test sets."""
     if there := _there(paths, runs):
         found = uar_by_size(*map(read_trial, there))
-        figure = plot_data_size(found, "How much does each network gain from more utterances?")
+        title = "How much does each network gain from more utterances?"
+        figure = plot_sizes(found, title, "training utterances")
         display(keep(figure, "data_size", folder), uar_table(found, "Training utterances"))
 
 
@@ -173,6 +174,7 @@ def show_enrolment(results_dir: str | Path, folder: str | Path | None = None) ->
     folders = f"unheard_voices/*/{ENROLMENT_FILE}", f"*/{ENROLMENT_FILE}"
     if files := next((found for one in folders if (found := sorted(Path(results_dir).glob(one)))), None):
         title = "How many recordings of a speaker make a norm?"
-        display(keep(plot_enrolment(read_enrolment(*files), title), "enrolment", folder))
+        figure = plot_sizes(read_enrolment(*files), title, "recordings of the speaker that are the norm")
+        display(keep(figure, "enrolment", folder))
     else:
         display(Markdown("**Missing: enrolment.json** (`python -m testing.enrolment RUN_DIR`)."))

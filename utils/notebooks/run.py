@@ -4,11 +4,10 @@ python -m utils.notebooks.run [key=value …]                  # notebook_train.
 python -m utils.notebooks.run --in-place notebook_*.ipynb    # keep their outputs in them (`make notebooks`)
 """
 
+from utils.parsers import command, run_command
+
 if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
-
     run_command("utils.notebooks.run")
-
 
 import asyncio
 import base64
@@ -18,6 +17,7 @@ import os
 import re
 import signal
 import sys
+from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
-from utils.errors import can_print, exit_on_user_error
+from utils.errors import can_print
 from utils.files import write_atomically
-from utils.parsers import parser_of
 
 NOTEBOOK = Path("notebook_train.ipynb")
 MOST_BYTES = 2_000_000  # of a notebook that is passed on
@@ -138,10 +137,9 @@ def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
+@command
+def main(options: Namespace) -> None:
     """The command line; exit status 1 when the notebook failed."""
-    options = parser_of("utils.notebooks.run").parse_args(arguments)
     try:
         for path in options.in_place:
             print(f"{path} …")

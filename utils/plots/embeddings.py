@@ -8,7 +8,7 @@ import seaborn
 from matplotlib.figure import Figure
 
 from utils.plots.predictions import PALETTE
-from utils.plots.style import WIDTH, shortened, with_look, wrapped
+from utils.plots.style import WIDTH, new_figure, shortened, with_look, wrapped
 
 MOST_IN_LEGEND = 24
 MARKERS = "o^sDvPX"  # seven beside nine colours: no two of MOST_IN_LEGEND labels look alike
@@ -26,9 +26,8 @@ def plot_embeddings(points: np.ndarray, panels: Mapping[str, Sequence[str]], tit
     longest = max((len(shortened(label)) for labels in shown for label in labels), default=1)
     columns = max(int(inches / (0.45 + 0.08 * longest)), 1)
     lines = max((-(-len(labels) // columns) for labels in shown), default=1)
-    figure = Figure(figsize=(width, 1.2 + inches + 0.18 * lines), layout="constrained")
-    figure.suptitle(title)
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    height = 1.2 + inches + 0.18 * lines
+    figure, (row,) = new_figure(title, height, 1, len(panels), width=width, squeeze=False)
     for axes, (name, labels) in zip(row, panels.items(), strict=True):
         distinct = sorted(set(labels))
         few = len(distinct) <= MOST_IN_LEGEND

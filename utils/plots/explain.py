@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from utils.emotions import ENGLISH
-from utils.plots.style import COLOURS, WIDTH, shortened, with_look
+from utils.plots.style import COLOURS, WIDTH, new_figure, shortened, with_look
 from utils.plots.training import MOST, draw_mfcc, draw_waveform
 
 FORWARDS, BACKWARDS = COLOURS[0], COLOURS[1]
@@ -169,10 +169,8 @@ def plot_kernel(
         labels: of the kernels.
         close_up: seconds that the right side shows.
     """
-    figure = Figure(figsize=(WIDTH, 0.9 + 1.6 * len(kernels)), layout="constrained")
-    figure.suptitle(title)
-    shape = len(kernels), 2
-    rows = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False, width_ratios=(1, 1.6))
+    how: dict[str, Any] = {"sharex": "col", "sharey": "row", "squeeze": False, "width_ratios": (1, 1.6)}
+    figure, rows = new_figure(title, 0.9 + 1.6 * len(kernels), len(kernels), 2, **how)
     for row, ((whole, detail), kernel, label) in enumerate(zip(rows, kernels, labels, strict=True)):
         whole.axvspan(0, close_up, color="0.93")
         whole.set_ylabel(f"{label}\nweight")
@@ -202,9 +200,7 @@ def plot_receptive_fields(fields: Mapping[str, tuple[np.ndarray, float]], title:
         fields: network → each frame's share in the influence on the last frame, (n blocks, frames), the last
             frame in the last column; and seconds from frame to frame.
     """
-    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
-    figure.suptitle(title)
-    panels = figure.subplots(1, len(fields), sharex=True, sharey=True, squeeze=False)[0]
+    figure, (panels,) = new_figure(title, 3.8, 1, len(fields), sharex=True, sharey=True, squeeze=False)
     colours = seaborn.color_palette("crest", max(len(blocks) for blocks, _ in fields.values()))
     for axes, (network, (blocks, frame_seconds)) in zip(panels, fields.items(), strict=True):
         for block, (influence, colour) in enumerate(zip(blocks, colours, strict=False), start=1):

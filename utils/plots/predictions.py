@@ -1,6 +1,6 @@
 """Figures of recognition: whether probabilities can be trusted, and emotions over the time of a recording."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,16 @@ from matplotlib.patches import Patch
 
 from utils.emotions import ENGLISH
 from utils.metrics import Reliability
-from utils.plots.style import TRAINING, VALIDATION, WIDTH, with_look, wrapped
+from utils.plots.style import TRAINING, VALIDATION, new_figure, with_look, wrapped
 
 # For emotions beside each other; told apart by the colour-blind (CIELAB distances of 16 or more).
 PALETTE = ("#2f8f4e", "#f5c518", "#c9a27e", "#9b5fc0", "#c22727", "#56c5ea", "#173f8a", "#f48fb1", "#b8d96a")
 HATCHES = ("", "///", "...", "xx")  # of the first emotions with these colours, of the next, and so on
+BRIGHTNESS = 0.299, 0.587, 0.114  # of red, green and blue
+LOOKS: list[dict[str, Any]] = [
+    {"facecolor": one, "hatch": hatch, "edgecolor": "w" if np.dot(to_rgb(one), BRIGHTNESS) < 0.6 else "k"}
+    for hatch, one in product(HATCHES, PALETTE)
+]
 UNSURE, SILENCE = "0.6", "0.95"
 
 
@@ -24,9 +29,8 @@ UNSURE, SILENCE = "0.6", "0.95"
 def plot_reliability(panels: Mapping[str, Reliability], title: str) -> Figure:
     """How often answers are right, by their probability: a panel each; on the diagonal both are equal."""
     rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(WIDTH, 0.6 + 3.4 * rows), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).ravel()
+    figure, grid = new_figure(title, 0.6 + 3.4 * rows, rows, 2, sharex=True, sharey=True, squeeze=False)
+    grid = grid.ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, (label, bins) in zip(grid, panels.items(), strict=False):
@@ -70,10 +74,9 @@ def plot_timeline(
         words: code → the word that is shown.
     """
     heights = [0.25, 3.0] if novelty is None else [0.25, 3.0, 1.0]
-    figure = Figure(figsize=(WIDTH, 1.6 + sum(heights)), layout="constrained")
-    figure.suptitle(Path(name).name)
-    band, areas, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    looks = dict(zip(emotions, _looks(), strict=False))
+    how: dict[str, Any] = {"sharex": True, "height_ratios": heights}
+    figure, (band, areas, *below) = new_figure(Path(name).name, 1.6 + sum(heights), len(heights), **how)
+    looks = dict(zip(emotions, LOOKS, strict=False))
     looks |= {"unsure": {"facecolor": UNSURE}, "silence": {"facecolor": SILENCE}}
     minutes = edges[-1] > 180
     times = np.asarray(edges) / (60 if minutes else 1)
@@ -95,13 +98,3 @@ def plot_timeline(
     patches = [Patch(**look, linewidth=0, label=wrapped(words[name], 1.5)) for name, look in looks.items()]
     figure.legend(handles=patches, loc="outside right center")
     return figure
-
-
-def _looks() -> Iterator[dict[str, Any]]:
-    """Faces of patches that can be told apart: a palette, and the same again with other hatches."""
-    for hatch, colour in product(HATCHES, PALETTE):
-        yield {"facecolor": colour, "hatch": hatch, "edgecolor": "white" if _is_dark(colour) else "black"}
-
-
-def _is_dark(colour: str) -> bool:
-    return np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.6

@@ -13,8 +13,15 @@ from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
 from utils.emotions import EMOTIONS
-from utils.errors import many
-from utils.plots.style import COLOURS, WIDTH, logarithmic_where_wide, shortened, with_look, wrapped
+from utils.plots.style import (
+    COLOURS,
+    WIDTH,
+    logarithmic_where_wide,
+    new_figure,
+    shortened,
+    with_look,
+    wrapped,
+)
 from utils.results import comparisons, grouped, paired
 from utils.significance import SIGNIFICANT, Comparison, Summary, compare, p_in_words, summarise
 
@@ -35,9 +42,7 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
     Where several runs have the same settings the line is their mean and the band reaches one standard
     deviation to both sides.
     """
-    figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots(2, 2, sharex=True)
+    figure, axes = new_figure(title, 4.8, 2, 2, sharex=True)
     every = [history for run in frame.directory for history in (run.training, run.validation) if history]
     score = "uar" if all(history.score == "uar" for history in every) else "accuracy"
     for (losses, recalls), part in zip(axes, ("training", "validation"), strict=True):
@@ -77,17 +82,14 @@ def plot_trial(frame: DataFrame, title: str, reference: bool = False) -> Figure:
     elif families:
         for family, compared in families.items():
             rows += [(family, None, (), "")] if len(families) > 1 else []
-            rows += [(name, one, one.differences, _p_in_words(one)) for name, one in _differences(compared)]
+            for name, one in _differences(compared):
+                few = ", too few pairs" if one.p >= SIGNIFICANT <= one.least_p else ""
+                rows.append((name, one, one.differences, f" (p {p_in_words(one.p)}{few})"))
         label = "difference of the unweighted average recalls (points)"
     else:
         rows = [(name, summarise(group.uar), group.uar.tolist(), "") for name, group in groups.items()]
         label = "unweighted average recall of the test set (%)"
-    names = [wrapped(row[0], 3.0) for row in rows]
-    height = 0.05 + 0.15 * max(1.6, *(1 + name.count("\n") for name in names))
-    figure = Figure(figsize=(WIDTH, 1.1 + height * len(rows)), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots()
-    _draw_rows(axes, rows, names)
+    figure, axes = _figure_of_rows(title, rows)
     if reference or families:
         axes.axvline(0, color="0.4", linewidth=1, zorder=0)
     axes.set(xlabel=label, ylabel="settings")
@@ -110,54 +112,28 @@ def plot_unheard(
             one = one if one.n > 2 else replace(one, low=one.mean, high=one.mean)
             rows.append((name, one, values, ""))
         rows += [(name, summarise([value]), (), "") for name, value in others.get(corpus, {}).items()]
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.27 * len(rows)), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots()
-    _draw_rows(axes, rows, [row[0] for row in rows])
+    figure, axes = _figure_of_rows(title, rows)
     axes.set(xlabel="unweighted average recall (%)", ylabel="network")
     return figure
 
 
 @with_look
-def plot_enrolment(frame: DataFrame, title: str) -> Figure:
-    """Unweighted average recall over the recordings of the speaker's norm, a line each corpus.
+def plot_sizes(found: Mapping[str, Mapping[str, Sequence[float]]], title: str, label: str) -> Figure:
+    """UAR over sizes, whose axis has the label; a line each name. See uar_by_size and read_enrolment.
 
-    `frame` is utils.results.read_enrolment's. Points are means over speakers, bars their 95 % intervals, of
-    three speakers or more.
+    Points are means over folds or speakers, bars their 95 % intervals, of three or more.
     """
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots()
-    counts = sorted(set(frame.recordings[~frame.all_others]))
-    for index, (corpus, of_it) in enumerate(frame.groupby("corpus")):
-        place = of_it.recordings.map({one: at for at, one in enumerate(counts)}).where(
-            ~of_it.all_others, len(counts)
-        )
-        means = of_it.groupby([place, "speaker"]).uar.mean()  # of a speaker in several files
-        found = {at: summarise(100 * values) for at, values in means.groupby(level=0)}
-        several = many(max(one.n for one in found.values()), "speaker")
-        _draw_steps(axes, index, f"{corpus} ({several})", found)
-    axes.set_xticks(range(len(counts) + 1), [*map(str, counts), "all others"])
-    axes.set(xlabel="recordings of the speaker that are the norm", ylabel="unweighted average recall (%)")
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
-@with_look
-def plot_data_size(found: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
-    """UAR over the number of training utterances, a line each network (utils.results.uar_by_size).
-
-    Points are means over folds, bars their 95 % intervals, of three folds or more.
-    """
-    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots()
-    for index, name in enumerate(dict.fromkeys(name for networks in found.values() for name in networks)):
-        values = [networks.get(name, ()) for networks in found.values()]
+    figure, axes = new_figure(title, 3.8)
+    for index, name in enumerate(dict.fromkeys(name for named in found.values() for name in named)):
+        values = [named.get(name, ()) for named in found.values()]
         means = {place: summarise(100 * np.asarray(some)) for place, some in enumerate(values) if len(some)}
-        _draw_steps(axes, index, name, means)
+        bars = [one.high - one.mean if one.n > 2 else 0.0 for one in means.values()]
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
+        heights = [one.mean for one in means.values()]
+        line = axes.errorbar(np.array([*means]) + 0.03 * index, heights, bars, capsize=3, label=name, **style)
+        line.lines[0].set_marker("o")
     axes.set_xticks(range(len(found)), [*found])
-    axes.set(xlabel="training utterances", ylabel="unweighted average recall (%)")
+    axes.set(xlabel=label, ylabel="unweighted average recall (%)")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
@@ -212,9 +188,7 @@ def plot_confusion_matrix(
     room = 0.9 + 0.08 * max(len(line) for name in beside for line in name.splitlines())
     cell = min(0.8, (WIDTH - room - 1) / len(labels))  # inches
     size = cell * len(labels)
-    figure = Figure(figsize=(max(room + size + 1, 6.6), room + size + 0.3), layout="constrained")
-    figure.suptitle(title)
-    axes: Axes = figure.subplots()
+    figure, axes = new_figure(title, room + size + 0.3, width=max(room + size + 1, 6.6))
     image = _draw_matrix(axes, matrix, beside, "{count}\n{rate:.0f} %", 9 if cell > 0.5 else 7.5)
     rows = zip(beside, np.sum(matrix, axis=1), strict=True)
     axes.set_yticks(range(len(labels)), [f"{name} ({total})" for name, total in rows])
@@ -236,40 +210,30 @@ def _draw_curve(axes: Axes, columns: Sequence[Sequence[float]], index: int, labe
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 
-def _draw_steps(axes: Axes, index: int, label: str, found: Mapping[Any, Summary]) -> None:
-    """A line over places 0, 1, …, with intervals of means over three values or more."""
-    bars = [one.high - one.mean if one.n > 2 else 0.0 for one in found.values()]
-    style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
-    places, means = np.array([*found]) + 0.03 * index, [one.mean for one in found.values()]
-    line = axes.errorbar(places, means, bars, capsize=3, label=label, **style)
-    line.lines[0].set_marker("o")
+def _figure_of_rows(title: str, rows: Sequence[Row]) -> tuple[Figure, Axes]:
+    """Each row below the one before: its name, the interval of a mean, below it values, the mean in figures.
 
-
-def _draw_row(
-    axes: Axes, place: int, one: Summary | Comparison | None, values: Sequence[float], remark: str
-) -> None:
-    """The interval of a mean, below it the values, and the mean in figures at the right edge."""
-    if one is None:  # a heading
-        return
-    mean, sign = (one.mean, "") if isinstance(one, Summary) else (one.difference, "+")
-    dots: dict[str, Any] = {"color": "0.55", "markersize": 3.5, "markeredgewidth": 0}
-    axes.plot(100 * np.asarray(values), np.full(len(values), place + 0.22), "o", **dots)
-    axes.plot([100 * one.low, 100 * one.high], [place - 0.1] * 2, color=COLOURS[0], linewidth=2)
-    axes.plot(100 * mean, place - 0.1, "D", color="0.15", markersize=5, zorder=4)
-    text = f"{100 * mean:{sign}.1f}{remark}".replace("-", "\N{MINUS SIGN}")
-    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-
-
-def _draw_rows(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
-    """Each row below the one before, its name at the left edge, of headings in bold."""
-    for place, row in enumerate(rows):
-        _draw_row(axes, place, *row[1:])
+    A row without a mean is a heading, in bold.
+    """
+    names = [wrapped(row[0], 3.0) for row in rows]
+    height = 0.03 + 0.15 * max(1.6, *(1 + name.count("\n") for name in names))
+    figure, axes = new_figure(title, 1.1 + height * len(rows))
     axes.set_yticks(range(len(rows)), names)
-    for name, row in zip(axes.get_yticklabels(), rows, strict=True):
-        name.set_fontweight("normal" if row[1] else "bold")
+    for place, (text, (_, one, values, remark)) in enumerate(zip(axes.get_yticklabels(), rows, strict=True)):
+        if one is None:  # a heading
+            text.set_fontweight("bold")
+            continue
+        mean, sign = (one.mean, "") if isinstance(one, Summary) else (one.difference, "+")
+        dots: dict[str, Any] = {"color": "0.55", "markersize": 3.5, "markeredgewidth": 0}
+        axes.plot(100 * np.asarray(values), np.full(len(values), place + 0.22), "o", **dots)
+        axes.plot([100 * one.low, 100 * one.high], [place - 0.1] * 2, color=COLOURS[0], linewidth=2)
+        axes.plot(100 * mean, place - 0.1, "D", color="0.15", markersize=5, zorder=4)
+        shown = f"{100 * mean:{sign}.1f}{remark}".replace("-", "\N{MINUS SIGN}")
+        axes.text(1.02, place, shown, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
+    return figure, axes
 
 
 def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[str, Comparison]]:
@@ -289,11 +253,6 @@ def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[
     rest = [[part for part in parts if part not in common] for parts in shared]
     more = [f" ({', '.join(parts)})" if parts else "" for parts in rest]
     return [(f"{name}{text}", one) for (name, one), text in zip(found, more, strict=True)]
-
-
-def _p_in_words(one: Comparison) -> str:
-    few = ", too few pairs" if one.p >= SIGNIFICANT <= one.least_p else ""
-    return f" (p {p_in_words(one.p)}{few})"
 
 
 def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: str, size: float) -> Any:

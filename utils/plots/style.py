@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -49,6 +50,15 @@ def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
             return figure
 
     return wrapper
+
+
+def new_figure(
+    title: str, height: float, *shape: int, width: float = WIDTH, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure with its title, and its axes; sizes in inches, shape and options as of Figure.subplots."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title)
+    return figure, figure.subplots(*shape, **options)
 
 
 def wrapped(text: str, inches: float, points: float = 9) -> str:
@@ -106,14 +116,11 @@ def alternative_text(figure: Figure) -> str:
     texts = [str(figure.get_label()), figure.get_suptitle()]
     for axes in figure.axes:
         texts += [axes.get_title("left"), axes.get_title(), axes.get_ylabel(), axes.get_xlabel()]
-        texts += [text.get_text() for text in axes.get_yticklabels() if not _is_number(text.get_text())]
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        texts += [name for name in names if any(letter.isalpha() for letter in name)]  # no numbers
     for legend in (one for one in (*figure.legends, *(axes.get_legend() for axes in figure.axes)) if one):
         texts += [text.get_text() for text in legend.get_texts()]
     return "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts if text))
-
-
-def _is_number(text: str) -> bool:
-    return not any(character.isalpha() for character in text)
 
 
 def save_figure(figure: Figure, path: str | Path, pdf: bool = False) -> None:

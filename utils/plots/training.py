@@ -1,6 +1,7 @@
 """Figures of a training: utterances of each emotion, waveforms, variants, MFCCs, and learning curves."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,15 @@ from matplotlib.typing import ColorType
 
 from utils.emotions import ENGLISH, in_order
 from utils.metrics import History, kept_epoch
-from utils.plots.style import TEST, TRAINING, VALIDATION, WIDTH, logarithmic_where_wide, with_look, wrapped
+from utils.plots.style import (
+    TEST,
+    TRAINING,
+    VALIDATION,
+    logarithmic_where_wide,
+    new_figure,
+    with_look,
+    wrapped,
+)
 
 DECIBELS = -70  # where the colours of power spectra begin
 MOST = 3  # standard deviations; the colours of MFCCs end there
@@ -25,8 +34,7 @@ def plot_split_counts(
     emotions = in_order(emotion for subset in counts.values() for emotion in subset)
     names = [wrapped(words[code], 2) for code in emotions]
     most = max(sum(subset.get(emotion, 0) for subset in counts.values()) for emotion in emotions)
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(emotions)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(title, 1.3 + 0.32 * len(emotions))
     left = np.zeros(len(emotions))
     colours = (TRAINING, "white"), (VALIDATION, "black"), (TEST, "white")
     for (subset, of_emotion), (colour, ink) in zip(counts.items(), colours, strict=False):
@@ -39,7 +47,6 @@ def plot_split_counts(
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    figure.suptitle(title)
     axes.set(xlabel="utterances", ylabel="emotion")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="subset (utterances)")
@@ -49,10 +56,8 @@ def plot_split_counts(
 @with_look
 def plot_waveform(wave: np.ndarray, sample_rate: int, title: str) -> Figure:
     """A waveform (samples,), between -1 and 1, over time; the sample rate is in Hz."""
-    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(title, 2.2)
     draw_waveform(axes, wave, sample_rate, TRAINING)
-    figure.suptitle(title)
     axes.set(xlabel="time (s)", ylabel="amplitude\n(full scale = 1)")
     return figure
 
@@ -72,9 +77,8 @@ def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
         variants: name → waveform (samples,), all of the same length; the first is the utterance itself.
         sample_rate: in Hz.
     """
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.9 * len(variants)), layout="constrained")
-    figure.suptitle(title)
-    rows = figure.subplots(len(variants), 2, sharex=True, sharey="col", squeeze=False)
+    shared: dict[str, Any] = {"sharex": True, "sharey": "col", "squeeze": False}
+    figure, rows = new_figure(title, 1.2 + 0.9 * len(variants), len(variants), 2, **shared)
     kilohertz = sample_rate / 2_000
     powers = [_power(wave) for wave in variants.values()]
     loudest = max(power.max() for power in powers) + 1e-12
@@ -110,12 +114,10 @@ def _power(wave: np.ndarray) -> np.ndarray:
 @with_look
 def plot_mfcc(mfcc: np.ndarray, hop_length: int, sample_rate: int, title: str) -> Figure:
     """MFCCs (n_mfcc, frames) as draw_mfcc draws them; `hop_length` samples from one frame to the next."""
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(title, 3.2)
     image = draw_mfcc(axes, np.asarray(mfcc), hop_length / sample_rate)
     label = "deviation from the mean\n(standard deviations)"
     figure.colorbar(image, ax=axes, label=label, pad=0.01, extend="both")
-    figure.suptitle(title)
     axes.set(xlabel="time (s)", ylabel="coefficient (index)")
     return figure
 
@@ -148,9 +150,7 @@ def plot_history(training: History, validation: History, title: str, keep: str =
     where the largest loss is more than twenty times the smallest, as in the published runs. `keep` is the
     run's `train.keep`: "best" (the lowest validation loss) or "last".
     """
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    figure.suptitle(title)
-    loss_axes, score_axes = figure.subplots(1, 2)
+    figure, (loss_axes, score_axes) = new_figure(title, 3.6, 1, 2)
     kept = kept_epoch(validation, keep)
     for axes, column, scale in ((loss_axes, "loss", 1), (score_axes, validation.score, 100)):
         for history, colour, style in ((training, TRAINING, "-"), (validation, VALIDATION, (0, (4, 1.5)))):

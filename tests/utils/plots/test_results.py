@@ -22,12 +22,11 @@ from utils.plots.results import (
     plot_confusion_matrices,
     plot_confusion_matrix,
     plot_curves,
-    plot_data_size,
-    plot_enrolment,
+    plot_sizes,
     plot_trial,
     plot_unheard,
 )
-from utils.plots.style import alternative_text, save_figure
+from utils.plots.style import save_figure
 from utils.results import read_trial, runs_frame
 
 pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
@@ -245,31 +244,10 @@ def test_confusion_matrices_show_shares_of_rows_and_seeds_add_up(make_run):
     assert [text.get_text() for text in texts] == ["3\n75 %", "1\n25 %", "0\n–", "0\n–"]
 
 
-def test_an_enrolment_curve_has_means_and_intervals_over_speakers():
-    steps = [(0, False), (1, False), (30, False), (97, True)]
-    uar = {"CREMA-D": [0.4, 0.5, 0.6], "nEMO": [0.5]}
-    rows = [
-        {"corpus": corpus, "recordings": n, "all_others": every, "speaker": f"s{i}", "uar": one + n / 1000}
-        for corpus, values in uar.items()
-        for n, every in steps
-        for i, one in enumerate(values)
-    ]
-    figure = plot_enrolment(DataFrame(rows), "title")
-    (axes,) = figure.axes
-    assert not overlaps(figure)
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "30", "all others"]
-    several, alone = axes.containers
-    np.testing.assert_allclose(several.lines[0].get_ydata().astype(float), [50, 50.1, 53, 59.7])
-    np.testing.assert_allclose(alone.lines[0].get_ydata().astype(float), [50, 50.1, 53, 59.7])
-    low, high = several.lines[2][0].get_segments()[0][:, 1]  # t(0.975, 2) · 10 / √3
-    assert high - low == pytest.approx(2 * 4.303 * 10 / 3**0.5, abs=0.01)
-    assert "CREMA-D (3 speakers)" in alternative_text(figure)
-
-
 def test_a_data_size_curve_has_a_line_for_each_network():
     found = {"500": {"CkTIM with 1 TAB": [0.3, 0.32, 0.34], "TIM with 1 TAB": [0.25]}}
     found["all"] = {"CkTIM with 1 TAB": [0.5, 0.52, 0.54], "TIM with 1 TAB": [0.55]}
-    figure = plot_data_size(found, "title")
+    figure = plot_sizes(found, "title", "training utterances")
     (axes,) = figure.axes
     assert not overlaps(figure)
     assert [text.get_text() for text in axes.get_xticklabels()] == ["500", "all"]
