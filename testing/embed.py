@@ -22,7 +22,7 @@ from testing.predictions import Failure
 from utils.errors import UserError
 from utils.files import check_outputs, try_output, write_atomically
 from utils.metrics import nearest_agreement
-from utils.plots.embeddings import plot_embeddings
+from utils.plots.predictions import plot_embeddings
 from utils.progress import warn
 from utils.tables import csv_text, percent
 

@@ -95,7 +95,7 @@ class Recognizer:
         self.run.model.freeze_kernels()
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.window).astype(np.float32)
         enrolled = self._of_speaker([self._raw([noise])]) if self.features.normalise == "speaker" else self
-        enrolled._look([noise])  # so that the first recording need not wait for what is made once
+        enrolled.look([noise])  # so that the first recording need not wait for what is made once
 
     def __setstate__(self, state: dict) -> None:  # a copy's network is not frozen
         vars(self).update(state)
@@ -230,8 +230,7 @@ class Recognizer:
         Options are Stream's: hop_seconds, window_seconds, smoothing_seconds, margin, vad.
         """
         self.check_norm()
-        rate = self.features.sample_rate
-        return Stream(self._look, rate, self.sure, self.words, self.window / rate, sample_rate, **options)
+        return Stream(self, sample_rate, **options)
 
     @contextmanager
     def _opened(self, recording: str | Path | Pair, name: str) -> Iterator[tuple[float, Callable[[], Sound]]]:
@@ -266,7 +265,7 @@ class Recognizer:
             timeline = tuple(self._timeline(seconds, blocks, progress))
         if not isinstance(sound, np.ndarray) or self._is_long(seconds):
             return Recognition(name, self._together(timeline, seconds), timeline)
-        return Recognition(name, self._answer(0.0, seconds, self._look([sound])[0]), timeline)
+        return Recognition(name, self._answer(0.0, seconds, self.look([sound])[0]), timeline)
 
     def _timeline(self, seconds: float, blocks: Iterable[np.ndarray], progress: bool) -> list[Answer]:
         """An answer for each window; it stands for the time that is nearer to its middle than to others'."""
@@ -280,15 +279,15 @@ class Recognizer:
             while batch := list(islice(looks, BATCH)):
                 middles += [(start + self.window / 2) / rate for start, _ in batch]
                 levels += [audio.loudest_level(window) for _, window in batch]
-                found += self._look([window for _, window in batch])
+                found += self.look([window for _, window in batch])
                 bar.update(len(batch))
         silence = _silence(levels)
         found = [({}, None) if level < silence else one for level, one in zip(levels, found, strict=True)]
         edges = [0.0, *((one + other) / 2 for one, other in pairwise(middles)), seconds]
         return [self._answer(*edge, one) for edge, one in zip(pairwise(edges), found, strict=True)]
 
-    def _look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
-        """Probabilities and novelty of each, as one utterance."""
+    def look(self, waveforms: Sequence[np.ndarray]) -> list[Looked]:
+        """Probabilities and novelty of each waveform (samples,) at the network's rate, as one utterance."""
         self._check_process()
         loud = [index for index, one in enumerate(waveforms) if not audio.is_silent(one)]
         found: list[Looked] = [({}, None)] * len(waveforms)

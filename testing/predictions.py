@@ -167,13 +167,7 @@ def timeline_figure(recognition: Recognition, emotions: Sequence[str]):
     from utils.plots.predictions import plot_timeline
 
     parts = recognition.timeline or (recognition.answer,)
-    probabilities = np.array([[part.probabilities.get(e, np.nan) for e in emotions] for part in parts])
-    novelty = np.array([part.novelty for part in parts], float)  # None as NaN
-    edges = [*(part.start for part in parts), parts[-1].end]
-    labels = [part.label for part in parts]
-    known = None if np.isnan(novelty).all() else novelty.tolist()
-    name, words = readable(recognition.name), recognition.answer.words
-    return plot_timeline(edges, probabilities, labels, emotions, known, name, words)
+    return plot_timeline(parts, emotions, readable(recognition.name), recognition.answer.words)
 
 
 def clock(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """Emotion in sound while it arrives, from a microphone or a robot: `recognizer.stream(sample_rate)`."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,6 @@ SHORTEST_HOP = audio.SHORTEST  # seconds
 LONGEST_WINDOW = 60.0  # seconds
 BLOCK = 0.02  # seconds of sound that are taken at once, however they came
 MOST_CHANNELS = 64
-
-Look = Callable[[list[np.ndarray]], list[tuple[dict[str, float], float | None]]]  # Recognizer._look
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,7 @@ class Stream:
     makes no difference. The resampler is at most 0.06 s late at 16 kHz and more, 0.3 s at 4 kHz.
 
     Args:
-        look: waveforms (samples,) → probabilities and novelty of each.
-        rate: of those, in Hz.
-        sure: the least probability of an answer.
-        words: what people call each emotion.
-        longest: seconds of which the network makes use.
+        recognizer: a testing.predict.Recognizer.
         sample_rate: of the chunks, in Hz.
         hop_seconds: from moment to moment, at least 0.05.
         window_seconds: by default 2, or what the network takes if that is less. Of a longer window than it
@@ -77,11 +71,7 @@ class Stream:
 
     def __init__(
         self,
-        look: Look,
-        rate: int,
-        sure: float,
-        words: Mapping[str, str],
-        longest: float,
+        recognizer: Any,
         sample_rate: float,
         hop_seconds: float = 0.25,
         window_seconds: float | None = None,
@@ -90,7 +80,9 @@ class Stream:
         vad: str | None = "energy",
     ):
         audio.check_rate(sample_rate, NAME)
-        window_seconds = min(WINDOW, longest) if window_seconds is None else window_seconds
+        self._recognizer, self._rate = recognizer, recognizer.features.sample_rate
+        if window_seconds is None:
+            window_seconds = min(WINDOW, recognizer.window / self._rate)
         _check("hop_seconds", hop_seconds, SHORTEST_HOP, LONGEST_WINDOW)
         _check("window_seconds", window_seconds, SHORTEST_HOP, LONGEST_WINDOW)
         _check("smoothing_seconds", smoothing_seconds, 0, math.inf)
@@ -98,10 +90,9 @@ class Stream:
         if vad is not None and vad not in DETECTORS:
             raise UserError(f"vad = {vad!r}: choose {', '.join(map(repr, DETECTORS))} or None.")
         self.sample_rate, self.hop_seconds, self.window_seconds = sample_rate, hop_seconds, window_seconds
-        self._look, self._rate, self._words = look, rate, words
-        self._detect = DETECTORS[vad](rate) if vad else None
+        self._detect = DETECTORS[vad](self._rate) if vad else None
         self._smooth = _Smoother(smoothing_seconds, hop_seconds)
-        self._hold = _Holder(sure, margin)
+        self._hold = _Holder(recognizer.sure, margin)
         self._block = max(round(BLOCK * sample_rate), 1)
         self._waiting: list[np.ndarray] = []  # chunks that do not make a block, as they came
         self._like: tuple[np.dtype, int] | None = None  # type and channels of all chunks
@@ -197,9 +188,10 @@ class Stream:
         except SilenceError:
             waveform = np.zeros(len(window), np.float32)
         spoken = self._is_speech(waveform[-new:])
-        now, novelty = on_one_thread(self._look, [waveform])[0] if spoken else ({}, None)
+        now, novelty = on_one_thread(self._recognizer.look, [waveform])[0] if spoken else ({}, None)
         probabilities = self._smooth(now)
-        return Moment(start, end, self._hold(probabilities), probabilities, novelty, self._words)
+        words = self._recognizer.words
+        return Moment(start, end, self._hold(probabilities), probabilities, novelty, words)
 
     def _is_speech(self, samples: np.ndarray) -> bool:
         """Whether the moment is one of speech, by its new samples."""

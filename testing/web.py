@@ -25,6 +25,9 @@ PARTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thread
 PAGE = Path(__file__).with_name("page")
 SETTINGS = "settings.json"
 PATIENCE = 600  # seconds for npm
+# Constants that the page needs.
+OF_AUDIO = "SHORTEST", "LOUDEST", "ROUNDING", "NEAR_SILENCE", "STEADY", "NO_SOUND", "OPPOSITE", "LEVEL_FRAME"
+OF_PREDICT = "OVERLAP", "LONGEST_UTTERANCE", "PAUSE"
 RESAMPLED = 0.4  # of the sample rate: up to there, all good resamplers agree
 
 
@@ -57,18 +60,9 @@ def settings(run: LoadedRun, least_samples: int) -> dict[str, object]:
         "sample_rate": run.config.features.sample_rate,  # Hz
         "window": run.config.features.signal_length,  # samples
         "least_samples": least_samples,
-        "overlap": predict.OVERLAP,
-        "longest_utterance": predict.LONGEST_UTTERANCE,  # windows
-        "pause": predict.PAUSE,
-        "shortest": audio.SHORTEST,  # seconds
         "block_seconds": decode.BLOCK,
-        "loudest": audio.LOUDEST,
-        "rounding": audio.ROUNDING,
-        "near_silence": audio.NEAR_SILENCE,
-        "steady": audio.STEADY,
-        "no_sound": audio.NO_SOUND,
-        "opposite": audio.OPPOSITE,
-        "level_frame": audio.LEVEL_FRAME,  # samples
+        **{name.lower(): getattr(audio, name) for name in OF_AUDIO},
+        **{name.lower(): getattr(predict, name) for name in OF_PREDICT},
     }
 
 

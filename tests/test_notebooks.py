@@ -1,7 +1,5 @@
 """notebook_test.ipynb and notebook_results.ipynb as they are committed, and run on demo runs and on none."""
 
-import base64
-import io
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 import soundfile
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
-from PIL import Image
 
 from dataloader.corpora.readers import EMOVO_NAMES
 from dataloader.corpora.utterance import DEMO_MARKER
@@ -202,20 +199,6 @@ def test_refreshed_notebooks_keep_their_outputs_and_nothing_of_the_machine(tmp_p
     assert outputs(nb)[0].text == "2\n"
     assert nb.metadata == {"kernelspec": KERNEL} and nb.cells[0].metadata == {}
     assert capfd.readouterr().out.endswith("2\n")  # it is seen while it runs
-
-
-def test_refreshed_figures_are_small_and_look_the_same(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    source = "%matplotlib inline\nfrom matplotlib.figure import Figure\nfigure = Figure()\n"
-    source += "figure.subplots().plot([1, 3, 2])\nfigure"
-    path = tiny_notebook(tmp_path / "notebook.ipynb", source)
-    nb = nbformat.read(path, as_version=4)
-    notebook.execute(nb)
-    notebook.refresh(path)
-    files = [base64.b64decode(outputs(one)[-1].data["image/png"]) for one in (nb, nbformat.read(path, 4))]
-    before, after = (np.asarray(Image.open(io.BytesIO(file)).convert("RGB"), float) for file in files)
-    assert len(files[1]) < len(files[0]) / 1.5
-    assert np.abs(before - after).mean() < 0.5  # of 255
 
 
 @pytest.mark.parametrize(

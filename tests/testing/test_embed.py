@@ -28,8 +28,8 @@ def recognizer(trained) -> Recognizer:
     return Recognizer(trained)
 
 
-def test_the_last_layer_makes_the_answers_of_embeddings(trained, recognizer):
-    evaluation = evaluate(trained, progress=False)
+def test_the_last_layer_makes_the_answers_of_embeddings(run_dir, recognizer):
+    evaluation = evaluate(run_dir, progress=False)
     layer = recognizer.run.model.classifier
     found = np.stack([recognizer.embed(one.path) for one in evaluation.utterances])
     np.testing.assert_allclose(found, evaluation.embeddings, atol=1e-4)
@@ -91,8 +91,8 @@ def test_no_output_takes_the_place_of_a_recording_and_a_run_of_norms_needs_one(t
     assert run_main("/no_such_run", path) == 2
 
 
-def test_the_figure_has_a_panel_for_speakers_where_there_are_some(trained):
-    evaluation = evaluate(trained, progress=False)
+def test_the_figure_has_a_panel_for_speakers_where_there_are_some(run_dir):
+    evaluation = evaluate(run_dir, progress=False)
     (panel,) = embed.embedding_figure(evaluation).axes  # one speaker
     emotions = {ENGLISH[one.emotion] for one in evaluation.utterances}
     assert {text.get_text() for text in panel.get_legend().get_texts()} == emotions

@@ -324,10 +324,10 @@ def test_one_bad_name_does_not_stop_the_others(recognizer, folder, monkeypatch):
 def test_an_error_that_nobody_foresaw_costs_one_file(recognizer, folder, monkeypatch):
     recognise_file = recognizer.recognise_file
 
-    def recognise(path, *arguments):
+    def recognise(path, **options):
         if path.name == "good.wav":
             raise IndexError("out of range")
-        return recognise_file(path, *arguments)
+        return recognise_file(path, **options)
 
     monkeypatch.setattr(recognizer, "recognise_file", recognise)
     paths = [folder / "good.wav", folder / "silent.wav"]

@@ -185,7 +185,7 @@ def test_wrong_options_are_named(recognizer, options):
 
 def test_the_memory_is_bounded(recognizer, monkeypatch):
     """Twenty minutes, with a network that costs nothing: what the stream itself keeps."""
-    monkeypatch.setattr(recognizer, "_look", lambda sounds: [({"gio": 0.7, "tri": 0.3}, 1.0)])
+    monkeypatch.setattr(recognizer, "look", lambda sounds: [({"gio": 0.7, "tri": 0.3}, 1.0)])
     stream, minute = recognizer.stream(8_000, hop_seconds=1), talk(60, 8_000)
     stream.feed(minute)
     tracemalloc.start()
@@ -226,9 +226,9 @@ print((taken() - first) / 2**20)
 
 
 def test_the_network_uses_one_thread_and_others_keep_theirs(recognizer, monkeypatch):
-    own, before, look = [], torch.get_num_threads(), recognizer._look
+    own, before, look = [], torch.get_num_threads(), recognizer.look
     monkeypatch.setattr(
-        recognizer, "_look", lambda sounds: (own.append(torch.get_num_threads()), look(sounds))[1]
+        recognizer, "look", lambda sounds: (own.append(torch.get_num_threads()), look(sounds))[1]
     )
     torch.set_num_threads(3)
     monkeypatch.setattr(device, "_single", {})  # as in a process that has not begun

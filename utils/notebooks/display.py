@@ -27,7 +27,6 @@ from utils.results import (
     uar_table,
 )
 from utils.runs import ENROLMENT_FILE, Run
-from utils.tables import Table
 
 
 def audio_player(wave: np.ndarray, sample_rate: int, peak: float | None = None) -> HTML | Audio:
@@ -115,14 +114,13 @@ def show_trial(
     Further files, of the same settings on other seeds, are shown as one with it. `folder` is where to save
     the figure, `options` are those of plot_trial; the command takes the corpus of the last of the `runs`.
     """
-    files = [Path(path), *map(Path, further)]
-    for one in (one for one in files if not one.exists()):
-        display(Table([], f"Trial {one.stem}", [f"Missing: {one.as_posix()}. {trial_command(one, runs)}"]))
+    files = [path, *further]
+    if _there(files, runs) != [*map(Path, files)]:
         return
     frame = read_trial(path, *further)
     scores = trial_tables(frame)[0]
     if figure:
-        name = "_".join(["trial", *(one.stem for one in files)])
+        name = "_".join(["trial", *(Path(one).stem for one in files)])
         display(keep(plot_trial(frame, scores.caption, **options), name, folder))
         scores = replace(scores, caption="")  # the figure's title
     display(scores)

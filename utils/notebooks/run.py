@@ -10,11 +10,8 @@ if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("utils.notebooks.run")
 
 import asyncio
-import base64
 import copy
-import io
 import os
-import re
 import signal
 import sys
 from argparse import Namespace
@@ -25,7 +22,6 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from PIL import Image
 
 from utils.errors import can_print
 from utils.files import write_atomically
@@ -81,11 +77,8 @@ def refresh(path: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
     for data in (output.get("data", {}) for output in _outputs(notebook)):
-        if "image/png" in data:
-            data["image/png"] = _with_palette(data["image/png"])
         if "<img " in data.get("text/html", ""):
             data.pop("image/png", None)  # the same again, without an alternative text
-            data["text/html"] = re.sub(r"(?<=image/png;base64,)[\w+/=]+", _with_palette, data["text/html"])
     text = nbformat.writes(notebook) + "\n"
     places = [f"{place}{os.sep}" for place in (Path.cwd(), Path.home(), sys.prefix)]
     places += [value for key, value in os.environ.items() if key.endswith("_ROOT") and os.path.isabs(value)]
@@ -123,14 +116,6 @@ def _read(path: Path) -> nbformat.NotebookNode:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not JSON
         raise NotebookFailed(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _with_palette(png: str | re.Match[str]) -> str:
-    """A figure, base64, in 256 colours: nobody sees the difference, and it takes a third of the place."""
-    png = png if isinstance(png, str) else png[0]
-    image, content = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
-    image.convert("RGB").quantize(256).save(content, "PNG", optimize=True)
-    return base64.b64encode(content.getvalue()).decode()
 
 
 def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

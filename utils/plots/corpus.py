@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
@@ -62,21 +62,15 @@ def plot_corpus(
 
 def _draw_counts(figure: SubFigure, counts: DataFrame) -> None:
     """A heat map of utterances, emotions below each other and speakers side by side."""
-    axes = figure.subplots()
-    speakers, numbers = list(counts.columns), counts.to_numpy()
-    image = axes.imshow(numbers, "Blues", aspect="auto", vmin=0, interpolation="nearest")
-    axes.grid(False)
-    axes.set_yticks(range(len(counts)), list(map(shortened, counts.index)))
-    axes.set_xlabel(f"speaker ({len(speakers)})")
-    if len(speakers) <= NAMED:
-        names = list(map(shortened, speakers))
-        axes.set_xticks(range(len(speakers)), names, rotation=90 if _is_crowded(speakers) else 0)
-        for (row, column), number in np.ndenumerate(numbers):
-            ink = "white" if number > 0.6 * numbers.max() else "black"
-            axes.text(column, row, str(number), ha="center", va="center", color=ink, fontsize=9)
-    else:
-        axes.set_xticks([])
-    figure.colorbar(image, ax=axes, label="utterances", pad=0.01).locator = MaxNLocator(4, integer=True)
+    axes, speakers = figure.subplots(), counts.columns
+    named = len(speakers) <= NAMED
+    colours = {"cmap": "Blues", "vmin": 0, "cbar_kws": {"label": "utterances", "pad": 0.01}}
+    numbers = {"annot": named, "fmt": "d", "annot_kws": {"fontsize": 9}}
+    shown = counts.rename(index=shortened, columns=shortened)
+    seaborn.heatmap(shown, ax=axes, xticklabels=named, **colours, **numbers)
+    axes.set(xlabel=f"speaker ({len(speakers)})", ylabel="")
+    axes.tick_params(axis="x", rotation=90 if _is_crowded(speakers) else 0, length=0)
+    axes.tick_params(axis="y", rotation=0)
 
 
 def _is_crowded(speakers: Collection[str]) -> bool:

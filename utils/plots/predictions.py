@@ -1,18 +1,19 @@
-"""Figures of recognition: whether probabilities can be trusted, and emotions over the time of a recording."""
+"""Figures of recognition: how far probabilities can be trusted, emotions over time, and embeddings."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import seaborn
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from utils.emotions import ENGLISH
 from utils.metrics import Reliability
-from utils.plots.style import TRAINING, VALIDATION, new_figure, with_look, wrapped
+from utils.plots.style import TRAINING, VALIDATION, WIDTH, new_figure, shortened, with_look, wrapped
 
 # For emotions beside each other; told apart by the colour-blind (CIELAB distances of 16 or more).
 PALETTE = ("#2f8f4e", "#f5c518", "#c9a27e", "#9b5fc0", "#c22727", "#56c5ea", "#173f8a", "#f48fb1", "#b8d96a")
@@ -23,6 +24,8 @@ LOOKS: list[dict[str, Any]] = [
     for hatch, one in product(HATCHES, PALETTE)
 ]
 UNSURE, SILENCE = "0.6", "0.95"
+MOST_IN_LEGEND = 24
+MARKERS = "o^sDvPX"  # seven beside nine colours: no two of MOST_IN_LEGEND labels look alike
 
 
 @with_look
@@ -55,31 +58,24 @@ def plot_reliability(panels: Mapping[str, Reliability], title: str) -> Figure:
 
 @with_look
 def plot_timeline(
-    edges: Sequence[float],
-    probabilities: np.ndarray,
-    labels: Sequence[str],
-    emotions: Sequence[str],
-    novelty: Sequence[float] | None,
-    name: str,
-    words: Mapping[str, str] = ENGLISH,
+    parts: Sequence[Any], emotions: Sequence[str], name: str, words: Mapping[str, str] = ENGLISH
 ) -> Figure:
     """Probabilities over the time of a recording as stacked areas, and the answers as a band above them.
 
-    Args:
-        edges: (parts + 1,) seconds, where one part ends and the next begins.
-        probabilities: (parts, classes); NaN where there is silence.
-        labels: (parts,) the answers: an emotion's code, or anything else (drawn in grey).
-        novelty: (parts,) NaN in silence; above 1 the speech is unlike that of the training. None: not known.
-        name: path of the recording.
-        words: code → the word that is shown.
+    Parts are testing.predictions.Answers, one after the other; `name` is the recording's path, `words` code →
+    the word that is shown. Below stands the novelty, where it is known.
     """
-    heights = [0.25, 3.0] if novelty is None else [0.25, 3.0, 1.0]
+    labels = [part.label for part in parts]
+    probabilities = np.array([[part.probabilities.get(e, np.nan) for e in emotions] for part in parts])
+    novelty = np.array([part.novelty for part in parts], float)  # None as NaN
+    known = not np.isnan(novelty).all()
+    heights = [0.25, 3.0, 1.0] if known else [0.25, 3.0]
     how: dict[str, Any] = {"sharex": True, "height_ratios": heights}
     figure, (band, areas, *below) = new_figure(Path(name).name, 1.6 + sum(heights), len(heights), **how)
     looks = dict(zip(emotions, LOOKS, strict=False))
     looks |= {"unsure": {"facecolor": UNSURE}, "silence": {"facecolor": SILENCE}}
-    minutes = edges[-1] > 180
-    times = np.asarray(edges) / (60 if minutes else 1)
+    minutes = parts[-1].end > 180
+    times = np.array([*(part.start for part in parts), parts[-1].end]) / (60 if minutes else 1)
     for left, right, label in zip(times[:-1], times[1:], labels, strict=True):
         band.axvspan(left, right, **looks.get(label, looks["silence"]), linewidth=0)
     band.set(yticks=[])
@@ -90,11 +86,43 @@ def plot_timeline(
         areas.stairs(upper, times, baseline=lower, fill=True, **looks[emotion], linewidth=0)
         lower = upper
     areas.set(ylabel="probability (%)", ylim=(0, 100), xlim=(times[0], times[-1]))
-    if novelty is not None:
+    if known:
         below[0].stairs(novelty, times, color="0.2", baseline=None)
         below[0].axhline(1, color="0.5", linewidth=1, linestyle=":")
         below[0].set(ylabel="novelty", ylim=(0, max(2.0, 1.1 * np.nanmax([*novelty, 0]))))
     figure.axes[-1].set_xlabel("time (min)" if minutes else "time (s)")
     patches = [Patch(**look, linewidth=0, label=wrapped(words[name], 1.5)) for name, look in looks.items()]
     figure.legend(handles=patches, loc="outside right center")
+    return figure
+
+
+@with_look
+def plot_embeddings(points: np.ndarray, panels: Mapping[str, Sequence[str]], title: str) -> Figure:
+    """Points (utterances, 2), in a panel for each kind of label: the panel's title → the label of each.
+
+    Each label has a colour; up to MOST_IN_LEGEND labels have a marker, too, and stand in a legend.
+    """
+    width = WIDTH if len(panels) > 1 else 0.6 * WIDTH
+    inches = width / len(panels)
+    shown = [one for labels in panels.values() if len(one := sorted(set(labels))) <= MOST_IN_LEGEND]
+    longest = max((len(shortened(label)) for labels in shown for label in labels), default=1)
+    columns = max(int(inches / (0.45 + 0.08 * longest)), 1)
+    lines = max((-(-len(labels) // columns) for labels in shown), default=1)
+    height = 1.2 + inches + 0.18 * lines
+    figure, (row,) = new_figure(title, height, 1, len(panels), width=width, squeeze=False)
+    for axes, (name, labels) in zip(row, panels.items(), strict=True):
+        distinct = sorted(set(labels))
+        few = len(distinct) <= MOST_IN_LEGEND
+        colours = cycle(PALETTE) if few else seaborn.husl_palette(len(distinct))
+        for label, colour, marker in zip(distinct, colours, cycle(MARKERS), strict=False):
+            chosen = points[np.array(labels) == label]
+            look = {"marker": marker if few else "o", "s": 22, "edgecolor": "0.25", "linewidth": 0.3}
+            axes.scatter(*chosen.T, color=[colour], label=shortened(label), **look)
+        axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        axes.set_title(wrapped(name, inches - 0.5, 10.5))
+        if few:
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": columns}
+            axes.legend(**below, columnspacing=1, handletextpad=0.2)
+        else:
+            axes.set_xlabel(f"{len(distinct)} labels, a colour each")
     return figure

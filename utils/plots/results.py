@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 from pandas import DataFrame
 
 from utils.emotions import EMOTIONS
@@ -191,7 +193,7 @@ def plot_confusion_matrix(
     figure, axes = new_figure(title, room + size + 0.3, width=max(room + size + 1, 6.6))
     image = _draw_matrix(axes, matrix, beside, "{count}\n{rate:.0f} %", 9 if cell > 0.5 else 7.5)
     rows = zip(beside, np.sum(matrix, axis=1), strict=True)
-    axes.set_yticks(range(len(labels)), [f"{name} ({total})" for name, total in rows])
+    axes.yaxis.set_ticklabels([f"{name} ({total})" for name, total in rows])
     axes.set(xlabel="predicted emotion", ylabel="true emotion (utterances)")
     _turn_long_names(axes, beside, cell)
     bar = axes.inset_axes((1 + 0.12 / size, 0, 0.16 / size, 1))
@@ -255,27 +257,24 @@ def _differences(compared: Iterable[tuple[str, str, Comparison]]) -> list[tuple[
     return [(f"{name}{text}", one) for (name, one), text in zip(found, more, strict=True)]
 
 
-def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str], text: str, size: float) -> Any:
-    """Rates within each row as colours, in percent; `text` says what stands in a cell."""
-    matrix = np.asarray(matrix)
-    totals = matrix.sum(axis=1, keepdims=True)
-    rates = 100 * np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
-    image = axes.imshow(np.ma.masked_invalid(rates), cmap="Blues", vmin=0, vmax=100)
-    axes.set_facecolor("0.93")  # shows in the rows of emotions that never occur
-    for (row, column), rate in np.ndenumerate(rates):
-        count = matrix[row, column]
-        shown = text.format(count=count, rate=rate).replace("nan %", "–").replace("nan", "–")
-        shown = "" if shown == "0" else shown
-        colour = "white" if rate > 55 else "0.1" if count else "0.55"
-        axes.text(column, row, shown, ha="center", va="center", fontsize=size, color=colour, linespacing=1.3)
-    for set_ticks in (axes.set_xticks, axes.set_yticks):
-        set_ticks(range(len(labels)), labels)
-        set_ticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+def _draw_matrix(axes: Axes, matrix: ArrayLike, labels: Sequence[str], text: str, size: float) -> Any:
+    """Rates within each row as colours, in percent; `text` says what stands in a cell that is not empty.
+
+    Rows of emotions that never occur are grey.
+    """
+    counts = np.asarray(matrix)
+    totals = counts.sum(axis=1, keepdims=True)
+    rates = 100 * np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    cells = zip(counts.flat, rates.flat, strict=True)
+    texts = np.reshape([text.format(count=n, rate=rate) if n else "" for n, rate in cells], counts.shape)
+    colours = {"cmap": "Blues", "vmin": 0, "vmax": 100, "linewidths": 1.5, "cbar": False}
+    words = {"xticklabels": labels, "yticklabels": labels, "annot_kws": {"size": size, "linespacing": 1.3}}
+    seaborn.heatmap(rates, annot=texts, fmt="", ax=axes, square=True, **colours, **words)
+    axes.set_facecolor("0.93")
     axes.grid(False)
-    axes.grid(True, which="minor", color="white", linewidth=1.5)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
-    return image
+    axes.tick_params(length=0)
+    axes.tick_params(axis="y", rotation=0)
+    return axes.collections[0]
 
 
 def _turn_long_names(axes: Axes, names: Sequence[str], inches: float) -> None:

@@ -18,6 +18,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from utils.files import write_atomically
 
@@ -98,10 +99,11 @@ def _show_names_as_they_are(figure: Figure) -> None:
 
 
 def as_image(figure: Figure) -> bytes:
-    """The figure as PNG, as large as in a notebook."""
-    content = io.BytesIO()
+    """The figure as PNG, as large as in a notebook; in 256 colours, which nobody sees, it takes a third."""
+    content, smaller = io.BytesIO(), io.BytesIO()
     figure.savefig(content, format="png", dpi=LOOK["figure.dpi"], bbox_inches="tight")
-    return content.getvalue()
+    Image.open(content).convert("RGB").quantize(256).save(smaller, "PNG", optimize=True)
+    return smaller.getvalue()
 
 
 def _for_notebooks(figure: Figure, include: object = None, exclude: object = None) -> tuple[dict, dict]:

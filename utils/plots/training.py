@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import ColorType
+from scipy.signal import spectrogram
 
 from utils.emotions import ENGLISH, in_order
 from utils.metrics import History, kept_epoch
@@ -80,7 +81,9 @@ def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
     shared: dict[str, Any] = {"sharex": True, "sharey": "col", "squeeze": False}
     figure, rows = new_figure(title, 1.2 + 0.9 * len(variants), len(variants), 2, **shared)
     kilohertz = sample_rate / 2_000
-    powers = [_power(wave) for wave in variants.values()]
+    size = min(512, len(next(iter(variants.values()))))
+    how = {"nperseg": size, "noverlap": size // 2, "detrend": False}
+    powers = [spectrogram(wave, **how)[2] for wave in variants.values()]  # each (frequencies, frames)
     loudest = max(power.max() for power in powers) + 1e-12
     limit = 1.1 * max(float(np.abs(wave).max(initial=1e-3)) for wave in variants.values())
     for (waves, spectra), (name, wave), power in zip(rows, variants.items(), powers, strict=True):
@@ -102,13 +105,6 @@ def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: s
     for axes in rows[-1]:
         axes.set_xlabel("time (s)")
     return figure
-
-
-def _power(wave: np.ndarray) -> np.ndarray:
-    """A power spectrum (frequencies, frames) of a waveform (samples,)."""
-    window = min(512, len(wave))
-    frames = np.lib.stride_tricks.sliding_window_view(wave, window)[:: window // 2]
-    return np.abs(np.fft.rfft(frames * np.hanning(window))).T ** 2
 
 
 @with_look

@@ -54,5 +54,5 @@ def test_two_trials_are_shown_as_one_and_a_missing_one_is_named(repository, show
     assert (tmp_path / "trial_temporal_aware_blocks_further_seeds.png").exists()
     shown.clear()
     display.show_trial(folder / "temporal_aware_blocks.json", tmp_path / "omega_0.json")
-    (table,) = shown
-    assert "python -m training.trials conf/trials/omega_0.yaml" in str(table)
+    (said,) = shown
+    assert "python -m training.trials conf/trials/omega_0.yaml" in said.data

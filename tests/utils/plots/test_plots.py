@@ -1,5 +1,7 @@
 """Figures of one corpus and one run: they render, with titles and labels, and show the right numbers."""
 
+import io
+
 import matplotlib
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 from utils.emotions import EMOTIONS
 from utils.metrics import History
 from utils.plots.corpus import plot_corpus
-from utils.plots.style import save_figure
+from utils.plots.style import as_image, save_figure
 from utils.plots.training import plot_history, plot_mfcc, plot_split_counts, plot_variants, plot_waveform
 
 pytestmark = pytest.mark.filterwarnings("error")  # a glyph that is missing, a layout that does not fit
@@ -133,3 +135,12 @@ def test_long_titles_take_several_lines():
     figure = plot_waveform(WAVE, 22_050, title)
     lines = figure.get_suptitle().splitlines()
     assert len(lines) > 1 and "".join(lines).replace(" ", "") == title.replace(" ", "")
+
+
+def test_images_for_notebooks_are_small_and_look_the_same():
+    figure, large = plot_variants({"itself": WAVE, "quiet": WAVE / 8}, 22_050, "title"), io.BytesIO()
+    figure.savefig(large, format="png", dpi=110, bbox_inches="tight")
+    small = as_image(figure)
+    assert len(small) < len(large.getvalue()) / 1.5
+    before, after = (np.asarray(Image.open(one).convert("RGB"), float) for one in (large, io.BytesIO(small)))
+    assert np.abs(before - after).mean() < 1  # of 255

@@ -239,9 +239,9 @@ def test_confusion_matrices_show_shares_of_rows_and_seeds_add_up(make_run):
     path = make_run("b", accuracy=1.0, train={"seed": 1})
     figure = plot_confusion_matrices(runs_frame(path.parent), "title")
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts[:3] == ["75", "25", ""] and len(texts) == 49
+    assert [text for text in texts if text][:2] == ["75", "25"]
     texts = plot_confusion_matrix([[3, 1], [0, 0]], ("dis", "gio"), ENGLISH, "title").axes[0].texts
-    assert [text.get_text() for text in texts] == ["3\n75 %", "1\n25 %", "0\n–", "0\n–"]
+    assert [text.get_text() for text in texts] == ["3\n75 %", "1\n25 %"]
 
 
 def test_a_data_size_curve_has_a_line_for_each_network():
