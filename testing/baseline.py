@@ -181,9 +181,8 @@ def _table(content: Mapping[str, Any], title: str, folds: int) -> Table:
         row = {"": name, "UAR": mean_std(one["uar_per_fold"])}
         if folds > 1:
             row["pooled UAR"] = mean_std(one["uar"]) if "uar" in one else NOTHING
-        for score in ("uar", "accuracy"):
-            heading = "95 % interval" if score == "uar" else "of the accuracy"
-            row |= {"accuracy": mean_std(one["accuracy_per_fold"])} if score == "accuracy" else {}
+        for score, heading in (("uar", "95 % interval"), ("accuracy", "of the accuracy")):
+            row |= {} if score == "uar" else {score: mean_std(one["accuracy_per_fold"])}
             bounds = one.get(f"{score}_interval")
             row[heading] = percent_range(*bounds[0])[:-2] if bounds else NOTHING
         rows.append(row | {"C": ", ".join(f"{c:g}" for c in sorted(set(one["C"]))) if "C" in one else ""})

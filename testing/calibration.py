@@ -40,13 +40,12 @@ class Calibration:
 
     temperature: float = 1.0  # by which logits are divided; 1 where the run was not calibrated
     novelty: Novelty | None = None  # None likewise
-    validation: Mapping[str, Any] | None = None  # `utterances`; `ece`, `nll` (nats): each [before, after]
     population: SpeakerNorm | None = None  # the mean over training speakers, with features.normalise: speaker
 
     def save(self, run_dir: Path) -> None:
         """Write it into a run directory."""
-        novelty = self.novelty and self.novelty.to_dict()
-        content = {"temperature": self.temperature, "validation": self.validation, "novelty": novelty}
+        content: dict[str, Any] = {"temperature": self.temperature}
+        content["novelty"] = self.novelty and self.novelty.to_dict()
         if self.population:
             content["population"] = {key: one.tolist() for key, one in vars(self.population).items()}
         write_json(run_dir / runs.CALIBRATION_FILE, content)
@@ -65,7 +64,7 @@ def load_calibration(run_dir: Path) -> Calibration:
         novelty = content["novelty"] and Novelty.from_dict(content["novelty"])
         population = {key: torch.tensor(one) for key, one in content.get("population", {}).items()}
         norm = SpeakerNorm(**population) if population else None
-        return Calibration(temperature, novelty, content["validation"], norm)
+        return Calibration(temperature, novelty, norm)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is no calibration ({error!r}). Make it anew: python -m testing.calibration {run_dir}"
@@ -97,18 +96,10 @@ def calibrate(
         found = predict(run.model, frames, functionals, run.config.train.batch_size)
         logits[subset] = among(found, allowed).numpy()
         targets[subset], novelty[subset] = target.numpy(), fitted(frames)
-    validation = logits["validation"], targets["validation"]
-    temperature = fit_temperature(*validation)
-    before_and_after = 1.0, temperature
-    fit = {
-        "utterances": len(validation[1]),
-        "ece": [reliability(at_temperature(validation[0], t), validation[1]).error for t in before_and_after],
-        "nll": [negative_log_likelihood(*validation, t) for t in before_and_after],
-    }
-    norms = data.features.norms
+    temperature, norms = fit_temperature(logits["validation"], targets["validation"]), data.features.norms
     speakers = {data.features.utterances[row].speaker for row in data.rows("train")} if norms else ()
     population = SpeakerNorm.mean_of(norms[one] for one in sorted(speakers)) if norms else None
-    calibration = Calibration(temperature, fitted, fit, population)
+    calibration = Calibration(temperature, fitted, population)
     calibration.save(run.path)
     return Calibrated(run, calibration, logits, targets, novelty)
 

@@ -30,6 +30,7 @@ from models.cktim import count_parameters
 from models.losses import among, cross_entropy
 from testing.calibration import at_temperature, load_calibration
 from testing.load_run import LoadedRun, corpus_settings, load_run, predict_and_embed, recorded_test_set
+from testing.predictions import Answer
 from utils import runs
 from utils.config import Config, load_config
 from utils.emotions import EMOTIONS, without_codes
@@ -96,16 +97,12 @@ class Evaluation:
         return sorted(wrong.tolist(), key=lambda row: -self.probabilities[row].max())
 
     def in_words(self, row: int) -> str:
-        """Markdown: `**tri-m2-b1**: sadness, recognised as neutral (71 %; then sadness 20 %, …)`."""
-        words = self.run.words
-        first, *others = (
-            (words[self.corpus.emotions[index]], f"{100 * self.probabilities[row, index]:.0f} %")
-            for index in self.probabilities[row].argsort()[:-4:-1]
-        )
+        """Markdown: `**tri-m2-b1**: sadness, recognised as neutral 71 % (then sadness 20 %, …)`."""
+        shares = dict(zip(self.corpus.emotions, self.probabilities[row], strict=True))
+        answer = Answer(0, 0, max(shares, key=shares.__getitem__), shares, None, self.run.words)
         utterance = self.utterances[row]
-        then = ", ".join(f"{emotion} {share}" for emotion, share in others)
-        answer = f"{words[utterance.emotion]}, recognised as {first[0]} ({first[1]}; then {then})"
-        return f"**{markdown_text(utterance.name)}**: {markdown_text(answer)}"
+        said = f"{self.run.words[utterance.emotion]}, recognised as {answer}"
+        return f"**{markdown_text(utterance.name)}**: {markdown_text(said)}"
 
 
 class UnsavedError(UserError):

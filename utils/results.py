@@ -165,6 +165,9 @@ def _row(run: Run) -> dict[str, Any]:
     """A run as in a trial's file, with all of its settings."""
     test, validation = run.test or {}, run.validation
     kept = kept_epoch(validation, run.config.train.keep) if validation and run.config else None
+    keys = "utterances", "accuracy", "uar"
+    columns = zip(*(test.get(f"{key}_per_corpus", ()) for key in keys), strict=True)
+    several = [dict(zip(keys, one, strict=True)) for one in columns]
     scored = {}
     if validation and kept is not None:
         scored = {score: validation[score][kept] for score in SCORES if score in validation}
@@ -178,17 +181,8 @@ def _row(run: Run) -> dict[str, Any]:
         "validation": scored,
         "test": {score: test[score][0] for score in SCORES if score in test},
         "trainable_parameters": test["trainable_parameters"][0] if test else None,
-        **({"corpora": _per_corpus(test)} if "corpora" in test else {}),
+        **({"corpora": dict(zip(test["corpora"], several, strict=True))} if "corpora" in test else {}),
     }
-
-
-def _per_corpus(test: Mapping[str, list]) -> dict[str, dict[str, Any]]:
-    """Corpus → its utterances, accuracy and UAR, of a run that was tested on several."""
-    keys = "utterances", "accuracy", "uar"
-    columns = (test[f"{key}_per_corpus"] for key in keys)
-    values = zip(*columns, strict=True)
-    rows = zip(test["corpora"], values, strict=True)
-    return {name: dict(zip(keys, row, strict=True)) for name, row in rows}
 
 
 def _columns(row: Mapping[str, Any], trial: str = "", run: Run | None = None) -> dict[str, Any]:

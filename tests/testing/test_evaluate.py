@@ -136,8 +136,8 @@ def test_misjudged_utterances_come_surest_first(evaluation):
     first, second = answers[rows[0]].argsort()[::-1][:2]
     true, answer, then = (ENGLISH[EMOTIONS[index]] for index in (mistaken.targets[rows[0]], first, second))
     words = mistaken.in_words(rows[0])
-    assert words.startswith(f"**{mistaken.utterances[rows[0]].name}**: {true}, ") and f" {answer} (" in words
-    assert f"; then {then} {100 * answers[rows[0], second]:.0f} %, " in words
+    assert words.startswith(f"**{mistaken.utterances[rows[0]].name}**: {true}, ") and f" {answer} " in words
+    assert f"(then {then} {100 * answers[rows[0], second]:.0f} %, " in words
     table = misjudged_table(mistaken, most=1)
     assert table.rows[0]["true"] == true and answer in table.rows[0].values()
     assert table.notes == [f"and {len(rows) - 1} more"]
@@ -357,7 +357,7 @@ def test_a_run_keeps_the_users_words_and_refuses_further_emotions(emodb, train_t
     shown = [text.get_text() for text in confusion_figure(evaluation).axes[0].get_xticklabels()]
     assert shown == ["Wut", "traurig"] == [read_run(run_dir).words[code] for code in ("rab", "tri")]
     assert any(
-        f"{word}, recognised as {other} (" in evaluation.in_words(0) for word in shown for other in shown
+        f"{word}, recognised as {other} " in evaluation.in_words(0) for word in shown for other in shown
     )
     sound = str(tmp_path / "mine/Wut/0.wav")
     assert explain(run_dir, sound, truth="wut").in_words.startswith(("Wut (", "traurig ("))

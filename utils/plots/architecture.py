@@ -17,7 +17,7 @@ from matplotlib.path import Path
 from utils.config import ModelConfig, load_config
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import many
-from utils.plots.style import FORMULA, TRAINING, VALIDATION, save_figure, with_look
+from utils.plots.style import TRAINING, VALIDATION, save_figure, with_look
 
 CONVOLUTION, PLAIN, FUSION, OUTPUT, PANEL = "#cfe3f2", "#f1f1f1", "#fde3b8", "#d5ecdf", "#fafafa"  # fills
 WIDTH = 9.0
@@ -86,7 +86,7 @@ def _draw_directions(axes: Axes, rows: Rows, model: ModelConfig) -> None:
     forward, middle, backward = rows
     pooled = "mean" if model.pooling == "mean" else "mean and standard deviation"
     summary = rf"$g_j$: {pooled} over time, both directions added"
-    _text(axes, 7.6, forward + 0.4, summary, ha="right", gid=FORMULA)
+    _text(axes, 7.6, forward + 0.4, summary, ha="right", parse_math=True)
     _text(axes, 1.68, forward + 0.4, "forward in time", ha="left")
     _text(axes, 1.68, backward - 0.4, "backward in time: the frames reversed", ha="left")
     _box(axes, 4.115, middle, 4.87, 0.66, FUSION, zorder=0)
@@ -106,8 +106,8 @@ def _draw_directions(axes: Axes, rows: Rows, model: ModelConfig) -> None:
                 _arrow(axes, (x, y), (x, middle + (0.2 if y > middle else -0.2)))
         left = x + reach
         if block:
-            _circle(axes, x, middle, 0.19, "white", rf"$g_{{{block}}}$", gid=FORMULA)
-            _text(axes, x - 0.22, middle, rf"$w_{{{block}}}$", fontsize=11, ha="right", gid=FORMULA)
+            _circle(axes, x, middle, 0.19, "white", rf"$g_{{{block}}}$", parse_math=True)
+            _text(axes, x - 0.22, middle, rf"$w_{{{block}}}$", fontsize=11, ha="right", parse_math=True)
         else:
             for y in rows:
                 _text(axes, x, y, "· · ·", fontsize=11)

@@ -15,15 +15,7 @@ from numpy.typing import ArrayLike
 from pandas import DataFrame
 
 from utils.emotions import EMOTIONS
-from utils.plots.style import (
-    COLOURS,
-    WIDTH,
-    logarithmic_where_wide,
-    new_figure,
-    shortened,
-    with_look,
-    wrapped,
-)
+from utils.plots.style import COLOURS, WIDTH, log_where_wide, new_figure, shortened, with_look, wrapped
 from utils.results import comparisons, grouped, paired
 from utils.significance import SIGNIFICANT, Comparison, Summary, compare, p_in_words, summarise
 
@@ -56,7 +48,7 @@ def plot_curves(frame: DataFrame, title: str) -> Figure:
         losses.set(title=f"{part}: loss", ylabel="cross-entropy (nats)")
         name = {"uar": "UAR"}.get(score, score)
         recalls.set(title=f"{part}: {name}", ylabel=f"{name} (%)")
-        logarithmic_where_wide(losses)
+        log_where_wide(losses)
     for below in axes[1]:
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

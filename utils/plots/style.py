@@ -17,7 +17,6 @@ import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from utils.files import write_atomically
@@ -25,18 +24,17 @@ from utils.files import write_atomically
 WIDTH = 7.5  # inches: texts of 9 points and more can be read in a window of 600 pixels, too
 COLOURS = seaborn.color_palette("colorblind")
 TRAINING, VALIDATION, TEST = COLOURS[0], COLOURS[1], "0.25"  # middle, light and dark in grey print
-FORMULA = "formula"  # the gid of a text in which matplotlib is to find formulas
 LOOK = {**seaborn.axes_style("ticks"), "figure.dpi": 110, "font.size": 10, "axes.labelsize": 10}
 LOOK |= {"axes.titlesize": 10.5, "figure.titlesize": 11.5, "figure.titleweight": "bold"}
 LOOK |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False}
 LOOK |= {"axes.edgecolor": "0.3", "axes.spines.top": False, "axes.spines.right": False}
-LOOK |= {"axes.grid": True, "grid.color": "0.9", "lines.linewidth": 1.6}
+LOOK |= {"axes.grid": True, "grid.color": "0.9", "lines.linewidth": 1.6, "text.parse_math": False}
 
 
 def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorate a plotting function: it draws in our look, and leaves matplotlib's settings as they were.
 
-    Texts are shown letter by letter, dollar signs included, but for those whose gid is FORMULA.
+    Texts are no formulas, for the name of a file may look like one, but for those with parse_math=True.
     """
 
     @wraps(plot)
@@ -46,7 +44,8 @@ def with_look(plot: Callable[..., Figure]) -> Callable[..., Figure]:
             if title := figure.get_suptitle():
                 lines = (wrapped(line, figure.get_figwidth(), 13.5) for line in title.splitlines())
                 figure.suptitle("\n".join(lines))
-            _show_names_as_they_are(figure)
+            for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+                axis.get_ticklabels(which="both")  # makes the ticks while the look is set
             figure._repr_mimebundle_ = partial(_for_notebooks, figure)  # type: ignore[attr-defined]  # IPython's
             return figure
 
@@ -73,7 +72,7 @@ def shortened(name: str) -> str:
     return name if len(name) < 15 else f"{name[:7]}…{name[-6:]}"
 
 
-def logarithmic_where_wide(axes: Axes) -> None:
+def log_where_wide(axes: Axes) -> None:
     """A logarithmic axis where the largest value is more than twenty times the smallest.
 
     Lines across the whole axes, as at the epoch that is kept, have no values.
@@ -85,17 +84,6 @@ def logarithmic_where_wide(axes: Axes) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_ylabel("cross-entropy\n(nats, logarithmic)")
-
-
-def _show_names_as_they_are(figure: Figure) -> None:
-    """A text is no formula, for the name of a file may look like one; the powers of ten on log axes are."""
-    powers = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        labels = axis.get_ticklabels(which="both")  # makes the ticks, too
-        powers |= set(labels) if axis.get_scale() == "log" else set()
-    for text in figure.findobj(Text):
-        if text not in powers and text.get_gid() != FORMULA:
-            text.set_parse_math(False)
 
 
 def as_image(figure: Figure) -> bytes:

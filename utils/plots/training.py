@@ -13,15 +13,7 @@ from scipy.signal import spectrogram
 
 from utils.emotions import ENGLISH, in_order
 from utils.metrics import History, kept_epoch
-from utils.plots.style import (
-    TEST,
-    TRAINING,
-    VALIDATION,
-    logarithmic_where_wide,
-    new_figure,
-    with_look,
-    wrapped,
-)
+from utils.plots.style import TEST, TRAINING, VALIDATION, log_where_wide, new_figure, with_look, wrapped
 
 DECIBELS = -70  # where the colours of power spectra begin
 MOST = 3  # standard deviations; the colours of MFCCs end there
@@ -162,7 +154,7 @@ def plot_history(training: History, validation: History, title: str, keep: str =
         axes.set_xlabel("epoch")
         axes.legend()
     loss_axes.set(title="Loss", ylabel="cross-entropy (nats)")
-    logarithmic_where_wide(loss_axes)
+    log_where_wide(loss_axes)
     words = {"uar": "unweighted average recall", "accuracy": "accuracy"}[validation.score]
     score_axes.set(title=words.capitalize(), ylabel=f"{words} (%)", ylim=(0, 100))
     return figure
