@@ -1,9 +1,7 @@
 """How far a run's answers can be trusted: `python -m testing.calibration RUN_DIR [key=value …]`.
 
 A temperature is fitted on the validation set that makes the probabilities as right as they are sure, and
-testing.out_of_distribution measures how far from the training set speech may be. Both lie in the run
-directory, where testing.predict finds them, with the mean norm of the training's speakers where the run has
-norms. The test set is only measured.
+testing.out_of_distribution measures how far from the training set speech may be. testing.predict uses both.
 """
 
 from utils.parsers import command, run_command

@@ -32,10 +32,9 @@ PERPLEXITY = 30.0  # of the t-SNE, with as many utterances at least three times
 def embedding_figure(evaluation: Evaluation) -> Figure:
     """A t-SNE of an evaluation's embeddings by emotion and, where the corpus tells them, by speaker.
 
-    Each panel's title says how often an utterance's nearest other one, by the distance of their embeddings,
-    has the same emotion (speaker), and how often any other one has. L. van der Maaten and G. Hinton,
-    "Visualizing Data using t-SNE", JMLR 2008. A UserError for fewer than three utterances, and where the
-    evaluation was recalled.
+    Each panel's title says how often an utterance's nearest other one has the same emotion (speaker). L. van
+    der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 2008. A UserError for fewer than three
+    utterances, and where the evaluation was recalled.
     """
     from sklearn.manifold import TSNE
 

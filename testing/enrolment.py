@@ -76,7 +76,7 @@ class Strangers:
     def row(
         self, corpus: str, recordings: int, found: Sequence[np.ndarray], all_others: bool
     ) -> dict[str, Any]:
-        """The scores of several draws."""
+        """UAR, its deviation over several draws (None of one), and each speaker's UAR, the mean over them."""
         of = self.corpora == corpus
         uars = [self.uar(one, of) for one in found]
         return {
@@ -97,16 +97,9 @@ def measure_enrolment(
     """The unweighted average recall (UAR) over the number of recordings that a speaker's norm is taken from.
 
     In each draw every speaker's norm is of other recordings, which are not scored; with all others, each
-    utterance has a norm of its own. The result is written into the run directory (enrolment.json).
-
-    Returns:
-        `rows` of each corpus and number: `corpus`, `recordings`, `all_others`, `utterances` (scored in a
-        draw), `uar` (mean over the draws), `uar_std` (over the draws; None of one), `speakers` (name → UAR of
-        the emotions that the speaker has, mean over the draws); and `prior`, `draws`.
-
-    Raises:
-        UserError: the run is not normalised by speaker, or was trained on a speaker of the test set, or one
-            of them has a single recording.
+    utterance has a norm of its own. The result is written into the run directory (enrolment.json): `rows` of
+    each corpus and number (Strangers.row), `prior` and `draws`. A UserError where the run is not normalised
+    by speaker, or was trained on a speaker of the test set, or one of them has a single recording.
     """
     run = load_run(run_dir, overrides)
     try_output(run.path / runs.ENROLMENT_FILE)

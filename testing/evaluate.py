@@ -121,9 +121,7 @@ def evaluate(
     progress: bool = True,
     changed: bool = False,
 ) -> Evaluation:
-    """Evaluate a run on the test set that it recorded, and write the results into its directory.
-
-    The files: `<model>_test_metrics.json`, `predictions.csv`, `confusion_matrix.png`, `loss_acc.png`.
+    """Evaluate a run on the test set that it recorded, and write the results into its directory (`save`).
 
     With `everything` on the whole corpus instead, training set included, and nothing is written: that is no
     test; it shows whether weights and labels belong together. `changed` takes recordings that have other
@@ -224,11 +222,10 @@ def evaluate_across(
 ) -> Evaluation:
     """Test a run on another corpus than that of its training, over the emotions that both have.
 
-    All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root` is
-    the place of the other corpus, `data.columns` names the columns of its table, and `data.labels` says whose
-    emotions it has. The results lie in the run's folder `cross-corpus_NAME`: metrics (also `protocol`,
-    `corpus`, `trained_on`), predictions, confusion matrix. A UserError where the run was trained on that
-    corpus or on recordings of it, or both share fewer than two emotions.
+    All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root`,
+    `data.columns` and `data.labels` are about the other corpus. The results lie in the run's folder
+    `cross-corpus_NAME`, the metrics with `protocol`, `corpus` and `trained_on`. A UserError where the run was
+    trained on that corpus or on recordings of it, or both share fewer than two emotions.
     """
     about_it = "data.root", "data.labels", "data.columns"
     places = [override for override in overrides if override.partition("=")[0].strip() in about_it]

@@ -14,7 +14,7 @@ from utils.metrics import score_columns
 from utils.plots.results import plot_confusion_matrix
 from utils.plots.style import save_figure
 from utils.results import mean_std, network_in_words
-from utils.runs import Run, read_emotions, read_words
+from utils.runs import Run, read_emotions
 from utils.tables import NOTHING, Table, percent_range
 
 SHOWN = {"uar": "UAR", "accuracy": "accuracy", "f1_score": "F1"}
@@ -37,7 +37,7 @@ def pool(runs: Sequence[Run], folder: Path, name: str = "pooled") -> Table:
     metrics |= {f"{score}_per_fold": [test[score][0] for test in tests] for score in SHOWN}
     title = f"{first.corpus} corpus, {first.protocol}, {len(runs)} of {first.folds} folds together"
     matrix = np.array(metrics["confusion_matrix"])
-    figure = plot_confusion_matrix(matrix, emotions, read_words(first.path), title)
+    figure = plot_confusion_matrix(matrix, emotions, first.words, title)
     writings = [
         partial(write_json, folder / f"{name}_metrics.json", metrics, indent=1),
         partial(write_atomically, folder / f"{name}_predictions.csv", concat(tables).to_csv(index=False)),

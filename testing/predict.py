@@ -121,12 +121,10 @@ class Recognizer:
         This one stays as it is; both share the network. The shipped run gives way to ENROLLED_RUN, which was
         trained for this; any other run that is not normalised by speaker is a UserError.
 
-        Args:
-            recordings: of the speaker alone: files, folders and zips as find_files takes them, or a waveform
-                and its rate as `recognise` takes them. Each counts as it would be recognised, a long one
-                window by window. A warning names those that are silent or cannot be read; none left is a
-                UserError.
-            prior: see SpeakerNorm.shrunk; more than 0 is for calibrated runs.
+        The recordings are of the speaker alone: files, folders and zips as find_files takes them, or a
+        waveform and its rate as `recognise` takes them. Each counts as it would be recognised, a long one
+        window by window. A warning names those that are silent or cannot be read; none left is a UserError.
+        `prior`: see SpeakerNorm.shrunk; more than 0 is for calibrated runs.
         """
         if self.features.normalise != "speaker":
             return self._companion().enrol(recordings, prior, progress)

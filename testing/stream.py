@@ -80,7 +80,7 @@ class Stream:
         vad: str | None = "energy",
     ):
         audio.check_rate(sample_rate, NAME)
-        self._recognizer, self._rate = recognizer, recognizer.features.sample_rate
+        self.recognizer, self._rate = recognizer, recognizer.features.sample_rate
         if window_seconds is None:
             window_seconds = min(WINDOW, recognizer.window / self._rate)
         _check("hop_seconds", hop_seconds, SHORTEST_HOP, LONGEST_WINDOW)
@@ -104,12 +104,10 @@ class Stream:
         self._said: set[str] = set()
 
     def feed(self, chunk: np.ndarray) -> list[Moment]:
-        """The moments that this sound completes.
+        """The moments that this sound completes: (samples,) or (samples, channels), of any length.
 
-        Args:
-            chunk: (samples,) or (samples, channels), of any length: floats with full scale 1, or integers,
-                which count by the width of the values so far. The first chunk says of what type and how many
-                channels all are. An AudioError for anything else leaves the stream as it was.
+        Floats have full scale 1, integers count by the width of the values so far. All chunks are as the
+        first one in type and channels; an AudioError for anything else leaves the stream as it was.
         """
         self._waiting += self._checked(chunk)
         if sum(map(len, self._waiting)) < self._block:
@@ -188,9 +186,9 @@ class Stream:
         except SilenceError:
             waveform = np.zeros(len(window), np.float32)
         spoken = self._is_speech(waveform[-new:])
-        now, novelty = on_one_thread(self._recognizer.look, [waveform])[0] if spoken else ({}, None)
+        now, novelty = on_one_thread(self.recognizer.look, [waveform])[0] if spoken else ({}, None)
         probabilities = self._smooth(now)
-        words = self._recognizer.words
+        words = self.recognizer.words
         return Moment(start, end, self._hold(probabilities), probabilities, novelty, words)
 
     def _is_speech(self, samples: np.ndarray) -> bool:

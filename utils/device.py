@@ -74,8 +74,7 @@ def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and PyTorch's global random generators (0 to 2**32 - 1), on every device.
 
     On the CPU, with the same versions of the libraries and the same number of threads, the same program then
-    gives the same numbers to the last digit. On a GPU, where an operation without a deterministic algorithm
-    warns and runs all the same, runs may differ in the last digits.
+    gives the same numbers. On a GPU, operations that are not deterministic warn, and last digits may differ.
     """
     random.seed(seed)
     np.random.seed(seed)

@@ -29,8 +29,7 @@ def scores(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> dict
     - `recall`, `precision`, `f1_score`: macro means over *all* `num_classes` classes. A class with nothing to
       divide by counts as 0, so `recall` falls below `uar` as soon as a class has no utterance in `targets`.
 
-    Args:
-        targets, predictions: (utterances,) class indices, from 0 to num_classes - 1; else a ValueError.
+    Both are (utterances,) class indices, from 0 to num_classes - 1; else a ValueError.
     """
     return scores_of(confusion_matrix(targets, predictions, num_classes))
 
@@ -119,12 +118,7 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 10) -> Reliability:
-    """Compare the confidence of answers with the share of them that is right, in bins between 0 and 1.
-
-    Args:
-        probabilities: (utterances, classes).
-        targets: (utterances,) class indices.
-    """
+    """Of probabilities (utterances, classes) and targets (utterances,), in bins between 0 and 1."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == targets
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(places, minlength=bins)
@@ -133,12 +127,7 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 10) 
 
 
 def nearest_agreement(vectors: np.ndarray, labels: Sequence[str]) -> tuple[float, float]:
-    """How often the nearest other vector (Euclidean) has the same label, and how often any other one has.
-
-    Args:
-        vectors: (items, channels), two at least.
-        labels: (items,).
-    """
+    """How often the nearest of the vectors (items, channels) has the same label, and any other one."""
     from sklearn.neighbors import NearestNeighbors
 
     _, places, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)

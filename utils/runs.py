@@ -15,7 +15,7 @@ from typing import Any
 
 from utils.config import Config, ConfigError, load_config
 from utils.emotions import EMOTIONS, ENGLISH, in_own_words
-from utils.errors import UserError
+from utils.errors import UserError, some
 from utils.files import expanded
 from utils.metrics import History, MetricsError, read_json
 from utils.progress import warn
@@ -166,8 +166,7 @@ def existing_run_dir(run_dir: str | Path) -> Path:
     run_dir = expanded(run_dir)
     if not run_dir.is_dir():
         siblings = sorted(path.name for path in run_dir.parent.glob("*") if is_run_dir(path))
-        more = f" and {len(siblings) - 5} more" if len(siblings) > 5 else ""
-        there = f"; {run_dir.parent} holds {', '.join(siblings[:5])}{more}" if siblings else ""
+        there = f"; {run_dir.parent} holds {some(siblings)}" if siblings else ""
         raise UserError(f"there is no run directory {run_dir}{there}.")
     if not is_run_dir(run_dir):
         raise UserError(

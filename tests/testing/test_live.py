@@ -221,4 +221,5 @@ def test_the_node_of_the_documentation_answers_what_it_gets(repository, monkeypa
     for start in range(0, len(sound), 1_024):
         subscribed[0](SimpleNamespace(data=list(sound[start : start + 1_024])))
     words = [message.data for message in sent]
-    assert len(words) == 7 and words[0] == "silence" and words[-1] in {*node.stream._words.values(), "unsure"}
+    known = {*node.stream.recognizer.words.values(), "unsure"}
+    assert len(words) == 7 and words[0] == "silence" and words[-1] in known

@@ -162,12 +162,8 @@ def plot_kernel(
 ) -> Figure:
     """Kernels as curves over the lag: their whole reach, and the last moments with samples at some rates.
 
-    Args:
-        lags: (points,) seconds, close enough for a curve.
-        kernels: (kernels, points), the values there.
-        samples: label → lags (taps,) and values (kernels, taps), the finest first; at most three.
-        labels: of the kernels.
-        close_up: seconds that the right side shows.
+    Lags (points,) are in seconds, kernels (kernels, points) are values there, samples label → lags (taps,)
+    and values (kernels, taps), the finest first, at most three. The right side shows `close_up` seconds.
     """
     how: dict[str, Any] = {"sharex": "col", "sharey": "row", "squeeze": False, "width_ratios": (1, 1.6)}
     figure, rows = new_figure(title, 0.9 + 1.6 * len(kernels), len(kernels), 2, **how)
@@ -193,12 +189,9 @@ def plot_kernel(
 def plot_receptive_fields(fields: Mapping[str, tuple[np.ndarray, float]], title: str) -> Figure:
     """The share of the influence on an output that comes from a lag or from further back, on a log axis.
 
-    A curve for each temporal-aware block, a panel for each network. It starts at 100 % and ends where the
-    network sees nothing more. (Single frames of a dilated network jump by orders of magnitude.)
-
-    Args:
-        fields: network → each frame's share in the influence on the last frame, (n blocks, frames), the last
-            frame in the last column; and seconds from frame to frame.
+    A curve for each temporal-aware block, a panel for each network. `fields` has, by network, each frame's
+    share in the influence on the last frame, (n blocks, frames), and seconds from frame to frame. (Single
+    frames of a dilated network jump by orders of magnitude.)
     """
     figure, (panels,) = new_figure(title, 3.8, 1, len(fields), sharex=True, sharey=True, squeeze=False)
     colours = seaborn.color_palette("crest", max(len(blocks) for blocks, _ in fields.values()))

@@ -31,10 +31,8 @@ STYLES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 
 def plot_curves(frame: DataFrame, title: str) -> Figure:
     """Loss and UAR over the epochs of run directories, in training and in validation, by their settings.
 
-    Where a run has no UAR, as earlier ones, accuracy takes its place for all.
-
-    Where several runs have the same settings the line is their mean and the band reaches one standard
-    deviation to both sides.
+    Of several runs of the same settings the line is the mean, and the band reaches one standard deviation to
+    both sides. Where a run has no UAR, as earlier ones, accuracy takes its place for all.
     """
     figure, axes = new_figure(title, 4.8, 2, 2, sharex=True)
     every = [history for run in frame.directory for history in (run.training, run.validation) if history]

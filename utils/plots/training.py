@@ -66,9 +66,7 @@ def draw_waveform(axes: Axes, wave: np.ndarray, sample_rate: int, colour: ColorT
 def plot_variants(variants: Mapping[str, np.ndarray], sample_rate: int, title: str) -> Figure:
     """An utterance and its variants below each other: on the left the waveform, on the right its spectrum.
 
-    Args:
-        variants: name → waveform (samples,), all of the same length; the first is the utterance itself.
-        sample_rate: in Hz.
+    Variants are name → waveform (samples,), all of the same length, the first the utterance itself.
     """
     shared: dict[str, Any] = {"sharex": True, "sharey": "col", "squeeze": False}
     figure, rows = new_figure(title, 1.2 + 0.9 * len(variants), len(variants), 2, **shared)
