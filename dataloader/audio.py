@@ -99,10 +99,12 @@ def read_mono(path: str | Path, say: Say = warn) -> tuple[np.ndarray, int]:
 
 def clipped_samples(channels: np.ndarray) -> int:
     """How many samples (samples, channels) lie between two that are at their channel's peak as they are."""
-    loud = np.abs(channels)
-    peaks = loud.max(axis=0, initial=0)
-    flat = (loud >= np.minimum(peaks, FULL_SCALE)) & (peaks > FAINT_PEAK)
-    return int((flat[:-2] & flat[1:-1] & flat[2:]).sum(axis=0).max(initial=0))
+    counts = [0]
+    for loud in np.abs(channels.T):
+        peak = loud.max(initial=0)
+        at = np.flatnonzero(loud >= min(peak, FULL_SCALE))
+        counts.append(int((at[2:] - at[:-2] == 2).sum()) if peak > FAINT_PEAK else 0)
+    return max(counts)
 
 
 def to_waveform(

@@ -37,7 +37,7 @@ QUIET = 1e-3  # of the loudest frame's power; what is below is no part of the ou
 LEAST_CHANGE, LEAST_FRAMES = 2.0, 32  # dB; 0.6 s. Outlines of steadier or shorter sound look like others
 BLOCK = 1_024  # outlines that are compared at a time
 FRAMES = 40  # a second, in which silence at both ends is measured
-Use = Callable[[Utterance, np.ndarray, int, list[str]], None]  # samples (samples,), rate in Hz, and remarks
+Use = Callable[[Utterance, np.ndarray, int], None]  # samples (samples,) and their rate in Hz
 
 
 def identified(
@@ -87,7 +87,7 @@ def identified_corpus(
 def fingerprint(samples: np.ndarray, rate: int) -> str:
     """The start of a hash of samples (samples,) at `rate` Hz, as they are in 24 bits."""
     whole = np.rint(samples * 2.0**23).astype("<i4")
-    return hashlib.blake2b(whole.tobytes(), key=str(rate).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(whole.data, key=str(rate).encode(), digest_size=8).hexdigest()
 
 
 def outline(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -174,7 +174,7 @@ def _identity(utterance: Utterance, use: Use | None) -> tuple[str, str, Measures
         return error
     samples, rate = recording[:2]
     if use:
-        use(utterance, samples, rate, remarks)
+        use(utterance, samples, rate)
     picture = base64.b64encode(outline(samples, rate).tobytes()).decode()
     return fingerprint(samples, rate), picture, measured(recording, remarks)
 
@@ -186,7 +186,7 @@ def measured(recording: Recording, remarks: Sequence[str] = ()) -> Measures:
     levels = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size).std(axis=1)
     loud = np.flatnonzero(levels >= levels.max() * 10 ** (-TRIM_DB / 20))
     seconds, before, end = len(samples) / rate, loud[0] * size / rate, (loud[-1] + 1) * size / rate
-    level = 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
+    level = 10 * np.log10(np.mean(np.square(samples), dtype=np.float64))
     after = max(seconds - end, 0.0)
     return Measures(seconds, rate, channels, coding, round(level, 2), clipped, before, after, list(remarks))
 

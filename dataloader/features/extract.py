@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,17 +12,17 @@ import torchaudio
 from torch.nn.functional import pad
 
 from dataloader.advice import check_emotions, left_out
-from dataloader.audio import AudioError, condition, fit_length, read_audio, resample
+from dataloader.audio import AudioError, condition, fit_length, read_mono, resample
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, cached_rows
 from dataloader.features.normalise import SpeakerNorm, normalise
 from dataloader.features.prosody import check_prosody, power, prosody
-from dataloader.identity import identified_corpus
+from dataloader.identity import identified_corpus, silent
 from utils.config import FeaturesConfig
 from utils.files import expanded
 from utils.progress import warn
 
-MOST_KEPT = 256 * 2**20  # bytes of waveforms that are kept from fingerprints to features
+MOST_KEPT = 256 * 2**20  # bytes of features that come from the pass that takes fingerprints
 
 
 class MelSpectrogram(torchaudio.transforms.MelSpectrogram):
@@ -44,7 +45,7 @@ class MFCC(torch.nn.Module):
     def __init__(self, features: FeaturesConfig):
         super().__init__()
         self.n_fft, self.hop_length = features.n_fft, features.hop_length
-        self.mel: torch.nn.Module = MelSpectrogram(
+        self.mel: Any = MelSpectrogram(
             features.sample_rate,
             features.n_fft,
             hop_length=features.hop_length,
@@ -72,8 +73,11 @@ class MFCC(torch.nn.Module):
         end = before + len(waveform)
         first, last = max(before - half, 0) // hop, min(-(-(end + half) // hop), total)  # frames
         stop = length if last == total else last * hop
-        bands = self.mel(pad(waveform, (before - first * hop, stop - end))[None, None])
-        return self._of_bands(pad(bands, (first, total - last)))
+        spectra = power(self.mel.spectrogram(pad(waveform, (before - first * hop, stop - end))[None, None]))
+        frames = 1 + (length - self.n_fft % 2) // hop
+        # With the zeros' powers beside them the product has forward's size, and so its rounding.
+        spectra = pad(spectra.mT, (0, 0, first, frames - first - spectra.shape[-1])).mT
+        return self._of_bands(self.mel.mel_scale(spectra))
 
     def _of_bands(self, bands: torch.Tensor) -> torch.Tensor:
         """Mel bands (batch, 1, n_mels, frames) → (batch, n_mfcc, frames)."""
@@ -97,17 +101,20 @@ class Extractor(MFCC):
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) → (batch, num_features, frames)."""
-        mfccs = super().forward(waveforms)
+        return self._with_prosody(super().forward(waveforms), waveforms)
+
+    def of_one(self, waveform: np.ndarray) -> torch.Tensor:
+        """A waveform (samples,) of any length → (1, num_features, frames), forward's of its fit_length."""
+        length = self.settings.signal_length
+        fitted = torch.from_numpy(fit_length(waveform, length))[None]
+        if len(waveform) >= length:
+            return self(fitted)
+        return self._with_prosody(self.between_zeros(torch.from_numpy(waveform), length), fitted)
+
+    def _with_prosody(self, mfccs: torch.Tensor, waveforms: torch.Tensor) -> torch.Tensor:
         if not self.settings.prosody:
             return mfccs
         return torch.cat([mfccs, prosody(waveforms, self.settings).to(mfccs)], dim=1)
-
-    def of_one(self, waveform: np.ndarray) -> torch.Tensor:
-        """A waveform (samples,) of any length → (1, num_features, frames)."""
-        length = self.settings.signal_length
-        if self.settings.prosody or len(waveform) > length:
-            return self(torch.from_numpy(fit_length(waveform, length))[None])
-        return self.between_zeros(torch.from_numpy(waveform), length)
 
 
 @dataclass(frozen=True)
@@ -135,26 +142,25 @@ def load_features(
     with a warning that says why; an emotion without any is a UserError. A speaker's mean is over the
     recordings whose names `only` has.
     """
-    kept: dict[Utterance, tuple[np.ndarray, list[str]]] = {}  # waveforms and remarks, not to decode twice
-    room = MOST_KEPT
-
-    def keep(utterance: Utterance, samples: np.ndarray, rate: int, remarks: list[str]) -> None:
-        nonlocal room
-        if room > 0:
-            kept[utterance] = resample(samples, rate, features.sample_rate), remarks
-            room -= kept[utterance][0].nbytes
-
     extract = Extractor(features)
+    kept: dict[Utterance, torch.Tensor] = {}  # made while fingerprints were taken, not to decode twice
+    most = MOST_KEPT // (4 * features.num_features * features.frames)
+
+    def frames_from(samples: np.ndarray, rate: int) -> torch.Tensor:
+        waveform = resample(samples, rate, features.sample_rate)
+        return framed([condition(waveform, features)], extract)
+
+    def keep(utterance: Utterance, samples: np.ndarray, rate: int) -> None:
+        if len(kept) < most:
+            kept[utterance] = frames_from(samples, rate)
 
     def frames_of(utterance: Utterance) -> torch.Tensor:
         if utterance.problem:
             raise AudioError(utterance.problem)
-        waveform, remarks = kept.pop(utterance, (None, []))
-        for remark in remarks:
+        for remark in utterance.measures.remarks if utterance.measures else ():
             warn(remark)
-        if waveform is None:
-            waveform = read_audio(utterance.path, features.sample_rate)
-        return framed([condition(waveform, features)], extract)
+        made = kept.pop(utterance, None)
+        return frames_from(*read_mono(utterance.path, say=silent)) if made is None else made
 
     corpus = identified_corpus(corpus, cache_dir, progress, keep)
     cache = expanded(cache_dir) / f"{corpus.name[:40]}-{cache_key(corpus.utterances, features)}.npy"
@@ -173,6 +179,5 @@ def load_features(
 
 def framed(waveforms: Sequence[np.ndarray], extract: Extractor) -> torch.Tensor:
     """Waveforms (samples,) of any length → (waveforms, num_features, frames)."""
-    fitted = [fit_length(waveform, extract.settings.signal_length) for waveform in waveforms]
     # One at a time: a larger batch's spectrograms do not fit the processor's caches.
-    return torch.cat([extract(torch.from_numpy(waveform)[None]) for waveform in fitted])
+    return torch.cat([extract.of_one(waveform) for waveform in waveforms])
