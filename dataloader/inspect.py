@@ -1,11 +1,11 @@
 """A look at a corpus before training: `python -m dataloader.inspect [key=value …] [--output FOLDER]`."""
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("dataloader.inspect")
 
-
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,9 +20,8 @@ from dataloader.corpora.utterance import Corpus
 from dataloader.identity import identified_corpus
 from dataloader.parsers import SURVEY as FILES
 from utils.config import Config, FeaturesConfig, load_config
-from utils.errors import UserError, exit_on_user_error, remarks, some
+from utils.errors import UserError, remarks, some
 from utils.files import output_folder, try_output, write_json
-from utils.parsers import parser_of
 from utils.plots.corpus import plot_corpus
 from utils.plots.style import save_figure, shortened
 from utils.progress import warn
@@ -156,10 +155,9 @@ def warnings(config: Config, corpus: Corpus) -> Iterator[str]:
     yield from said
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
+@command
+def main(options: Namespace) -> None:
     """The command line."""
-    options = parser_of("dataloader.inspect").parse_intermixed_args(arguments)
     config, folder = load_config(options.config, options.overrides), options.output
     if folder:
         for name in FILES:

@@ -9,11 +9,10 @@ With `--peer DIR`, a checkout of github.com/Jiaxin-Ye/TIM-Net_SER, `peer` is its
 where TensorFlow and tf_keras are installed `keras` the one in Keras, in the same settings.
 """
 
+from utils.parsers import command, run_command
+
 if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
-
     run_command("training.benchmark")
-
 
 import importlib
 import importlib.util
@@ -21,6 +20,7 @@ import json
 import os
 import platform
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,8 +43,7 @@ from training.train import make_optimizer, run_epoch
 from utils.config import Config, load_config
 from utils.device import keep_freed_memory, pick_device, seed_everything
 from utils.emotions import EMOTIONS
-from utils.errors import UserError, exit_on_user_error
-from utils.parsers import parser_of
+from utils.errors import UserError
 from utils.progress import measure_in_turns, milliseconds, warn
 from utils.tables import NOTHING, Table
 
@@ -330,10 +329,9 @@ def load_module(path: Path) -> Any:
     return module
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
+@command
+def main(options: Namespace) -> None:
     """The command line."""
-    options = parser_of("training.benchmark").parse_args(arguments)
     names = {name.strip() for name in options.only.split(",")}
     if not names.issubset(SECTIONS):
         raise UserError(f"--only {options.only}: must be some of {','.join(SECTIONS)}, with commas between")
