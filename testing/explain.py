@@ -24,7 +24,7 @@ from models.cktim import DIRECTIONS, CkTIMNet
 from testing.calibration import at_temperature, load_calibration
 from testing.evaluate import Evaluation
 from testing.kernels import kernel_figure
-from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run
+from testing.load_run import NEEDS_A_SPEAKER, LoadedRun, load_run, predict
 from utils.emotions import emotion_code
 from utils.errors import UserError
 from utils.files import check_outputs, problems_of, try_output
@@ -68,8 +68,6 @@ def explain(
     fitted = fit_length(waveform, settings.signal_length)
     features = Extractor(settings)(torch.from_numpy(fitted)[None])
     logits, attention = temporal_attention(run.model, features)
-    if not logits.isfinite().all():
-        raise UserError(f"{run.path}: the answer is no finite number, its weights are damaged. Train anew.")
     start = max(len(fitted) - len(waveform), 0) // 2
     end = start + min(len(waveform), len(fitted))
     return Explanation(
@@ -90,7 +88,7 @@ def explain(
     )
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]:
     """A network's answer to one utterance, and the attention of its blocks, averaged over channels.
 
@@ -105,7 +103,7 @@ def temporal_attention(net: CkTIMNet, features: Tensor) -> tuple[Tensor, Tensor]
 
     hooks = [block.register_forward_pre_hook(keep, with_kwargs=True) for block in net.blocks]
     try:
-        logits = net(features.to(net.fusion.weight.device))[0].cpu()
+        logits = predict(net, features)[0]
     finally:
         for hook in hooks:
             hook.remove()
