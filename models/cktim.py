@@ -166,11 +166,12 @@ class DynamicFusion(nn.Module):
         return self.weight @ summaries
 
 
-def all_but_a_stretch(x: Tensor, longest: float) -> Tensor:
+def all_but_a_stretch(x: Tensor, longest: float, generator: torch.Generator | None = None) -> Tensor:
     """A random mask (batch, 1, frames): 0 on one stretch of frames, up to that share of all, 1 elsewhere."""
     batch, _, frames = x.shape
-    width = frames * longest * torch.rand(batch, 1, 1, device=x.device)
-    begin = (frames - width) * torch.rand(batch, 1, 1, device=x.device)
+    width, begin = (torch.rand(batch, 1, 1, device=x.device, generator=generator) for _ in range(2))
+    width = frames * longest * width
+    begin = (frames - width) * begin
     frame = torch.arange(frames, device=x.device)
     return ((frame < begin) | (frame >= begin + width)).to(x.dtype)
 

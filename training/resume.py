@@ -51,6 +51,15 @@ class Progress:
         """How many epochs are whole."""
         return len(self.training)
 
+    def append(self, epoch: int, rate: float, seconds: float, training: Mapping, validation: Mapping) -> bool:
+        """Add an epoch; returns whether its validation loss is the lowest so far."""
+        self.training.append(epoch=epoch, learning_rate=rate, seconds=seconds, **training)
+        self.validation.append(epoch=epoch, **validation)
+        is_best = validation["loss"] < self.best_loss
+        if is_best:
+            self.best_loss, self.best_epoch = validation["loss"], epoch
+        return is_best
+
     def save(self, run_dir: Path) -> None:
         """Write the metrics files."""
         self.training.save(run_dir / runs.TRAINING_METRICS_FILE)

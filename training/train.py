@@ -10,7 +10,7 @@ if __name__ == "__main__":  # first, for the imports below take seconds
 
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from dataloader.features.cache import READ_AHEAD
 from dataloader.loaders import (
+    Batch,
     BatchLoader,
     Data,
     feature_statistics,
@@ -107,41 +108,30 @@ def train(
             data = prepare_resumed(config, run_dir, progress)
         elif data is None:
             data = prepare_data(config, progress)
-        mean, std = feature_statistics(data.features.frames, data.rows("train"))
-        batch, seed = settings.batch_size, settings.seed
-        augment = config.augment if config.model.aug else None
-        how = batch, seed, mean, device, progress, settings.balance
-        training = make_training_loader(data, augment, *how)
+        model, training, validation = prepared(config, data, device, progress)
     corpus = data.corpus.name
     run_dir = Path(distributed.from_first(lambda: run_dir or runs.create_run_dir(config, corpus)))
-    model = build_for(config, data)
     if progress:
         tabs, parameters = config.model.n_temporal_aware_block, count_parameters(model)
         print(f"{model.name}, {many(tabs, 'TAB')}, {parameters:,} trainable parameters; device {device}")
         counts = f"{len(data.split.train)} utterances to train on, {len(data.split.validation)} to validate"
         print(f"{corpus} corpus: {counts}")
-    if config.features.standardise:
-        model.standardise(mean, std)
-    model.to(device)
     if not first:
         torch.manual_seed(settings.seed + distributed.rank())  # for dropout of its own
-    validation = make_loader(data, "validation", batch, False, seed, device)
     with being_trained(run_dir) if first else nullcontext():
         if resume:
             check_same_data(run_dir, data)
             if first:
                 go_on(run_dir, config)
         elif first:
-            _describe_run(config, data, model, run_dir)
+            describe_run(config, data, model, run_dir)
         watch = Watch(run_dir, data, settings) if first and settings.log == "tensorboard" else None
         options: dict[str, Any] = {"resume": resume, "recorded": runs.flat(config), "progress": progress}
         done, finished = fit(model, training, validation, settings, run_dir, watch=watch, **options)
         if finished and watch:
             watch.finish(done)
         if done.epochs and first:
-            title = f"{run_dir.name} · {data.corpus.name} corpus"
-            figure = plot_history(done.training, done.validation, title, settings.keep)
-            save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
+            draw_history(done, data, run_dir, settings)
         if finished and first:
             (run_dir / runs.RESUME_FILE).unlink(missing_ok=True)
         elif first and (run_dir / runs.RESUME_FILE).exists():
@@ -174,7 +164,22 @@ def build_for(config: Config, data: Data) -> CkTIMNet:
     return build_model(config.model, len(data.corpus.emotions), *config.features.sizes)
 
 
-def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) -> None:
+def prepared(
+    config: Config, data: Data, device: torch.device, progress: bool
+) -> tuple[CkTIMNet, BatchLoader, BatchLoader]:
+    """The network of a run at its beginning, and the batches of its training and its validation set."""
+    settings, augment = config.train, config.augment if config.model.aug else None
+    mean, std = feature_statistics(data.features.frames, data.rows("train"))
+    batch, seed = settings.batch_size, settings.seed
+    training = make_training_loader(data, augment, batch, seed, mean, device, progress, settings.balance)
+    validation = make_loader(data, "validation", batch, False, seed, device)
+    model = build_for(config, data)
+    if config.features.standardise:
+        model.standardise(mean, std)
+    return model.to(device), training, validation
+
+
+def describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) -> None:
     """Write the settings, split, emotions and standardisation of a run, before it begins."""
     save_config(config, run_dir / runs.PARAMETERS_FILE)
     save_split(data.split, run_dir / runs.SPLIT_FILE)
@@ -183,6 +188,13 @@ def _describe_run(config: Config, data: Data, model: CkTIMNet, run_dir: Path) ->
     write_json(run_dir / runs.EMOTIONS_FILE, {"emotions": emotions, "words": words})
     statistics = {"mean": model.feature_mean.tolist(), "std": model.feature_std.tolist()}
     write_json(run_dir / runs.STANDARDISATION_FILE, statistics, indent=2)
+
+
+def draw_history(done: Progress, data: Data, run_dir: Path, settings: TrainConfig) -> None:
+    """Write the figure of losses and accuracies."""
+    title = f"{run_dir.name} · {data.corpus.name} corpus"
+    figure = plot_history(done.training, done.validation, title, settings.keep)
+    save_figure(figure, run_dir / runs.HISTORY_PLOT_FILE)
 
 
 def fit(
@@ -252,11 +264,7 @@ def fit(
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(validation_row["loss"])
             seconds = time.perf_counter() - started
-            done.training.append(epoch=epoch, learning_rate=rate, seconds=seconds, **train_row)
-            done.validation.append(epoch=epoch, **validation_row)
-            is_best = validation_row["loss"] < done.best_loss
-            if is_best:
-                done.best_loss, done.best_epoch = validation_row["loss"], epoch
+            is_best = done.append(epoch, rate, seconds, train_row, validation_row)
             if first and (is_best or settings.keep == "last"):
                 save_model(model, run_dir / runs.MODEL_FILE)
             if first:
@@ -294,34 +302,69 @@ def run_epoch(
         the end of the pass, for a GPU would wait for earlier checks.
     """
     model.train(optimizer is not None)
-    losses, logits, targets, rates = [], [], [], []
+
+    def clip() -> None:
+        if gradient_clipping:
+            nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping)
+
+    def answer(batches: Sequence[Batch]) -> list[Tensor]:
+        return [model(*batches[0][:2])]
+
+    return run_epochs(answer, [loader], label_smoothing, optimizer, clip, scheduler)[0]
+
+
+def run_epochs(
+    answer: Callable[[Sequence[Batch]], Sequence[Tensor]],
+    loaders: Sequence[BatchLoader],
+    label_smoothing: float,
+    optimizer: torch.optim.Optimizer | None = None,
+    clip: Callable[[], None] = lambda: None,
+    scheduler: LRScheduler | None = None,
+) -> list[tuple[dict[str, float], np.ndarray]]:
+    """run_epoch of networks that are trained at once, each on its own loader: `answer` gives their logits."""
+    answers, rates = [Answers() for _ in loaders], list[float]()
     with torch.set_grad_enabled(optimizer is not None):
-        for frames, functionals, y, allowed in loader:
-            output = model(frames, functionals)
-            loss = cross_entropy(output, y, label_smoothing, allowed)
+        for batches in zip(*loaders, strict=True):
+            losses = list[Tensor]()
+            for output, (_, _, y, allowed), one in zip(answer(batches), batches, answers, strict=True):
+                losses.append(cross_entropy(output, y, label_smoothing, allowed))
+                one.add(losses[-1], output, y, allowed)
             if optimizer is not None:
                 rates.append(optimizer.param_groups[0]["lr"])
                 optimizer.zero_grad()
-                (loss * distributed.share(len(y), loss)).backward()
-                if gradient_clipping:
-                    nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping)
+                (torch.stack(losses).sum() * distributed.share(len(y), losses[0])).backward()
+                clip()
                 optimizer.step()
                 if scheduler is not None:
                     scheduler.step()
-            losses.append(loss.detach() * len(y))
-            logits.append(among(output.detach(), allowed))
-            targets.append(y if y.ndim == 1 else y.argmax(1))
-    batches = len(losses)
-    all_losses, target, predicted = distributed.gather(
-        torch.stack(losses).cpu(), torch.cat(targets).cpu(), torch.cat(logits).argmax(1).cpu()
-    )
-    if not all_losses.isfinite().all():
-        batch = int((~all_losses.isfinite()).nonzero()[0]) % batches  # every process has as many
-        at = f" (learning rate {rates[batch]:g})" if rates else " of the validation after it"
-        raise LossError(f"batch {batch + 1} of {batches}{at}")
-    loss = all_losses.sum().item() / len(target)
-    matrix = confusion_matrix(target.numpy(), predicted.numpy(), output.shape[1])
-    return {"loss": loss, **scores_of(matrix)}, matrix
+    return [one.scores(rates) for one in answers]
+
+
+class Answers:
+    """Losses and logits of a pass, batch by batch; a GPU is asked for them at its end."""
+
+    def __init__(self) -> None:
+        self.losses, self.logits, self.targets = list[Tensor](), list[Tensor](), list[Tensor]()
+
+    def add(self, loss: Tensor, output: Tensor, y: Tensor, allowed: Tensor | None) -> None:
+        """Those of a batch."""
+        self.losses.append(loss.detach() * len(y))
+        self.logits.append(among(output.detach(), allowed))
+        self.targets.append(y if y.ndim == 1 else y.argmax(1))
+
+    def scores(self, rates: Sequence[float] = ()) -> tuple[dict[str, float], np.ndarray]:
+        """As run_epoch returns them; `rates` are the learning rates of the batches, in training."""
+        batches, logits = len(self.losses), torch.cat(self.logits)
+        all_losses, target, predicted = distributed.gather(
+            torch.stack(self.losses).cpu(), torch.cat(self.targets).cpu(), logits.argmax(1).cpu()
+        )
+        if not all_losses.isfinite().all():
+            batch = int((~all_losses.isfinite()).nonzero()[0]) % batches  # every process has as many
+            at = f" (learning rate {rates[batch]:g})" if rates else " of the validation after it"
+            raise LossError(f"batch {batch + 1} of {batches}{at}")
+        loss = all_losses.sum().item() / len(target)
+        matrix = confusion_matrix(target.numpy(), predicted.numpy(), logits.shape[1])
+        return {"loss": loss, **scores_of(matrix)}, matrix
 
 
 def make_optimizer(settings: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -352,7 +395,8 @@ def make_scheduler(
 
 def save_model(model: nn.Module, path: Path) -> None:
     """Write the state dict, its tensors on the CPU, for torch.load(path, weights_only=True)."""
-    save_tensors(path, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
+    tensors = model.state_dict().items()  # views would be written with all that they are views of
+    save_tensors(path, {name: tensor.cpu().clone() for name, tensor in tensors})
 
 
 @exit_on_user_error

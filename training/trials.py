@@ -44,10 +44,11 @@ from dataloader.corpora.find import ABOUT_CORPUS, find_corpus
 from dataloader.corpora.utterance import Corpus
 from dataloader.features.extract import load_features
 from dataloader.identity import identified_corpus, recorded
-from dataloader.loaders import prepare_data
+from dataloader.loaders import Data, prepare_data
 from dataloader.splits import all_folds
 from testing.evaluate import evaluate
 from testing.pooled import pool
+from training.together import can_join, train_together
 from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config
 from utils.errors import UserError, exit_on_user_error, many, some
@@ -77,6 +78,7 @@ LOCK_FILE = ".trial.lock"
 CROSSVAL = "crossval"  # the name of a trial that is named after its corpus and protocol
 IN_CAPTIONS = {"train.seed", "data.fold", "data.protocol", "model.ck", "model.n_temporal_aware_block"}
 FAILED = "failed"  # the folder of what failed runs have left
+MOST_TOGETHER = 16  # runs that are trained at once
 BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 
 Settings = dict[str, Any]  # configuration key → value
@@ -102,6 +104,7 @@ class Trial(Section):
     workers: int | None = Field(None, ge=1, description="runs at a time; null: as many as have room")
     threads: int = Field(1, ge=1, description="CPU threads of a run")
     gpu_share: float = Field(1.0, gt=0, le=1, description="share of a GPU for each run, where there are GPUs")
+    together: Literal["auto", True, False] = Field("auto", description="train the seeds of a setting at once")
 
     @model_validator(mode="after")
     def _keys_go_together(self) -> Self:
@@ -141,6 +144,7 @@ class Outcome:
     failure: str | None = None
 
 
+Group = tuple[Planned, ...]  # runs that are trained at once
 Made = Iterator[tuple[int, Outcome | None]]  # runs at a time, and an outcome; at first none
 
 
@@ -404,18 +408,31 @@ def _make_missing(trial: Trial, runs: Sequence[Planned], folder: Path, progress:
     return failures
 
 
-def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
-    """Train and evaluate one run, in whatever process and on whatever machine, with so many CPU threads.
+def groups_of(trial: Trial, runs: Sequence[Planned], workers: int, on_gpu: bool) -> list[Group]:
+    """The runs, in groups to be trained at once and shared out to all workers; some groups have one."""
+    joining = on_gpu if trial.together == "auto" else trial.together
+    kinds: dict[str, list[Planned]] = {}
+    for run in runs:
+        kind = run.config.model_dump_json(exclude={"train": {"seed"}})
+        kinds.setdefault(kind if joining and can_join(run.config) else run.name, []).append(run)
+    most = min(MOST_TOGETHER, -(-len(runs) // workers))
+    starts = ((group, start) for group in kinds.values() for start in range(0, len(group), most))
+    return [tuple(group[start : start + most]) for group, start in starts]
 
-    Relative paths of the configuration refer to `home`; the machine's GPUs are dealt out by the run's number.
-    Where anything is raised, the outcome has the files written so far, the reason and error.txt.
+
+def make_runs(runs: Group, home: str, number: int, threads: int) -> list[Outcome]:
+    """Train and evaluate a run, or several at once, in any process on any machine, with so many threads.
+
+    Relative paths of the configuration refer to `home`; the machine's GPUs are dealt out by the number.
+    Where anything is raised, all outcomes have the files written so far, the reason and error.txt.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trial's; train would take it for its end
     output = io.StringIO()
     with TemporaryDirectory() as folder, redirect_stdout(output), redirect_stderr(output):
-        run_dir = Path(folder, run.name)
-        run_dir.mkdir()
+        run_dirs = [Path(folder, run.name) for run in runs]
+        for run_dir in run_dirs:
+            run_dir.mkdir()
         failure, more = None, {}
         try:
             try:
@@ -424,23 +441,44 @@ def make_run(run: Planned, home: str, number: int, threads: int) -> Outcome:
                 reason = "every machine needs the repository and the corpus at the same place"
                 raise UserError(f"{home}: {error.strerror}; {reason}.") from error
             torch.set_num_threads(threads)
-            if run.config.train.device in ("auto", "cuda") and torch.cuda.is_available():
+            if runs[0].config.train.device in ("auto", "cuda") and torch.cuda.is_available():
                 torch.cuda.set_device(number % torch.cuda.device_count())
-            data = prepare_data(run.config, progress=False)
-            if data.corpus.name != run.corpus:
-                raise UserError(f"{data.corpus.root} holds {data.corpus.name}, not {run.corpus}.")
-            if (now := recordings_key(data.split.recordings)) != run.recordings:
-                problem = f"{data.corpus.root} has changed since the trial began"
-                raise UserError(f"{problem}: it has {now}, and had {run.recordings}. Start the trial again.")
-            train(run.config, data, run_dir, progress=False)
-            evaluate(run_dir, progress=False)
+            data = [_data_of(run) for run in runs]
+            if len(runs) > 1:
+                train_together([run.config for run in runs], data, run_dirs)
+            else:
+                train(runs[0].config, data[0], run_dirs[0], progress=False)
+            for run_dir in run_dirs:
+                evaluate(run_dir, progress=False)
         except Exception as error:  # whatever it is, it must not stop the other runs
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             failure = reason.replace(f"{folder}{os.sep}", "")
             more = {"error.txt": f"{output.getvalue()}{traceback.format_exc()}".encode()}
-        written = (path for path in run_dir.rglob("*") if path.is_file())
-        files = {str(path.relative_to(run_dir)): path.read_bytes() for path in written}
-        return Outcome(run.name, {**files, **more}, failure)
+        outcomes = []
+        for run_dir in run_dirs:
+            written = (path for path in run_dir.rglob("*") if path.is_file())
+            files = {str(path.relative_to(run_dir)): path.read_bytes() for path in written}
+            outcomes.append(Outcome(run_dir.name, {**files, **more}, failure))
+        return outcomes
+
+
+def _data_of(run: Planned) -> Data:
+    """The data of a run; a UserError where they are others than when it was planned."""
+    data = prepare_data(run.config, progress=False)
+    if data.corpus.name != run.corpus:
+        raise UserError(f"{data.corpus.root} holds {data.corpus.name}, not {run.corpus}.")
+    if (now := recordings_key(data.split.recordings)) != run.recordings:
+        problem = f"{data.corpus.root} has changed since the trial began"
+        raise UserError(f"{problem}: it has {now}, and had {run.recordings}. Start the trial again.")
+    return data
+
+
+def _to_be_made_alone(group: Group, outcomes: Sequence[Outcome]) -> Group:
+    """The runs of a group that failed, if several; a warning says why."""
+    if len(group) == 1 or outcomes[0].failure is None:
+        return ()
+    warn(f"{many(len(group), 'run')} could not be trained at once ({outcomes[0].failure}): one by one, then")
+    return group
 
 
 def _on_this_machine(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
@@ -451,28 +489,35 @@ def _on_this_machine(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Ma
     """
     gpus = torch.cuda.device_count() if on_cuda else 0
     workers = trial.workers or int(gpus / trial.gpu_share) or max(joblib.cpu_count() // trial.threads, 1)
-    numbers = {run.name: number for number, run in enumerate(runs)}
+    groups = groups_of(trial, runs, workers, gpus > 0)
+    at_a_time = workers * max(map(len, groups), default=1)
 
-    def make(some: Sequence[Planned], at_a_time: int) -> Iterator[Outcome]:
+    def make(some: Sequence[Group], jobs: int) -> Iterator[list[Outcome]]:
         # With one job joblib would work in this process; with two, one of them sent at a time, it does not.
-        how = {"pre_dispatch": at_a_time, "batch_size": 1, "return_as": "generator_unordered"}
+        how = {"pre_dispatch": jobs, "batch_size": 1, "return_as": "generator_unordered"}
         with joblib.parallel_config("loky", inner_max_num_threads=trial.threads):
-            yield from joblib.Parallel(n_jobs=max(at_a_time, 2), **how)(
-                joblib.delayed(make_run)(run, os.getcwd(), numbers[run.name], trial.threads) for run in some
+            yield from joblib.Parallel(n_jobs=max(jobs, 2), **how)(
+                joblib.delayed(make_runs)(group, os.getcwd(), number, trial.threads)
+                for number, group in enumerate(some)
             )
 
-    yield workers, None
-    left, suspects = {run.name: run for run in runs}, list[Planned]()
+    yield at_a_time, None
+    left, alone, suspects = {group[0].name: group for group in groups}, list[Planned](), list[Planned]()
     while left:
         try:
-            for outcome in make(list(left.values()), workers):
-                del left[outcome.name]
-                yield workers, outcome
+            for outcomes in make(list(left.values()), workers):
+                group = left.pop(outcomes[0].name)
+                if failed := _to_be_made_alone(group, outcomes):
+                    alone += failed
+                else:
+                    yield from ((at_a_time, outcome) for outcome in outcomes)
         except BrokenProcessPool:
-            suspects += [left.pop(name) for name in list(left)[:workers]]
+            suspects += [run for name in list(left)[:workers] for run in left.pop(name)]
+        if not left:
+            left, alone = {run.name: (run,) for run in alone}, []
     for run in suspects:
         try:
-            for outcome in make([run], 1):
+            for (outcome,) in make([(run,)], 1):
                 yield 1, outcome
         except BrokenProcessPool:
             reason = "its process ended without a word, twice; the machine's memory may be too small for it."
@@ -504,21 +549,26 @@ def _on_ray(trial: Trial, runs: Sequence[Planned], on_cuda: bool) -> Made:
         gpu_share = trial.gpu_share if on_cuda and cluster.get("GPU") else 0
         workers = int(cluster["GPU"] / gpu_share) if gpu_share else int(cluster["CPU"] // trial.threads)
         workers = trial.workers or max(workers, 1)
-        task = ray.remote(num_cpus=trial.threads, num_gpus=gpu_share, max_retries=3)(make_run)
-        yield workers, None
-        queue = list(enumerate(runs))
-        names: dict[Any, str] = {}  # of the runs under way
-        while queue or names:
-            while queue and len(names) < workers:
-                number, run = queue.pop(0)
-                names[task.remote(run, os.getcwd(), number, trial.threads)] = run.name
-            for done in ray.wait(list(names))[0]:
-                name = names.pop(done)
+        task = ray.remote(num_cpus=trial.threads, num_gpus=gpu_share, max_retries=3)(make_runs)
+        queue = list(enumerate(groups_of(trial, runs, workers, gpu_share > 0)))
+        at_a_time = workers * max((len(group) for _, group in queue), default=1)
+        yield at_a_time, None
+        groups: dict[Any, Group] = {}  # under way
+        while queue or groups:
+            while queue and len(groups) < workers:
+                number, group = queue.pop(0)
+                groups[task.remote(group, os.getcwd(), number, trial.threads)] = group
+            for done in ray.wait(list(groups))[0]:
+                group = groups.pop(done)
                 try:
-                    yield workers, ray.get(done)
+                    outcomes = ray.get(done)
                 except ray.exceptions.RayError as error:
                     reason = f"Ray gave it up: {error}"
-                    yield workers, Outcome(name, {"error.txt": reason.encode()}, reason)
+                    outcomes = [Outcome(run.name, {"error.txt": reason.encode()}, reason) for run in group]
+                if failed := _to_be_made_alone(group, outcomes):
+                    queue += [(number, (run,)) for number, run in enumerate(failed)]
+                else:
+                    yield from ((at_a_time, outcome) for outcome in outcomes)
     finally:
         ray.shutdown()
 

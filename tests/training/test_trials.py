@@ -21,7 +21,19 @@ from filelock import FileLock
 from dataloader.corpora.utterance import Corpus, Utterance
 from testing.baseline import main as baseline_main
 from training import trials
-from training.trials import Outcome, finished, folder_of, keep, load_trial, main, make_run, plan, run_trial
+from training.together import train_together
+from training.trials import (
+    Outcome,
+    finished,
+    folder_of,
+    groups_of,
+    keep,
+    load_trial,
+    main,
+    make_runs,
+    plan,
+    run_trial,
+)
 from utils.config import load_config
 from utils.emotions import EMOTIONS
 from utils.errors import UserError
@@ -150,19 +162,21 @@ def test_the_trials_of_the_repository_can_be_planned(name, emovo):
 
 
 def test_a_process_that_dies_fails_its_run_only(write, emovo, tmp_path, monkeypatch):
-    runs = plan(load_trial(write(seeds=[0, 1, 2, 3, 4])))
-    folder = folder_of(load_trial(write()), runs)
+    """Also where it trains several at once: here three groups of two seeds."""
+    trial = load_trial(write(grid={"model.omega_0": [1, 5, 25]}, seeds=[0, 1], together=True, workers=2))
+    runs = plan(trial)
+    folder = folder_of(trial, runs)
     culprit = runs[1].name
 
-    def some_work(run, home, number, threads):
-        if run.name == culprit:
+    def some_work(group, home, number, threads):
+        if culprit in {run.name for run in group}:
             os._exit(1)
-        return Outcome(run.name, {"result.txt": run.name.encode()})
+        return [Outcome(run.name, {"result.txt": run.name.encode()}) for run in group]
 
-    monkeypatch.setattr(trials, "make_run", some_work)
+    monkeypatch.setattr(trials, "make_runs", some_work)
     monkeypatch.setattr(trials, "_extract_features", lambda runs, progress: None)
     monkeypatch.setattr(trials, "_is_whole", Path.is_dir)
-    failures = run_trial(load_trial(write(), ["workers=2"]), runs, folder, progress=False)
+    failures = run_trial(trial, runs, folder, progress=False)
     assert failures.keys() == {culprit} and "without a word" in failures[culprit]
     for run in runs:
         assert (finished(folder, run) is None) == (run.name == culprit)
@@ -186,9 +200,56 @@ def test_a_run_that_fails_is_reported_stops_no_other_and_is_made_again(write, de
     assert list(collected["trial"]["failed"]) == [failed.name]
 
 
+def test_groups_differ_in_the_seed_alone_and_are_shared_out(write, emovo):
+    variants = [{"model.omega_0": 5}, {"train.schedule": "plateau"}]
+    path = write(grid={"variants": variants}, seeds=[0, 1, 2, 3, 4])
+    runs = plan(load_trial(path))
+
+    def sizes(together: str, workers: int, on_gpu: bool) -> list[int]:
+        groups = groups_of(load_trial(path, [f"together={together}"]), runs, workers, on_gpu)
+        assert sorted(run.name for group in groups for run in group) == sorted(run.name for run in runs)
+        for group in groups:
+            assert len({run.config.model_dump_json(exclude={"train": {"seed"}}) for run in group}) == 1
+        return sorted(map(len, groups))
+
+    assert sizes("auto", 1, True) == sizes("true", 1, False) == [1, 1, 1, 1, 1, 5]
+    assert sizes("auto", 1, False) == sizes("false", 1, True) == [1] * 10
+    assert sizes("auto", 3, True) == [1, 1, 1, 1, 1, 1, 4]
+
+
+def test_seeds_at_once_have_the_scores_of_seeds_one_by_one(write, demo, monkeypatch, capsys):
+    """A group that cannot be trained at once is made one by one; of one that is there in part the rest is."""
+    monkeypatch.setattr(trials.joblib, "Parallel", lambda **_: lambda calls: (f(*a) for f, a, _ in calls))
+    groups: list[int] = []
+
+    def with_luck(configs, *others):
+        groups.append(len(configs))
+        if len(groups) == 1:
+            raise ValueError("no luck")
+        return train_together(configs, *others)
+
+    monkeypatch.setattr(trials, "train_together", with_luck)
+
+    def scores(results: str, seeds: list[int]) -> list[dict]:
+        trial = load_trial(path, [f"train.results_dir={path.parent / results}", f"seeds={seeds}"])
+        runs = plan(trial)
+        folder = folder_of(trial, runs)
+        assert run_trial(trial, runs, folder, progress=False) == {}
+        trials.write_results(folder, trial, runs, {})
+        return [row["test"] for row in read_json(folder.with_suffix(".json"))["runs"]]
+
+    path = write(demo, together=True, workers=1)
+    one_by_one = scores("alone", [0, 1, 2])
+    assert groups == [3] and "could not be trained at once (ValueError: no luck)" in capsys.readouterr().err
+    assert scores("at_once", [1]) == one_by_one[1:2] and groups == [3]
+    at_once = scores("at_once", [0, 1, 2])
+    assert groups == [3, 2]
+    assert [one["uar"] for one in at_once] == pytest.approx([one["uar"] for one in one_by_one])
+
+
 def test_a_run_brings_home_what_training_and_evaluation_write(write, demo):
     (run,) = plan(load_trial(write(demo, seeds=[7])))
-    outcome = make_run(run, os.getcwd(), 0, 1)
+    (outcome,) = make_runs((run,), os.getcwd(), 0, 1)
     assert outcome.failure is None
     assert {"model.pt", "split.json", "predictions.csv", "CkTIM_test_metrics.json"} <= outcome.files.keys()
     (write().parent / "parameters.txt").write_bytes(outcome.files["parameters.txt"])
@@ -200,7 +261,7 @@ def test_a_directory_is_finished_by_what_it_holds(write, demo):
     (run,) = plan(trial)
     assert run.name == plan(load_trial(write(demo, seeds=[7])))[0].name
     folder = folder_of(trial, [run])
-    outcome = make_run(run, os.getcwd(), 0, 1)
+    (outcome,) = make_runs((run,), os.getcwd(), 0, 1)
     keep(folder, outcome)
     assert list((folder / run.name / "tensorboard/validation").iterdir())
     assert finished(folder, run) == folder / run.name
@@ -288,7 +349,7 @@ def weights_written(folder: Path) -> dict[str, int]:
 
 def test_runs_on_other_recordings_come_into_no_mean(write, demo, tiny_emovo, tmp_path, monkeypatch, capsys):
     """A corpus that grows, and changes under its names, between two calls of one trial."""
-    here = lambda trial, runs, on_cuda: ((1, make_run(run, os.getcwd(), 0, 1)) for run in runs)  # noqa: E731
+    here = lambda trial, runs, on_cuda: ((1, *make_runs((run,), os.getcwd(), 0, 1)) for run in runs)  # noqa: E731
     monkeypatch.setattr(trials, "_on_this_machine", here)
     root = Path(shutil.copytree(tiny_emovo, tmp_path / "corpus"))
     spare = next(root.rglob("*.wav"))
@@ -323,7 +384,7 @@ def test_a_corpus_that_changes_while_a_trial_runs_is_named(write, demo, tiny_emo
         load_trial(write(demo | {"data.root": str(root), "data.cache_dir": str(tmp_path)}, seeds=[0]))
     )
     next(root.rglob("*.wav")).unlink()
-    failure = make_run(run, os.getcwd(), 0, 1).failure
+    failure = make_runs((run,), os.getcwd(), 0, 1)[0].failure
     assert failure and re.search(r"has changed since the trial began: it has \d+ recordings, ", failure)
 
 
