@@ -162,7 +162,7 @@ def prepare_data(
 
 def _leaks(split: Split, same: Mapping[str, str]) -> list[str]:
     """`copy = original` where they are in two subsets."""
-    subset_of = {name: subset for subset in SUBSETS for name in getattr(split, subset)}
+    subset_of = split.subset_of
     return [
         f"{name} = {of} ({subset_of[name]}, {subset_of[of]})"
         for name, of in same.items()
@@ -193,16 +193,15 @@ def _check_recorded(
     """
     now = recorded(features.utterances)
     gone, others, elsewhere = list[str](), list[str](), list[str]()  # others: of other sound or emotion
-    for subset in SUBSETS:
-        for name in getattr(split, subset):
-            used = subset in subsets
-            if name not in now:
-                reason = features.skipped.get(name, "not found")
-                (gone if used else elsewhere).append(f"{name} ({subset}: {reason})")
-            elif (then := split.recordings.get(name, now[name])) != now[name]:
-                sound = then.partition(" ")[0] != now[name].partition(" ")[0]
-                reason = "its sound" if sound else "its emotion"
-                (others if used else elsewhere).append(f"{name} ({subset}: {reason} is another)")
+    for name, subset in split.subset_of.items():
+        used = subset in subsets
+        if name not in now:
+            reason = features.skipped.get(name, "not found")
+            (gone if used else elsewhere).append(f"{name} ({subset}: {reason})")
+        elif (then := split.recordings.get(name, now[name])) != now[name]:
+            sound = then.partition(" ")[0] != now[name].partition(" ")[0]
+            reason = "its sound" if sound else "its emotion"
+            (others if used else elsewhere).append(f"{name} ({subset}: {reason} is another)")
     new = [name for name in now if name not in split.recordings] if split.recordings else []
     remedy = "Restore these files: another test set would give another result."
     if gone:
@@ -411,7 +410,6 @@ def make_training_loader(
     """
     features, names, weights = data.features, data.split.train, balancing_weights(data, balance)
     if augment is None:
-        check_sources(names, data.split)
         return make_loader(data, "train", batch_size, True, seed, device, weights)
     _check_variable(data.settings, augment)
     target, rows = data.targets("train").to(device), data.rows("train")

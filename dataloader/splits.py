@@ -4,13 +4,15 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from dataloader.corpora.utterance import UNKNOWN, Utterance, words_of
-from dataloader.partition import Partition, read_partition
+from dataloader.partition import read_partition
 from utils.config import DataConfig
 from utils.errors import UserError, some
 from utils.files import without_checksum, write_json
@@ -57,6 +59,11 @@ class Split:
         if empty:
             raise UserError(f"the split has no utterances for {' and '.join(empty)}. Draw it anew.")
 
+    @property
+    def subset_of(self) -> dict[str, str]:
+        """Name → the subset that it is in."""
+        return {name: subset for subset in SUBSETS for name in getattr(self, subset)}
+
 
 def draw_split(
     utterances: Utterances, data: DataConfig, seed: int, corpus: str = "", listed: Utterances = ()
@@ -76,25 +83,25 @@ def draw_split(
     Raises:
         UserError: when the protocol has no such fold, or there are too few utterances for it.
     """
-    fraction, utterances = data.validation_fraction, list(utterances)
-    if data.protocol != "holdout" and any(utterance.subset for utterance in utterances):
+    utterances = list(utterances)
+    everyone = list(listed) or utterances
+    in_table = any(utterance.subset for utterance in utterances)
+    if in_table and data.protocol != "holdout":
         warn(f"the table's column split is not used with data.protocol={data.protocol}")
     if data.protocol == "kfold":
-        return kfold(utterances, seed, data.fold, data.folds, fraction, corpus)
-    if data.protocol == "speaker_kfold":
-        folds = data.fold, data.folds
-        return speaker_kfold(utterances, seed, *folds, fraction, corpus, data.validate_on, listed)
-    if data.partition is not None:
-        chosen = read_partition(data.partition), data.fold
-        return by_partition(utterances, seed, *chosen, fraction, corpus, data.validate_on, listed)
-    if data.protocol != "holdout":
-        return leave_one_out(utterances, data.protocol, seed, data.fold, fraction, corpus, data.validate_on)
-    if data.fold:
+        split = _kfold(utterances, data, seed)
+    elif data.protocol == "speaker_kfold":
+        split = _speaker_kfold(utterances, data, seed, everyone)
+    elif data.partition is not None:
+        split = _by_partition(utterances, data, seed, everyone)
+    elif data.protocol != "holdout":
+        split = _leave_one_out(utterances, data, seed)
+    elif data.fold:
         remedy = "Set data.fold=0, or choose another data.protocol (for other holdouts: another train.seed)."
         raise UserError(f"data.fold = {data.fold}: the protocol holdout has no folds. {remedy}")
-    if any(utterance.subset for utterance in utterances):
-        return as_listed(utterances, seed, fraction, data.test_fraction, corpus, data.validate_on)
-    return holdout(utterances, seed, fraction, data.test_fraction, corpus)
+    else:
+        split = (_as_listed if in_table else _holdout)(utterances, data, seed)
+    return replace(split, corpus=corpus)
 
 
 def all_folds(utterances: Utterances, data: DataConfig) -> list[int]:
@@ -108,76 +115,61 @@ def all_folds(utterances: Utterances, data: DataConfig) -> list[int]:
     return list(range(len({getattr(one, LEFT_OUT[data.protocol]) for one in utterances})))
 
 
-def holdout(
-    utterances: Utterances, seed: int, validation_fraction: float, test_fraction: float, corpus: str = ""
-) -> Split:
-    """A random split, stratified by emotion; arguments and errors as in draw_split.
+def _holdout(utterances: Utterances, data: DataConfig, seed: int) -> Split:
+    """A random split, stratified by emotion.
 
     Of an emotion's n utterances, floor(n · (1 - validation_fraction - test_fraction)) train,
     floor(n · test_fraction) test and the rest validates: 58, 16 and 10 of EMOVO's 84 at the fractions 0.1
     and 0.2.
     """
-    train_fraction = 1 - validation_fraction - test_fraction
-    if min(train_fraction, validation_fraction, test_fraction) <= 0:
-        both = f"data.validation_fraction ({validation_fraction}) and data.test_fraction ({test_fraction})"
-        raise UserError(f"{both} must be above 0 and together below 1.")
+    train_fraction = 1 - data.validation_fraction - data.test_fraction
     train, validation, test = [], [], []
     for emotion, names in _names_by("emotion", utterances).items():
         names = _drawn(names, seed)
-        num_train, num_test = _floor(len(names) * train_fraction), _floor(len(names) * test_fraction)
+        num_train, num_test = _floor(len(names) * train_fraction), _floor(len(names) * data.test_fraction)
         if min(num_train, num_test, len(names) - num_train - num_test) < 1:
             raise UserError(
-                f"{_count(utterances, emotion)} are too few to train "
-                f"({train_fraction:g}), validate ({validation_fraction:g}) and test ({test_fraction:g}) on. "
+                f"{_count(utterances, emotion)} are too few to train ({train_fraction:g}), validate "
+                f"({data.validation_fraction:g}) and test ({data.test_fraction:g}) on. "
                 f"Add recordings, leave such emotions out (data.min_utterances={len(names) + 1}), or change "
                 "data.validation_fraction and data.test_fraction."
             )
         train += names[:num_train]
         test += names[num_train : num_train + num_test]
         validation += names[num_train + num_test :]
-    return _sorted_split(train, validation, test, seed, corpus, validation_fraction, test_fraction)
+    return _split(data, seed, train, validation, test)
 
 
-def kfold(
-    utterances: Utterances, seed: int, fold: int, folds: int, validation_fraction: float, corpus: str = ""
-) -> Split:
-    """One fold of a cross-validation, stratified by emotion; arguments and errors as in draw_split.
+def _kfold(utterances: Utterances, data: DataConfig, seed: int) -> Split:
+    """One fold of a cross-validation, stratified by emotion.
 
     Each emotion's utterances are dealt out to the folds in turn, one emotion going on where the one before
     ended: no two folds differ by more than one utterance, in all or of an emotion. One fold tests;
     `validation_fraction` of each emotion (rounded, at least one) is drawn from the others and validates.
     """
-    _check_fold(fold, folds, "kfold", f"data.folds is {folds}")
+    fold, folds = data.fold, data.folds
+    _check_fold(data, folds, f"data.folds is {folds}")
     train, validation, test = [], [], []
     dealt = 0
     for emotion, names in _names_by("emotion", utterances).items():
         tested = [name for place, name in enumerate(_drawn(names, seed), dealt) if place % folds == fold]
         dealt += len(names)
         rest = _drawn(set(names).difference(tested), f"{seed}/kfold/{fold}")
-        num_validation = _share(len(names), validation_fraction)
+        num_validation = _share(len(names), data.validation_fraction)
         if len(names) < folds or len(rest) <= num_validation:
             raise UserError(
                 f"{_count(utterances, emotion)} are too few for {folds} folds "
-                f"with {validation_fraction:g} of them to validate on. Add recordings, leave such "
+                f"with {data.validation_fraction:g} of them to validate on. Add recordings, leave such "
                 f"emotions out (data.min_utterances={len(names) + 1}), or lower "
                 "data.folds or data.validation_fraction."
             )
         test += tested
         validation += rest[:num_validation]
         train += rest[num_validation:]
-    how = seed, corpus, validation_fraction, 1 / folds, "kfold", fold, folds
-    return _sorted_split(train, validation, test, *how)
+    return _split(data, seed, train, validation, test, folds)
 
 
-def leave_one_out(
-    utterances: Utterances,
-    protocol: str,
-    seed: int,
-    fold: int,
-    validation_fraction: float,
-    corpus: str = "",
-    validate_on: str = "unheard",
-) -> Split:
+def _leave_one_out(utterances: Sequence[Utterance], data: DataConfig, seed: int) -> Split:
     """All utterances of one speaker (or sentence) test, all of others validate, those of the rest train.
 
     Fold i tests the i-th speaker in alphabetical order. The seed puts the speakers in a circle (by SHA-256),
@@ -186,66 +178,58 @@ def leave_one_out(
 
     Utterances of speakers who are trained on go on improving where those of others no longer do. Where
     validation chooses nothing (`train.keep: last`), `validate_on` "heard" spares a speaker: that fraction of
-    each emotion's utterances of all speakers but the tested one validates. `protocol` is a key of LEFT_OUT;
-    other arguments and errors as in draw_split.
+    each emotion's utterances of all speakers but the tested one validates.
     """
-    attribute, utterances = LEFT_OUT[protocol], list(utterances)
+    protocol, attribute = data.protocol, LEFT_OUT[data.protocol]
     by_value = _names_by(attribute, utterances)
     values = list(by_value)
     _check_known(by_value, protocol, attribute)
-    num_validation = _share(len(values), validation_fraction)
+    num_validation = _share(len(values), data.validation_fraction)
     if len(values) < num_validation + 2:
         few = f"{len(values)} {attribute}s are too few to test on 1, validate on {num_validation}"
         remedy = "Choose data.protocol=kfold, or lower data.validation_fraction."
         raise UserError(f"{protocol}: {few} and train on the rest. {remedy}")
-    _check_fold(fold, len(values), protocol, f"the corpus has {len(values)} {attribute}s")
+    _check_fold(data, len(values), f"the corpus has {len(values)} {attribute}s")
     circle = _drawn(values, f"{seed}/{protocol}")
-    place = circle.index(values[fold])
+    place = circle.index(values[data.fold])
     tested, *others = circle[place:] + circle[:place]
-    if validate_on == "heard":
+    if data.validate_on == "heard":
         rest = [utterance for utterance in utterances if getattr(utterance, attribute) != tested]
-        train, validation = _heard(rest, f"{seed}/{protocol}/{fold}", validation_fraction)
+        train, validation = _heard(rest, f"{seed}/{protocol}/{data.fold}", data.validation_fraction)
     else:
         validation = [name for value in others[:num_validation] for name in by_value[value]]
         train = [name for value in others[num_validation:] for name in by_value[value]]
-    how = seed, corpus, validation_fraction, 1 / len(values), protocol, fold, len(values), validate_on
-    return _sorted_split(train, validation, by_value[tested], *how)
+    test = by_value[tested]
+    return _split(data, seed, train, validation, test, len(values), validate_on=data.validate_on)
 
 
-def speaker_kfold(
-    utterances: Utterances,
-    seed: int,
-    fold: int,
-    folds: int,
-    validation_fraction: float,
-    corpus: str = "",
-    validate_on: str = "unheard",
-    listed: Utterances = (),
+def _speaker_kfold(
+    utterances: Sequence[Utterance], data: DataConfig, seed: int, everyone: Sequence[Utterance]
 ) -> Split:
     """One fold of a cross-validation over groups of whole speakers (see speaker_groups).
 
     One group tests and the next validates; with `validate_on` "heard", `validation_fraction` of each
-    emotion's utterances of all other groups does. Arguments and errors as in draw_split.
+    emotion's utterances of all other groups does.
     """
-    utterances, protocol = list(utterances), "speaker_kfold"
-    by_speaker = _names_by("speaker", listed or utterances)
-    _check_known(by_speaker, protocol, "speaker")
-    _check_fold(fold, folds, protocol, f"data.folds is {folds}")
-    least = 3 if validate_on == "unheard" else 2
+    fold, folds = data.fold, data.folds
+    by_speaker = _names_by("speaker", everyone)
+    _check_known(by_speaker, data.protocol, "speaker")
+    _check_fold(data, folds, f"data.folds is {folds}")
+    least = 3 if data.validate_on == "unheard" else 2
     if not least <= folds <= len(by_speaker):
-        limits = f"must be at least {least} (with data.validate_on={validate_on}) and at most the number of"
-        raise UserError(f"{protocol}: data.folds = {folds}: {limits} speakers, {len(by_speaker)}.")
-    group = speaker_groups(listed or utterances, folds, seed)
+        limits = f"must be at least {least} (with data.validate_on={data.validate_on})"
+        speakers = f"at most the number of speakers, {len(by_speaker)}"
+        raise UserError(f"{data.protocol}: data.folds = {folds}: {limits} and {speakers}.")
+    group = speaker_groups(everyone, folds, seed)
     parts = [[u for u in utterances if group[u.speaker] == number] for number in range(folds)]
     test = [utterance.name for utterance in parts.pop(fold)]
-    if validate_on == "heard":
+    if data.validate_on == "heard":
         rest = [utterance for part in parts for utterance in part]
-        train, validation = _heard(rest, f"{seed}/{protocol}/{fold}", validation_fraction)
+        train, validation = _heard(rest, f"{seed}/{data.protocol}/{fold}", data.validation_fraction)
     else:
         validation = [utterance.name for utterance in parts.pop(fold % len(parts))]
         train = [utterance.name for part in parts for utterance in part]
-    how = seed, corpus, validation_fraction, 1 / folds, protocol, fold, folds, validate_on
-    return _sorted_split(train, validation, test, *how)
+    return _split(data, seed, train, validation, test, folds, validate_on=data.validate_on)
 
 
 def speaker_groups(utterances: Utterances, folds: int, seed: int) -> dict[str, int]:
@@ -275,24 +259,18 @@ def speaker_groups(utterances: Utterances, folds: int, seed: int) -> dict[str, i
     return group
 
 
-def by_partition(
-    utterances: Utterances,
-    seed: int,
-    partition: Partition,
-    fold: int,
-    validation_fraction: float,
-    corpus: str = "",
-    validate_on: str = "unheard",
-    listed: Utterances = (),
+def _by_partition(
+    utterances: Sequence[Utterance], data: DataConfig, seed: int, everyone: Sequence[Utterance]
 ) -> Split:
     """A fold of a published partition tests, and what is in no fold or in another trains and validates.
 
     Where the partition holds speakers apart (no speaker is in two folds), `validation_fraction` of the
     speakers (rounded, at least one) validates, drawn from those of other folds, or as `validate_on` says; and
     utterances in no fold are left out, with a warning, whose speaker is tested on. Elsewhere that fraction of
-    each emotion's other utterances validates. Arguments and errors as in draw_split.
+    each emotion's other utterances validates.
     """
-    utterances, everyone = list(utterances), list(listed or utterances)
+    assert data.partition is not None
+    partition, fold = read_partition(data.partition), data.fold
     fold_of = partition.of(utterance.name for utterance in everyone)
     if fold not in (choices := sorted(set(fold_of.values()))):
         there = some([str(choice) for choice in choices], 20)
@@ -305,7 +283,6 @@ def by_partition(
     apart = apart and not any(map(is_unknown, folds_of_speaker))
     test = [utterance.name for utterance in utterances if fold_of.get(utterance.name) == fold]
     rest = [utterance for utterance in utterances if fold_of.get(utterance.name) != fold]
-    salt = f"{seed}/partition/{fold}"
     if apart:
         strays = [one.name for one in rest if fold in folds_of_speaker.get(one.speaker, ())]
         if strays:
@@ -314,28 +291,23 @@ def by_partition(
         rest = [utterance for utterance in rest if utterance.name not in strays]
     if not rest:
         raise UserError(f"fold {fold} of {partition.name} has all utterances: none is left to train on.")
-    validate_on = validate_on if apart else "heard"
-    train, validation = _validated(rest, salt, validation_fraction, validate_on)
-    how = seed, corpus, validation_fraction, 1 / len(choices), "partition", fold, len(choices), validate_on
-    origin = partition.name, partition.sha256, "speaker" if apart else ""
-    return _sorted_split(train, validation, test, *how, *origin)
+    origin: dict[str, Any] = {
+        "validate_on": data.validate_on if apart else "heard",
+        "partition": partition.name,
+        "partition_sha256": partition.sha256,
+        "left_out": "speaker" if apart else "",
+    }
+    learned = _validated(rest, f"{seed}/partition/{fold}", data.validation_fraction, origin["validate_on"])
+    return _split(data, seed, *learned, test, len(choices), **origin)
 
 
-def as_listed(
-    utterances: Utterances,
-    seed: int,
-    validation_fraction: float,
-    test_fraction: float,
-    corpus: str = "",
-    validate_on: str = "unheard",
-) -> Split:
+def _as_listed(utterances: Sequence[Utterance], data: DataConfig, seed: int) -> Split:
     """The split that the column of a table says (Utterance.subset); of other corpora beside it a holdout.
 
     Where the table has no rows for validation, they are drawn from those for training: of speakers, where
     none of these is tested on, or as `validate_on` says, else of each emotion's utterances. What has no value
-    there is left out, with a warning. Arguments and errors as in draw_split.
+    there is left out, with a warning.
     """
-    utterances = list(utterances)
     tables = {one.corpus for one in utterances if one.subset}
     listed = [one for one in utterances if one.corpus in tables]
     subset_of = _subsets({one.subset for one in listed if one.subset})
@@ -350,17 +322,18 @@ def as_listed(
         there = f"{len(shared)} of its {len(tested)} test speakers train or validate, too"
         warn(f"the table's column split does not hold speakers apart: {there}: {some(shared)}")
     train, validation, test = ([one.name for one in parts[subset]] for subset in SUBSETS)
+    validate_on = data.validate_on
     if not validation:
         validate_on = validate_on if apart else "heard"
-        train, validation = _validated(parts["train"], f"{seed}/listed", validation_fraction, validate_on)
+        how = f"{seed}/listed", data.validation_fraction, validate_on
+        train, validation = _validated(parts["train"], *how)
     elif speakers["train"] & speakers["validation"]:
         validate_on = "heard"
     if others := [one for one in utterances if one.corpus not in tables]:
-        apart, drawn = False, holdout(others, seed, validation_fraction, test_fraction)
+        apart, drawn = False, _holdout(others, data, seed)
         for names, more in ((train, drawn.train), (validation, drawn.validation), (test, drawn.test)):
             names += more
-    split = _sorted_split(train, validation, test, seed, corpus, validation_fraction, test_fraction)
-    left_out = "speaker" if apart else ""
+    split, left_out = _split(data, seed, train, validation, test), "speaker" if apart else ""
     return replace(split, partition="as its table says", validate_on=validate_on, left_out=left_out)
 
 
@@ -391,7 +364,7 @@ def keep_together(split: Split, copies: Mapping[str, str]) -> tuple[Split, list[
 
     `copies` has for each copy the name of its original (see dataloader.identity.copies).
     """
-    subset_of = {name: subset for subset in SUBSETS for name in getattr(split, subset)}
+    subset_of = split.subset_of
     groups: dict[str, list[str]] = {}
     for name in (*copies.values(), *copies):
         if name in subset_of and name not in (group := groups.setdefault(copies.get(name, name), [])):
@@ -437,16 +410,15 @@ def check_left_out(split: Split, utterances: Utterances) -> None:
     attribute = LEFT_OUT.get(split.protocol) or split.left_out
     value_of = {one.name: getattr(one, attribute) for one in utterances} if attribute else {}
     home: dict[str, str] = {}
-    for subset in SUBSETS:
-        for name in getattr(split, subset):
-            # speakers who are trained on may validate where they need not be strangers
-            role = "train" if subset == "validation" and split.validate_on == "heard" else subset
-            if name in value_of and home.setdefault(value_of[name], role) != role:
-                raise UserError(
-                    f"the split ({split.protocol}) has the {attribute} {value_of[name]} in "
-                    f"{home[value_of[name]]} and in {subset} ({name}): no test {attribute} may be known from "
-                    "training. Draw the split anew."
-                )
+    for name, subset in split.subset_of.items():
+        # speakers who are trained on may validate where they need not be strangers
+        role = "train" if subset == "validation" and split.validate_on == "heard" else subset
+        if name in value_of and home.setdefault(value_of[name], role) != role:
+            raise UserError(
+                f"the split ({split.protocol}) has the {attribute} {value_of[name]} in "
+                f"{home[value_of[name]]} and in {subset} ({name}): no test {attribute} may be known from "
+                "training. Draw the split anew."
+            )
 
 
 def check_sources(names: Iterable[str], split: Split) -> None:
@@ -457,8 +429,7 @@ def check_sources(names: Iterable[str], split: Split) -> None:
     names = set(names)
     strangers, missing = sorted(names.difference(split.train)), sorted(set(split.train) - names)
     if strangers:
-        subset_of = {name: subset for subset in SUBSETS for name in getattr(split, subset)}
-        named = [f"{name} ({subset_of.get(name, 'in no subset')})" for name in strangers]
+        named = [f"{name} ({split.subset_of.get(name, 'in no subset')})" for name in strangers]
         raise UserError(
             f"training would learn from utterances, or variants of them, that are not in the training set: "
             f"{some(named)}. The training was stopped, for its results would be worthless."
@@ -482,25 +453,12 @@ def load_split(path: str | Path) -> Split:
     except (ValueError, RecursionError) as error:  # JSON, UTF-8, or the checksum
         raise UserError(f"{path} is not JSON, or damaged ({error}). Restore it, or train anew.") from error
     try:
-        values: dict[str, Any] = {subset: _names(content[subset]) for subset in SUBSETS}
-        values |= {key: str(content[key]) for key in ("corpus", "protocol")}
-        values |= {key: float(content[key]) for key in ("validation_fraction", "test_fraction")}
-        values |= {key: int(content[key]) for key in ("fold", "folds") if content.get(key) is not None}
-        later = ("validate_on", "partition", "partition_sha256", "left_out")  # earlier splits lack these
-        values |= {key: str(content[key]) for key in later if key in content}
-        values["recordings"] = {str(name): str(one) for name, one in content.get("recordings", {}).items()}
-        return Split(**values, seed=int(content["seed"]))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f": it lacks {error}" if isinstance(error, KeyError) else f" ({error})"
-        raise UserError(f"{path} is not a split{reason}. Restore it, or train anew.") from error
-
-
-def _names(value: object) -> tuple[str, ...]:
-    if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
-        raise TypeError("its subsets must be lists of names")
-    return tuple(value)
+        return TypeAdapter(Split).validate_python(content)
+    except ValidationError as error:
+        (first, *_), key = error.errors(), ".".join(map(str, error.errors()[0]["loc"]))
+        reason = f"it lacks {key}" if first["type"] == "missing" else f"{key}: {first['msg']}"
+        problem = first.get("ctx", {}).get("error", f"it is not a split ({reason.removeprefix(': ')})")
+        raise UserError(f"{path}: {problem} Restore it, or train anew.") from error
 
 
 def _count(utterances: Utterances, emotion: str) -> str:
@@ -561,14 +519,26 @@ def _drawn(names: Iterable[str], salt: int | str) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
 
 
-def _sorted_split(train: list[str], validation: list[str], test: list[str], *how: Any) -> Split:
-    """A split with the names of each subset sorted."""
-    return Split(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)), *how)
+def _split(
+    data: DataConfig,
+    seed: int,
+    train: Iterable[str],
+    validation: Iterable[str],
+    test: Iterable[str],
+    folds: int | None = None,
+    **how: Any,
+) -> Split:
+    """A split with the names of each subset sorted; `folds` is None where the protocol has none."""
+    fractions = data.validation_fraction, 1 / folds if folds else data.test_fraction
+    numbers = (data.fold, folds) if folds else (None, None)
+    drawn = tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test))
+    return Split(*drawn, seed, "", *fractions, data.protocol, *numbers, **how)
 
 
-def _check_fold(fold: int, folds: int, protocol: str, reason: str) -> None:
-    if not 0 <= fold < folds:
-        raise UserError(f"data.fold = {fold}: must be 0 to {folds - 1} with {protocol}, for {reason}.")
+def _check_fold(data: DataConfig, folds: int, reason: str) -> None:
+    if not 0 <= data.fold < folds:
+        limits = f"must be 0 to {folds - 1} with {data.protocol}"
+        raise UserError(f"data.fold = {data.fold}: {limits}, for {reason}.")
 
 
 def _share(count: int, fraction: float) -> int:

@@ -16,7 +16,8 @@ from dataloader.corpora.find import read_corpus
 from dataloader.corpora.utterance import Utterance
 from dataloader.identity import copies, fingerprint, identified, outline, recorded
 from dataloader.loaders import prepare_data
-from dataloader.splits import SUBSETS, keep_together, leave_one_out
+from dataloader.splits import SUBSETS, draw_split, keep_together
+from utils.config import DataConfig
 from utils.errors import UserError
 
 RATE = 22_050
@@ -201,7 +202,7 @@ def test_two_corpora_with_one_recording_are_noticed(build, tmp_path, capsys):
     ]
     same = copies(identified([*listed, *again], tmp_path / "index", progress=False))
     assert same == {"y0": "x0", "y1": "x1", "y2": "x2"}
-    split = leave_one_out([*listed, *again], "leave_one_speaker_out", 0, 9, 0.1)
+    split = draw_split([*listed, *again], DataConfig(protocol="leave_one_speaker_out", fold=9), 0)
     assert set(split.test) == {"y0", "y1", "y2"}
     kept, lost = keep_together(split, same)
     assert kept.test == split.test and set(lost) == {"x0", "x1", "x2"}

@@ -96,14 +96,14 @@ def test_a_test_speaker_is_noticed_in_training_where_the_code_that_draws_is_brok
     speakers = [{name[0] for name in getattr(split, subset)} for subset in SUBSETS]
     assert list(map(len, speakers)) == [3, 1, 1] and set.union(*speakers) == set("abcde")
 
-    drawn = dataloader.splits._sorted_split
+    drawn = dataloader.splits._split
     for leaking in ("train", "validation"):
 
-        def broken(train, validation, test, *how, leaking=leaking):
+        def broken(data, seed, train, validation, test, *folds, leaking=leaking, **how):
             (train if leaking == "train" else validation).append(test.pop())
-            return drawn(train, validation, test, *how)
+            return drawn(data, seed, train, validation, test, *folds, **how)
 
-        monkeypatch.setattr(dataloader.splits, "_sorted_split", broken)
+        monkeypatch.setattr(dataloader.splits, "_split", broken)
         with pytest.raises(UserError, match=rf"has the speaker \w in {leaking} and in test"):
             prepare_data(build(data=settings), progress=False)
 

@@ -21,7 +21,6 @@ from dataloader.splits import (
     check_sources,
     draw_split,
     fewer,
-    holdout,
     load_split,
     save_split,
     speaker_groups,
@@ -48,6 +47,11 @@ def drawn(corpus, protocol: str, fold: int = 0, seed: int = 0, **data) -> Split:
     return draw_split(corpus, DataConfig(protocol=protocol, fold=fold, **data), seed, "EMOVO")
 
 
+def holdout(corpus, seed: int, validation_fraction: float, test_fraction: float) -> Split:
+    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    return drawn(corpus, "holdout", seed=seed, **fractions)
+
+
 def names_of(split: Split) -> list[str]:
     return sorted(name for subset in SUBSETS for name in getattr(split, subset))
 
@@ -58,7 +62,6 @@ def emotion_of(name: str) -> str:
 
 def test_emovo_is_split_into_58_10_16_of_each_emotion():
     split = drawn(utterances(), "holdout")
-    assert split == holdout(utterances(), 0, 0.1, 0.2, "EMOVO")
     for subset, count in zip(SUBSETS, (58, 10, 16), strict=True):
         assert Counter(map(emotion_of, getattr(split, subset))) == dict.fromkeys(EMOTIONS, count)
     found = (split.seed, split.corpus, split.protocol, split.fold, split.folds)
@@ -120,12 +123,6 @@ def test_too_few_utterances_of_an_emotion_are_an_error_that_names_it():
     for sentences in (1, 2, 4):
         with pytest.raises(UserError, match=f"{sentences} usable utterances of the emotion 'anger'"):
             holdout(utterances(["dis"]) + utterances(["rab"], 1, sentences), 0, 0.1, 0.2)
-
-
-@pytest.mark.parametrize("fractions", [(0, 0.2), (0.1, 0), (0.5, 0.5), (0.8, 0.3), (-0.1, 0.2)])
-def test_impossible_fractions_are_an_error(fractions):
-    with pytest.raises(UserError, match="validation_fraction"):
-        holdout(utterances(), 0, *fractions)
 
 
 def test_a_rounding_error_costs_no_utterance():
@@ -486,7 +483,7 @@ def test_saved_splits_load_as_they_were_and_those_without_folds_too(tmp_path):
 
 @pytest.fixture
 def saved(tmp_path) -> Path:
-    save_split(holdout(utterances(["dis", "tri"]), 7, 0.1, 0.2, "EMOVO"), tmp_path / "split.json")
+    save_split(holdout(utterances(["dis", "tri"]), 7, 0.1, 0.2), tmp_path / "split.json")
     return tmp_path / "split.json"
 
 
@@ -494,12 +491,12 @@ def saved(tmp_path) -> Path:
     ("change", "message"),
     [
         ({"train": ["a", "b"], "test": ["b"]}, "in: train, test"),
-        ({"seed": ...}, "lacks 'seed'"),
-        ({"test": "dis-f0-b1"}, "lists of names"),
-        ({"test": [1, 2]}, "lists of names"),
+        ({"seed": ...}, "lacks seed"),
+        ({"test": "dis-f0-b1"}, "test: .* tuple"),
+        ({"test": [1, 2]}, r"test\.0: .* string"),
         ({"test": []}, "no utterances for test"),
-        ({"seed": "seven"}, "seven"),
-        ({"fold": "two"}, "two"),
+        ({"seed": "seven"}, "seed: .* integer"),
+        ({"fold": "two"}, "fold: .* integer"),
         (["dis-f0-b1"], "not a split"),
         (None, "not a split"),
     ],

@@ -9,10 +9,10 @@ from dataloader.corpora.demo import make_demo_corpus
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.extract import Features
 from dataloader.loaders import Data
-from dataloader.splits import holdout
+from dataloader.splits import draw_split
 from training import train
 from training.train import run_epoch
-from utils.config import Config, FeaturesConfig
+from utils.config import Config, DataConfig, FeaturesConfig
 from utils.emotions import EMOTIONS
 
 FRAMES, N_MFCC = 25, 6
@@ -37,7 +37,7 @@ def data() -> Data:
                 frames.append(10 + 3 * (means[index] + torch.randn(N_MFCC, FRAMES, generator=generator)))
     corpus = Corpus("EMOVO", Path("nowhere"), tuple(utterances), EMOTIONS, ())
     features = Features(torch.stack(frames), None, tuple(utterances), {})
-    split = holdout(utterances, 0, 0.1, 0.2, "EMOVO")
+    split = draw_split(utterances, DataConfig(), 0, "EMOVO")
     return Data(corpus, features, split, FeaturesConfig(**FEATURES))
 
 
