@@ -42,6 +42,10 @@ class SilenceError(AudioError):
 Say = Callable[[str], None]  # gets remarks on what was done with a recording
 
 
+def silent(remark: str) -> None:
+    """Say nothing: of a corpus's recordings it is said when their features are extracted."""
+
+
 def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, say: Say = warn) -> np.ndarray:
     """Read a sound file as a mono waveform.
 
@@ -200,9 +204,10 @@ def condition(waveform: np.ndarray, features: FeaturesConfig) -> np.ndarray:
 
 def _trimmed(waveform: np.ndarray) -> np.ndarray:
     hop = LEVEL_FRAME // 4
-    padded = np.pad(waveform, (LEVEL_FRAME // 2 + 1, LEVEL_FRAME // 2)).astype(np.float64)
-    energy = np.cumsum(np.square(padded))
-    power = (energy[LEVEL_FRAME::hop] - energy[:-LEVEL_FRAME:hop]) / LEVEL_FRAME
+    frames = 1 + len(waveform) // hop
+    pieces = np.pad(waveform, LEVEL_FRAME // 2)[: hop * (frames + 3)].reshape(-1, hop)
+    energy = np.square(pieces, dtype=np.float64).sum(axis=1)
+    power = np.convolve(energy, np.ones(4), "valid") / LEVEL_FRAME
     power = np.maximum(power, 1e-10)
     loud = np.flatnonzero(power > power.max() * 10 ** (-TRIM_DB / 10))
     return waveform[hop * loud[0] : hop * (loud[-1] + 1)]

@@ -55,7 +55,7 @@ CHUNKS = {
     b"caff": (8, 4, ">Q", 0, 1, b"data"),
     b"riff": (40, 16, "<Q", 24, 8, b"data" + W64),
 }
-FOR_LIBSNDFILE = (*CHUNKS, b"fLaC", b"OggS", b".snd", b"dns.", b"NIST_1A", b"Creative Voice", b"PVF1")
+FOR_LIBSNDFILE = (*CHUNKS, b"fLaC", b"OggS", b".snd", b"dns.", b"NIST_1A", b"PVF1")
 
 
 class AudioError(UserError):
@@ -133,13 +133,6 @@ class _View(io.RawIOBase):
         for place, new in self.patches.items():
             content[place : place + len(new)] = new
         return io.BytesIO(content)
-
-
-class _Forwards(soundfile.SoundFile):
-    """A sound file that is read from its start to its end: no seeking, which fails where a header lies."""
-
-    def seekable(self) -> bool:
-        return False
 
 
 @contextmanager
@@ -268,7 +261,7 @@ def _check_whole(found: float, announced: float, tolerance: float, name: str) ->
 
 
 def _by_libsndfile(stack: ExitStack, file: _View, layout: _Layout, name: str) -> Sound:
-    sound = stack.enter_context(_Forwards(file.fast()))
+    sound = stack.enter_context(soundfile.SoundFile(file.fast()))
     if sound.subtype.startswith("MPEG"):  # in a WAV; its length is an estimate
         raise soundfile.LibsndfileError(0)
     rate, known = sound.samplerate, sound.frames != UNKNOWN_LENGTH
@@ -429,10 +422,6 @@ def _layout(file: _View, head: bytes) -> _Layout:
     if head[:4] == b"OggS":
         streams, end = _ogg_streams(file)
         return _Layout(file.length, for_libsndfile=streams == 1 and end >= file.length, cut=end > file.length)
-    if head[:14] == b"Creative Voice":  # libsndfile reads the heads of further blocks as sound
-        first = int.from_bytes(head[20:22], "little")
-        end = first + 4 + int.from_bytes(head[first + 1 : first + 4], "little")
-        return _Layout(file.length, for_libsndfile=end + 1 >= file.length)
     return _Layout(file.length)
 
 

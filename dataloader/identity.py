@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from dataloader.audio import TRIM_DB, AudioError, Recording, read_mono, read_recording
+from dataloader.audio import TRIM_DB, AudioError, Recording, read_mono, read_recording, silent
 from dataloader.corpora.utterance import Corpus, Measures, Utterance
 from utils.errors import UserError
 from utils.files import archive_of, expanded, write_json
@@ -160,10 +160,6 @@ def correlation(one: Utterance, other: Utterance) -> float:
 def recorded(utterances: Iterable[Utterance]) -> dict[str, str]:
     """Name → fingerprint and emotion, as a split keeps them: what a result depends on, of each recording."""
     return {one.name: f"{one.fingerprint} {one.emotion}" for one in utterances if one.fingerprint}
-
-
-def silent(message: str) -> None:
-    """Says nothing: what is odd about a recording is said when its features are extracted."""
 
 
 def _identity(utterance: Utterance, use: Use | None) -> tuple[str, str, Measures] | AudioError:

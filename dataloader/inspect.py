@@ -99,11 +99,8 @@ class Survey:
             cure = "a network can learn the rate, unless "
             cure += f"features.f_max={f_max} leaves out what the lowest lacks"
             said.append(f"sample rates differ, {there}: {cure}")
-        for column, title in (
-            ("rate", "sample rate"),
-            ("coding", "format"),
-            ("channels", "number of channels"),
-        ):
+        titles = {"rate": "sample rate", "coding": "format", "channels": "number of channels"}
+        for column, title in titles.items():
             counts = pandas.crosstab(found.emotion, found[column])
             if min(counts.shape) > 1 and scipy.stats.contingency.association(counts) >= TOGETHER:
                 usual = some([f"{emotion}: {value}" for emotion, value in counts.idxmax(axis=1).items()], 9)

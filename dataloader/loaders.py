@@ -462,13 +462,9 @@ def _check_variable(features: FeaturesConfig, augment: AugmentConfig) -> None:
 def feature_statistics(frames: torch.Tensor, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation, float32 (num_features,), of each feature over utterances and frames.
 
-    They are of the training set only, and of its utterances as they are, without variants: test utterances
-    are not varied either, and a run with augmentation stays comparable to one without. The standard deviation
-    is the population's, and 1 where a feature never changes.
-
-    Args:
-        frames: (utterances, num_features, frames).
-        rows: of the training set; no more than STATISTICS_BLOCK of them are in memory at a time.
+    `frames` are (utterances, num_features, frames), and `rows` those of the training set as they are, without
+    variants: test utterances are not varied either. The standard deviation is the population's, and 1 where a
+    feature never changes.
     """
     count, zero = len(rows) * frames.shape[2], torch.zeros(frames.shape[1], dtype=torch.float64)
 

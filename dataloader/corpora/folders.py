@@ -105,12 +105,8 @@ def _emotion_first(top: Path, pairs: dict[Folders, Path]) -> bool:
     known = [sum(map(is_emotion, words)) for words in levels]
     all_known = [number == len(words) for number, words in zip(known, levels, strict=True)]
     several = [len(words) > 1 for words in levels]
-    for first, second in (  # the strongest sign first
-        speakers[::-1],
-        map(bool, known),
-        all_known,
-        several,
-    ):
+    strongest_first = speakers[::-1], map(bool, known), all_known, several
+    for first, second in strongest_first:
         if first != second:
             return first
     if not all(several):

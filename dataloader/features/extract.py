@@ -12,12 +12,12 @@ import torchaudio
 from torch.nn.functional import pad
 
 from dataloader.advice import check_emotions, left_out
-from dataloader.audio import AudioError, condition, fit_length, read_mono, resample
+from dataloader.audio import AudioError, condition, fit_length, read_mono, resample, silent
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import cache_key, cached_rows
 from dataloader.features.normalise import SpeakerNorm, normalise
 from dataloader.features.prosody import check_prosody, power, prosody
-from dataloader.identity import identified_corpus, silent
+from dataloader.identity import identified_corpus
 from utils.config import FeaturesConfig
 from utils.files import expanded
 from utils.progress import warn

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataloader.audio import read_audio, read_mono
+from dataloader.audio import read_audio, read_mono, silent
 from dataloader.corpora.utterance import Utterance
 from dataloader.features.cache import cache_key, cached_rows
 from dataloader.features.extract import Features
@@ -73,7 +73,7 @@ def _opensmile(feature_set: str) -> Summary:
         raise UserError(f"{feature_set} needs {needs}. --features functionals needs nothing.") from None
     level = opensmile.FeatureLevel.Functionals
     smile = opensmile.Smile(feature_set=opensmile.FeatureSet[feature_set], feature_level=level)
-    return lambda path: smile.process_signal(*read_mono(path, say=lambda remark: None)).to_numpy()[0]
+    return lambda path: smile.process_signal(*read_mono(path, say=silent)).to_numpy()[0]
 
 
 def _wav2vec2_base() -> tuple[Any, int]:
@@ -94,7 +94,7 @@ def wav2vec2(model: Any, sample_rate: int) -> Summary:
 
     @torch.inference_mode()
     def summary(path: Path) -> np.ndarray:
-        waveform = torch.from_numpy(read_audio(path, sample_rate, say=lambda remark: None))
+        waveform = torch.from_numpy(read_audio(path, sample_rate, say=silent))
         waveform = torch.nn.functional.pad(waveform, (0, max(SHORTEST - len(waveform), 0)))
         layers, _ = model.extract_features(waveform.unsqueeze(0))
         return layers[(len(layers) - 1) // 2].mean(1)[0].numpy()
