@@ -135,6 +135,13 @@ class _View(io.RawIOBase):
         return io.BytesIO(content)
 
 
+class _Forwards(soundfile.SoundFile):
+    """Read from its start to its end: seeking fails where a header lies, and in a FLAC of unknown length."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 @contextmanager
 def decoded(file: BinaryIO, name: str) -> Iterator[Sound]:
     """The sound in a file in which one can seek, of any format; all that fails is an AudioError with `name`.
@@ -261,7 +268,7 @@ def _check_whole(found: float, announced: float, tolerance: float, name: str) ->
 
 
 def _by_libsndfile(stack: ExitStack, file: _View, layout: _Layout, name: str) -> Sound:
-    sound = stack.enter_context(soundfile.SoundFile(file.fast()))
+    sound = stack.enter_context(_Forwards(file.fast()))
     if sound.subtype.startswith("MPEG"):  # in a WAV; its length is an estimate
         raise soundfile.LibsndfileError(0)
     rate, known = sound.samplerate, sound.frames != UNKNOWN_LENGTH

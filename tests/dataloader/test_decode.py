@@ -403,3 +403,10 @@ def test_the_table_in_the_docs_is_this_one(repository):
 
 if __name__ == "__main__":
     print(table())
+
+
+def test_flac_needs_no_ffmpeg(tmp_path, monkeypatch):
+    """It takes longer; and libsndfile cannot seek in a FLAC whose length is taken out of its header."""
+    monkeypatch.setattr("dataloader.decode._by_ffmpeg", None)
+    (tmp_path / "x.flac").write_bytes(libsndfile("FLAC", "PCM_16", speech(48_000), 48_000))
+    assert len(read_audio(tmp_path / "x.flac", 48_000)) == int(SECONDS * 48_000)
