@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 
+IN_LOGS = 10  # seconds from line to line where nobody watches, as in a log file
+
+
 def progress_bar(iterable=None, **kwargs):
-    """A tqdm bar: a widget in a notebook, and text in a terminal or with CKTIM_PROGRESS=text.
+    """A tqdm bar: a widget in a notebook, and text in a terminal, a log file or with CKTIM_PROGRESS=text.
 
     The environment variable is for notebooks that run without a browser, whose widgets nobody would see.
     Without an iterable, the bar is moved by hand (`bar.update(n)`).
@@ -20,6 +23,9 @@ def progress_bar(iterable=None, **kwargs):
         options["file"] = sys.stdout  # in an executed notebook, stderr looks like an error
     else:
         from tqdm.auto import tqdm
+
+        if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+            options["mininterval"] = IN_LOGS
     return tqdm(iterable, **options)
 
 

@@ -1,5 +1,7 @@
 """Progress bars and warnings."""
 
+import time
+
 import tqdm.auto
 
 from utils.progress import progress_bar, warn
@@ -11,6 +13,13 @@ def test_a_bar_yields_what_it_is_given(capsys, monkeypatch):
     assert "counting" in capsys.readouterr().err
     assert list(progress_bar(range(3), desc="silent", disable=True)) == [0, 1, 2]
     assert "silent" not in capsys.readouterr().err
+
+
+def test_a_log_file_gets_few_lines(capsys, monkeypatch):
+    monkeypatch.delenv("CKTIM_PROGRESS", raising=False)
+    for _ in progress_bar(range(6)):
+        time.sleep(0.12)  # a terminal's bar would be drawn anew each time
+    assert capsys.readouterr().err.count("\r") == 2  # the first and the last
 
 
 def test_a_bar_is_plain_text_on_demand(monkeypatch, capsys):
