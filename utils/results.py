@@ -535,9 +535,9 @@ def _labels(firsts: Sequence[pd.Series], reference: Mapping[str, Any] | None = N
         if len(own) > MOST_IN_LABEL:
             usual = reference or firsts[0].settings
             own = [key for key in own if first.settings[key] != usual.get(key)]
-        others = [value_label(key, first.settings[key]) for key in own]
-        if len(own) > MOST_IN_LABEL:
-            others = [settings_in_words(first.settings, IN_LABEL)]
+        others = [value_label(key, first.settings[key]) for key in own[:MOST_IN_LABEL]]
+        if more := len(own) - len(others):
+            others.append(f"and {more} more")
         where = first.test_set.removeprefix(f"{first.corpus} corpus, " if len(corpora) == 1 else "")
         labels.append(", ".join([network_in_words(first), *others]) + (f" ({where})" if several else ""))
     return labels

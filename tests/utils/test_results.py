@@ -414,12 +414,14 @@ def test_omega_0_is_named_and_in_order_where_nothing_else_varies(trial, collecte
 def test_where_much_varies_labels_say_what_differs_from_the_first(trial):
     first = {**CK1, "train.keep": "last", "model.pooling": "mean", "model.omega_0": 1, "train.patience": 5}
     changes = ({}, {"train.keep": "best"}, {"model.omega_0": 2, "train.patience": 6}, {"model.pooling": "x"})
+    changes += ({"model.pooling": "x", "model.omega_0": 2, "train.keep": "best", "train.patience": 6},)
     frame = trial(settings={}, runs=[row({**first, **change}, 0, 0.7) for change in changes])
     assert list(grouped(frame)) == [
         "CkTIM with 1 TAB",
         "CkTIM with 1 TAB, train.keep = best",
         "CkTIM with 1 TAB, ω₀ = 2, train.patience = 6",
         "CkTIM with 1 TAB, model.pooling = x",
+        "CkTIM with 1 TAB, train.keep = best, model.pooling = x, ω₀ = 2, and 1 more",
     ]
 
 
