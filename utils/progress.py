@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-
 IN_LOGS = 10  # seconds from line to line where nobody watches, as in a log file
 
 

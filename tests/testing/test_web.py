@@ -108,7 +108,7 @@ def test_bands_that_depend_on_the_resampler_are_warned_of(run, warned, runtime, 
 
 def test_runs_that_no_graph_can_hold_are_refused_before_anything_is_fetched(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(web, "runtime_parts", lambda source: pytest.fail("fetched"))
-    run = SHIPPED_RUN.with_name("CkTIM_for_enrolled_speakers")
+    run = SHIPPED_RUN.with_name("TIM_for_enrolled_speakers")
     with pytest.raises(SystemExit):
         main([str(run), "--format", "web", "--out", str(tmp_path / "page")])
     assert f"cannot be part of an exported graph. Take a run without it, such as {SHIPPED_RUN}" in (
