@@ -23,7 +23,7 @@ def progress_bar(iterable=None, **kwargs):
     else:
         from tqdm.auto import tqdm
 
-        if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        if not (sys.stderr.isatty() or type(sys.stderr).__module__ == "ipykernel.iostream"):
             options["mininterval"] = IN_LOGS
     return tqdm(iterable, **options)
 

@@ -18,10 +18,12 @@ from models.ckconv import CKConv
 from testing import predict
 from testing.predict import Recognizer
 from utils.errors import UserError
+from utils.runs import SHIPPED_RUN
 
 RATE = 22_050
 SOUNDS = [np.random.default_rng(seed).uniform(-0.1, 0.1, 20_000 + 9_000 * seed) for seed in range(4)]
 SECONDS = 120  # after which a process is taken to hang
+RUN = SHIPPED_RUN.with_name("CkTIM_TAB1_for_recognition")  # it has kernels to be kept
 FORKS = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")
 
 
@@ -48,7 +50,7 @@ def probabilities(recognizer, sound):
 
 @pytest.fixture(scope="module")
 def recognizer():
-    return Recognizer(overrides=["train.device=cpu"])
+    return Recognizer(RUN, ["train.device=cpu"])
 
 
 @pytest.fixture(scope="module")

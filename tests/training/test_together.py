@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dataloader.splits import holdout
+from dataloader.splits import draw_split
 from training.together import can_join, train_together
 from training.train import train
 from utils.files import read_tensors
@@ -42,7 +42,7 @@ def test_seeds_at_once_are_the_same_as_one_by_one(config, data, tmp_path, double
     features = dataclasses.replace(data.features, frames=frames, functionals=functionals)
     each = []
     for seed in (0, 1):
-        split = holdout(features.utterances, seed, 0.1, 0.2, "EMOVO")
+        split = draw_split(features.utterances, configs[seed].data, seed, "EMOVO")
         each.append(dataclasses.replace(data, features=features, split=split, settings=configs[0].features))
     alone, together = ([tmp_path / way / f"CkTIM_seed{seed}" for seed in (0, 1)] for way in "ab")
     for run_dir in alone + together:
