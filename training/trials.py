@@ -618,10 +618,13 @@ def main(arguments: list[str] | None = None) -> None:
             print(state, "", run.name, "", *_overrides(run.varied))
         return
     interrupted, failures = False, {}
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else its workers would outlive it
     try:
         failures = run_trial(trial, runs, folder)
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        signal.signal(signal.SIGTERM, usual)
     if results := write_results(folder, trial, runs, failures):
         frame = read_trial(results)
         folds = cross_validated(trial, runs, folder)

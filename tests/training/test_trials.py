@@ -304,6 +304,17 @@ def test_a_comparison_that_no_run_fits_is_named(write, emovo, capsys):
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere SIGTERM ends a process at once")
+def test_a_trial_that_is_asked_to_end_ends_as_by_ctrl_c(write, demo, monkeypatch, capsys):
+    """So that its processes end, too."""
+    usual = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(trials, "run_trial", lambda *args: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
+        trials.main([str(write(demo, "asked"))])
+    assert end.value.code == 130 and "The same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is usual
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="groups of processes are killed as POSIX has it")
 def test_a_killed_trial_goes_on_and_ends_as_an_undisturbed_one(write, demo):
