@@ -12,7 +12,7 @@ mathematics as two separate branches, in half the calls.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,11 +117,7 @@ class CkTIMNet(nn.Module):
         if self.training and self.pooling_dropout:
             mask = all_but_a_stretch(x, self.pooling_dropout)
             mask = torch.stack([mask, mask.flip(-1)], dim=1)  # (batch, directions, 1, frames)
-        summaries = []
-        for block in self.blocks:
-            x = block(x, step)
-            summaries.append(pool(x.unflatten(1, (DIRECTIONS, -1)), mask, self.with_std).sum(1))
-        return torch.stack(summaries, dim=1)
+        return pooled_after_each(self.blocks, x, step, DIRECTIONS, mask, self.with_std).sum(1)
 
     @contextmanager
     def frozen_kernels(self) -> Iterator["CkTIMNet"]:
@@ -174,6 +170,17 @@ def all_but_a_stretch(x: Tensor, longest: float, generator: torch.Generator | No
     begin = (frames - width) * begin
     frame = torch.arange(frames, device=x.device)
     return ((frame < begin) | (frame >= begin + width)).to(x.dtype)
+
+
+def pooled_after_each(
+    blocks: Iterable[nn.Module], x: Tensor, step: float, groups: int, mask: Tensor | None, with_std: bool
+) -> Tensor:
+    """`pool` of each group of x's channels after each block: (batch, groups, n blocks, 1 or 2 · channels)."""
+    pooled = []
+    for block in blocks:
+        x = block(x, step)
+        pooled.append(pool(x.unflatten(1, (groups, -1)), mask, with_std))
+    return torch.stack(pooled, dim=2)
 
 
 def pool(x: Tensor, mask: Tensor | None, with_std: bool) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dataloader.loaders import Batch, Data
-from models.cktim import DIRECTIONS, CkTIMNet, all_but_a_stretch, pool
+from models.cktim import DIRECTIONS, CkTIMNet, all_but_a_stretch, pooled_after_each
 from training.resume import Progress
 from training.train import (
     check_memory,
@@ -126,12 +126,8 @@ class JoinedNets(nn.Module):
         if self.training and self.pooling_dropout:
             masks = [all_but_a_stretch(x, self.pooling_dropout, one) for one in self.draws]
             mask = torch.stack([mask for one in masks for mask in (one, one.flip(-1))], dim=1)
-        summaries = []
-        for block in blocks:
-            x = block(x)
-            summary = pool(x.unflatten(1, (seeds * DIRECTIONS, -1)), mask, self.nets[0].with_std)
-            summaries.append(summary.unflatten(1, (seeds, DIRECTIONS)).sum(2))
-        each, logits = torch.stack(summaries, dim=2).unbind(1), []
+        pooled = pooled_after_each(blocks, x, 1.0, seeds * DIRECTIONS, mask, self.nets[0].with_std)
+        each, logits = pooled.unflatten(1, (seeds, DIRECTIONS)).sum(2).unbind(1), []
         for net, own, batch, draws in zip(self.nets, each, batches, self.draws, strict=True):
             with drawing_from(draws):
                 logits.append(net.logits(net.fusion(own), batch.functionals))
