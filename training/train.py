@@ -3,13 +3,13 @@
 A training that was stopped goes on with `python -m training.train resume=RUN_DIR` (training.resume).
 """
 
-if __name__ == "__main__":  # first, for the imports below take seconds
-    from utils.parsers import run_command
+from utils.parsers import command, run_command
 
+if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("training.train")
 
-
 import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -52,10 +52,9 @@ from training.watch import Watch, check_log
 from utils import runs
 from utils.config import Config, TrainConfig, load_config, save_config
 from utils.device import keep_freed_memory, memory, pick_device, seed_everything
-from utils.errors import UserError, exit_on_user_error, many
+from utils.errors import UserError, many
 from utils.files import as_typed, command_line, expanded, write_json
 from utils.metrics import History, confusion_matrix, keep_whole_epochs, scores_of
-from utils.parsers import parser_of
 from utils.plots.style import save_figure
 from utils.plots.training import plot_history
 from utils.progress import progress_bar
@@ -399,10 +398,9 @@ def save_model(model: nn.Module, path: Path) -> None:
     save_tensors(path, {name: tensor.cpu().clone() for name, tensor in tensors})
 
 
-@exit_on_user_error
-def main(arguments: list[str] | None = None) -> None:
+@command
+def main(options: Namespace) -> None:
     """The command line."""
-    options = parser_of("training.train").parse_intermixed_args(arguments)
     config_file = runs.DEFAULT_CONFIG if options.config is None else options.config
     resumed = [value for value in options.overrides if value.startswith("resume=")]
     overrides = [value for value in options.overrides if value not in resumed]
