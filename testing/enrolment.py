@@ -128,7 +128,8 @@ def _strangers(run: LoadedRun, progress: bool) -> Strangers:
     features = run.config.features
     if features.normalise != "speaker":
         problem = f"{run.path} does not use a speaker's norm (features.normalise: none)"
-        raise UserError(f"{problem}: nobody can be enrolled. Take a run that was trained with speaker.")
+        remedy = "Take a run that was trained with features.normalise=speaker."
+        raise UserError(f"{problem}: nobody can be enrolled. {remedy}")
     plain = features.model_copy(update={"normalise": "none", "functionals": False})
     raw_run = replace(run, config=run.config.model_copy(update={"features": plain}))
     data = recorded_test_set(raw_run, progress, ("train", "test"))

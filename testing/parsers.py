@@ -95,6 +95,7 @@ def live(parser: ArgumentParser) -> None:
     add("--window", type=float, metavar="S", help="seconds that are looked at (default: 2)")
     add("--hop", type=float, default=0.25, metavar="S", help="seconds between answers (default: %(default)s)")
     add("--sure", type=float, default=SURE, metavar="P", help="as in testing.predict (default: %(default)s)")
+    _add_norm(parser)
 
 
 def demo(parser: ArgumentParser) -> None:
@@ -131,5 +132,9 @@ def _add_recordings(parser: ArgumentParser) -> None:
     recordings += "yours, its run directory"
     add("paths", nargs="+", metavar="[RUN_DIR] FILE_OR_FOLDER", help=recordings)
     add("overrides", nargs="*", default=[], metavar="key=value", help="for instance train.device=cpu")
+    _add_norm(parser)
+
+
+def _add_norm(parser: ArgumentParser) -> None:
     norm = "unlabelled recordings of the same speaker, for the norm: a file, folder or zip; may be repeated"
-    add("--same-speaker", action="append", default=[], metavar="FILE_OR_FOLDER", help=norm)
+    parser.add_argument("--same-speaker", action="append", default=[], metavar="FILE_OR_FOLDER", help=norm)

@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
+from numbers import Real
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -114,7 +115,10 @@ class Recognizer:
         PROCESSES.add(os.getpid())
 
     def enrol(
-        self, recordings: Iterable[str | Path | Failure | Pair], prior: float = PRIOR, progress: bool = False
+        self,
+        recordings: str | Path | Pair | Iterable[str | Path | Failure | Pair],
+        prior: float | None = None,
+        progress: bool = False,
     ) -> "Recognizer":
         """A Recognizer for one speaker, whose unlabelled recordings are the norm of the features.
 
@@ -124,15 +128,20 @@ class Recognizer:
         The recordings are of the speaker alone: files, folders and zips as find_files takes them, or a
         waveform and its rate as `recognise` takes them. Each counts as it would be recognised, a long one
         window by window. A warning names those that are silent or cannot be read; none left is a UserError.
-        `prior`: see SpeakerNorm.shrunk; more than 0 is for calibrated runs.
+        `prior`: see SpeakerNorm.shrunk; more than 0 is for calibrated runs. None is PRIOR for these, and for
+        others 0, with a warning.
         """
         if self.features.normalise != "speaker":
             return self._companion().enrol(recordings, prior, progress)
-        if prior and self.calibration.population is None:
-            problem = f"prior = {prior}: {self.run.path} has not recorded its training speakers' norm"
-            raise UserError(f"{problem}. Calibrate it: python -m testing.calibration {self.run.path}")
+        if self.calibration.population is None and prior != 0:
+            problem = f"{self.run.path} has not recorded its training speakers' norm"
+            remedy = f"python -m testing.calibration {self.run.path}"
+            if prior:
+                raise UserError(f"prior = {prior}: {problem}. Calibrate it: {remedy}")
+            warn(f"{problem}, so few recordings make an uncertain norm: {remedy}")
+            prior = 0.0
         self._check_process()
-        every = dict(_named([recordings] if isinstance(recordings, str | Path) else recordings))
+        every = dict(_named(recordings))
         found = []
         for name, one in progress_bar(every.items(), desc="enrolling", unit="file", disable=not progress):
             try:
@@ -144,7 +153,7 @@ class Recognizer:
                 warn(f"left out of the speaker's norm: {reason(name, error)}")
         if not found:
             raise UserError("no recording is left for the speaker's norm: name some that hold speech.")
-        return self._of_speaker(found, prior)
+        return self._of_speaker(found, PRIOR if prior is None else prior)
 
     def check_norm(self) -> None:
         """Raise a UserError where the speaker must be enrolled before anything is recognised."""
@@ -240,6 +249,9 @@ class Recognizer:
             audio.check_rate(own_rate, name)
             yield len(sound) / own_rate, lambda: audio.to_waveform(sound, own_rate, rate, name)
             return
+        if not isinstance(recording, str | Path):
+            kind = type(recording).__name__
+            raise UserError(f"a file or a pair (waveform, sample_rate) is needed, not a {kind}")
         with once_read(recording) as file:
             seconds = audio.audio_seconds(file)
             read = audio.stream_audio if self._is_long(seconds) else audio.read_audio
@@ -329,10 +341,11 @@ def _silence(levels: Sequence[float]) -> float:
     return min(audio.NEAR_SILENCE, PAUSE * max(levels))
 
 
-def _named(
-    recordings: Iterable[str | Path | Failure | Pair],
-) -> Iterator[tuple[str, Path | Failure | Pair]]:
-    """Recordings to be enrolled, each with a name: waveforms, and the files in the folders named."""
+def _named(recordings: Any) -> Iterator[tuple[str, Path | Failure | Pair]]:
+    """Recordings to be enrolled, or one, each with a name: waveforms, and the files in the folders named."""
+    is_pair = isinstance(recordings, tuple) and isinstance(recordings[-1], Real)  # a waveform and its rate
+    if is_pair or isinstance(recordings, str | Path):
+        recordings = [recordings]
     for number, one in enumerate(recordings, start=1):
         if isinstance(one, tuple):
             yield f"waveform {number} (in memory)", one

@@ -77,7 +77,8 @@ def read_trial(path: str | Path, *further: str | Path) -> pd.DataFrame:
     """
     about, rows = _trial_rows(Path(path))
     for more, more_rows in map(_trial_rows, map(Path, further)):
-        rows += more_rows
+        own = {(row["key"], row["seed"], row["fold"]) for row in rows}  # a run of two files counts once
+        rows += [row for row in more_rows if (row["key"], row["seed"], row["fold"]) not in own]
         about |= {
             "title": f"{about['title']}, with {more['title']}",
             "planned": about["planned"] + more["planned"],

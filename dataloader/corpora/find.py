@@ -82,8 +82,10 @@ def read_corpus(
         list missing and double recordings, and names that are not the corpus's.
     """
     reader, root = READERS[name], expanded(root)
+    no_votes = f"{reader.title} has no votes of listeners: its labels are the intended emotions"
     if name == "table":
-        return read_table(root, columns or {})
+        corpus = read_table(root, columns or {})
+        return replace(corpus, warnings=(*corpus.warnings, no_votes)) if labels == "heard" else corpus
     listing = _list(root, name)
     demos = {file.parent for file in listing.others + listing.sounds if file.name == DEMO_MARKER}
     real = [file for file in listing.sounds if demos.isdisjoint(file.parents)]
@@ -123,7 +125,7 @@ def read_corpus(
         utterances, more = _as_heard(utterances, heard)
         warnings += more
     elif labels == "heard":
-        warnings.append(f"{reader.title} has no votes of listeners: its labels are the intended emotions")
+        warnings.append(no_votes)
     return Corpus(
         name="demo" if is_demo else title,
         root=root,

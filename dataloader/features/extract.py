@@ -18,7 +18,9 @@ from dataloader.features.cache import cache_key, cached_rows
 from dataloader.features.normalise import SpeakerNorm, normalise
 from dataloader.features.prosody import check_prosody, power, prosody
 from dataloader.identity import identified_corpus
+from dataloader.splits import is_unknown
 from utils.config import FeaturesConfig
+from utils.errors import UserError, some
 from utils.files import expanded
 from utils.progress import warn
 
@@ -173,6 +175,10 @@ def load_features(
         rows = [row for row, utterance in enumerate(utterances) if utterance.name in only]
         frames, utterances = frames[rows], tuple(utterances[row] for row in rows)
     speakers = [utterance.speaker for utterance in utterances]
+    nameless = [one.name for one in utterances if is_unknown(one.speaker)]
+    if features.normalise == "speaker" and nameless:
+        problem = f"features.normalise=speaker: the corpus does not name the speaker of {some(nameless)}"
+        raise UserError(f"{problem}. Name them, or set features.normalise=none.")
     frames, functionals, norms = normalise(frames, speakers, features)
     return Features(frames, functionals, utterances, skipped, norms)
 

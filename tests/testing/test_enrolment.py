@@ -17,7 +17,7 @@ from dataloader.audio import condition, fit_length, read_audio
 from dataloader.features.extract import Extractor
 from dataloader.features.functionals import functionals_of
 from dataloader.features.prosody import counted
-from testing import enrolment
+from testing import enrolment, live
 from testing.calibration import at_temperature, calibrate, load_calibration
 from testing.enrolment import enrolment_table, measure_enrolment
 from testing.evaluate import evaluate
@@ -218,12 +218,17 @@ def test_recordings_that_cannot_be_used_are_named(recognizer, stranger, tmp_path
     for nothing in ([], [bad]):
         with pytest.raises(UserError, match="no recording is left"):
             recognizer.enrol(nothing)
-    for wrong in ([sound(0, 100)], (sound(0, 100), RATE), [None]):
+    for wrong in ([sound(0, 100)], [None]):
         with pytest.raises(UserError, match=r"pairs \(waveform, sample_rate\)"):
             recognizer.enrol(wrong)
+    one = (sound(0, 100), RATE)
+    assert torch.equal(recognizer.enrol(one).norm.mean, recognizer.enrol([one]).norm.mean)
+    for call in (enrolled.embed, enrolled.recognise_file):
+        with pytest.raises(UserError, match=r"pair \(waveform, sample_rate\) is needed, not a ndarray"):
+            call(one[0])
 
 
-def test_a_prior_draws_a_norm_to_that_of_the_training(run, root, stranger):
+def test_a_prior_draws_a_norm_to_that_of_the_training(run, root, stranger, capsys):
     split = load_run(run).split
     population = load_calibration(run).population
     means = []
@@ -236,6 +241,10 @@ def test_a_prior_draws_a_norm_to_that_of_the_training(run, root, stranger):
     (run / "calibration.json").unlink()
     with pytest.raises(UserError, match=r"testing\.calibration"):
         Recognizer(run).enrol([stranger], prior=5)
+    assert not capsys.readouterr().err
+    uncertain = Recognizer(run).enrol(files_of(stranger)[:3])  # the default is for calibrated runs
+    assert torch.equal(uncertain.norm.mean, plain.norm.mean)
+    assert "warning" in (printed := capsys.readouterr().err) and "testing.calibration" in printed
 
 
 def test_the_shipped_network_has_one_for_enrolled_speakers(
@@ -256,6 +265,23 @@ def test_the_shipped_network_has_one_for_enrolled_speakers(
 
 
 # --- the command ---
+
+
+def test_the_live_command_is_for_a_speaker_too(run, stranger, capsys):
+    heard, *norm = map(str, files_of(stranger)[:3])
+    with pytest.raises(SystemExit):
+        live.main([str(run), heard])
+    assert "Enrol the speaker first" in (printed := capsys.readouterr().err) and "s of speech" not in printed
+    options = ["--window", "0.2", "--hop", "0.1", "--sure", "0"]
+    options += [word for path in norm for word in ("--same-speaker", path)]
+    live.main([str(run), heard, "train.device=cpu", *options])
+    found = [json.loads(line)["probabilities"] for line in capsys.readouterr().out.splitlines()]
+    samples, rate = soundfile.read(heard)
+    stream = Recognizer(run, sure=0).enrol(norm).stream(rate, window_seconds=0.2, hop_seconds=0.1)
+    expected = [moment.probabilities for moment in (*stream.feed(samples), *stream.finish())]
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert list(one.values()) == pytest.approx(list(other.values()), abs=1e-4)
 
 
 def test_the_command_takes_the_same_speakers_recordings(run, stranger, tmp_path, capsys, status):

@@ -454,6 +454,8 @@ def test_a_trial_and_one_of_further_seeds_are_one(tmp_path, trial, collected):
     ((_, _, one),) = comparisons(both)["again"]
     assert one.n == 12 and one.p == pytest.approx(2 / 2**12)  # all of twelve pairs on one side
     assert one.difference == pytest.approx((sum(range(1, 7)) + 6 * 10) / 1200)
+    twice = read_trial(tmp_path / "tabs.json", tmp_path / "tabs.json")
+    assert len(twice) == len(read_trial(tmp_path / "tabs.json"))
     scores, again = trial_tables(both)
     assert scores.caption == "TABs, with more seeds (EMOVO corpus, holdout)"
     assert "1 of the 30 planned runs missing, 1 of them failed." in scores.notes

@@ -263,6 +263,11 @@ def test_votes_are_asked_for_where_there_are_some(tmp_path):
     corpus = find_corpus(several)
     assert corpus.name == "CREMA-D-heard+RAVDESS"
     assert "RAVDESS has no votes of listeners: its labels are the intended emotions" in corpus.warnings
+    (tmp_path / "own.csv").write_text("file,emotion\na.wav,joy\n")
+    (tmp_path / "a.wav").touch()
+    beside = data(["cremad", "table"], {"cremad": roots["cremad"], "table": tmp_path / "own.csv"})
+    beside.labels = "heard"
+    assert any("table has no votes of listeners" in one for one in find_corpus(beside).warnings)
     alone = data("ravdess", roots["ravdess"])
     alone.labels = "heard"
     with pytest.raises(CorpusError, match="no votes of listeners are known for ravdess, but for cremad"):

@@ -165,3 +165,12 @@ def test_a_corpus_by_speaker(build):
     expected = deviations(functionals_of(raw.frames), speakers)
     assert torch.equal(data.features.functionals, expected)
     assert torch.equal(data.arrays("test").functionals, expected[data.rows("test")])
+
+
+def test_speakers_without_a_name_have_no_norm(build, monkeypatch):
+    """Else all of them would be taken for one speaker."""
+    monkeypatch.setattr("dataloader.features.extract.is_unknown", lambda speaker: speaker == "f1")
+    settings = {"signal_length": 8_192, "n_mfcc": 4, "prosody": True}
+    assert prepare_data(build(features=settings), progress=False)
+    with pytest.raises(UserError, match=r"does not name the speaker of .*normalise=none"):
+        prepare_data(build(features={**settings, "normalise": "speaker"}), progress=False)
