@@ -27,7 +27,7 @@ import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Self
@@ -47,7 +47,7 @@ from dataloader.identity import identified_corpus, recorded
 from dataloader.loaders import Data, prepare_data
 from dataloader.splits import all_folds
 from testing.evaluate import evaluate
-from testing.pooled import pool
+from testing.pooled import pool, remove_pooled
 from training.together import can_join, train_together
 from training.train import train
 from utils.config import KEYS, Config, PathText, Section, load_config
@@ -266,13 +266,20 @@ def _planned(corpus: Corpus, config: Config, fold: int, varied: Settings) -> Pla
 
 
 def named_after(trial: Trial, runs: Sequence[Planned]) -> Trial:
-    """A trial of crossval_trial, named after corpus and protocol where no name was given."""
+    """A trial of crossval_trial, named after corpus and protocol where no name was given.
+
+    Where that name's file of results is on other recordings, a key of the recordings is behind it.
+    """
     data, corpus = runs[0].config.data, runs[0].corpus
     if trial.name != CROSSVAL:
         return trial
     parts = [corpus, data.protocol, *([str(data.folds)] if data.protocol.endswith("kfold") else [])]
-    name = re.sub(r"[^\w-]+", "-", "_".join(parts))
-    return trial.model_copy(update={"name": name, "title": f"{corpus}, cross-validated"})
+    name, key = re.sub(r"[^\w-]+", "-", "_".join(parts)), runs[0].recordings
+    trial = trial.model_copy(update={"name": name, "title": f"{corpus}, cross-validated"})
+    with suppress(UserError):  # no results there, or damaged ones
+        if key and key not in set(read_trial(folder_of(trial, runs).with_suffix(".json")).recordings):
+            return trial.model_copy(update={"name": f"{name}_{key[-8:]}"})
+    return trial
 
 
 def folder_of(trial: Trial, runs: Sequence[Planned]) -> Path:
@@ -346,18 +353,19 @@ def write_results(
 def cross_validated(trial: Trial, runs: Sequence[Planned], folder: Path) -> list[Table]:
     """A table for each setting and seed of a trial with `folds: all`; pooled predictions come with it."""
     groups: dict[str, list[Run]] = {}
-    varied: dict[str, str] = {}  # the settings that the tables' captions do not have
+    varied: dict[str, Settings] = {}  # the settings that the tables' captions do not have
     for run in runs:
         several = trial.folds == "all" and run.config.data.protocol != "holdout"
         home = finished(folder, run) if several else None
         if home:
             key = json.dumps([run.config.train.seed, run.config.data.protocol, with_effect(flat(run.config))])
             groups.setdefault(key, []).append(read_run(home))
-            more = {one: value for one, value in run.varied.items() if one not in IN_CAPTIONS}
-            varied[key] = f"{side_in_words(more)}: " if more else ""
+            varied[key] = {one: value for one, value in run.varied.items() if one not in IN_CAPTIONS}
+    if groups:
+        remove_pooled(folder)
     numbers = [f"_{number}" if len(groups) > 1 else "" for number in range(1, len(groups) + 1)]
-    tables = [pool(some, folder, f"pooled{n}") for n, some in zip(numbers, groups.values(), strict=True)]
-    return [replace(one, caption=varied[key] + one.caption) for key, one in zip(groups, tables, strict=True)]
+    every = zip(numbers, groups, strict=True)
+    return [pool(groups[key], folder, f"pooled{number}", varied[key]) for number, key in every]
 
 
 def run_trial(trial: Trial, runs: Sequence[Planned], folder: Path, progress: bool = True) -> dict[str, str]:

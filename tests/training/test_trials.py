@@ -499,6 +499,9 @@ def test_one_command_cross_validates_and_pools_what_each_fold_answered(demo, tmp
     before = [(run / "model.pt").stat().st_mtime_ns for run in runs]
     main(command)
     assert before == [(run / "model.pt").stat().st_mtime_ns for run in runs]  # a repeat trains nothing anew
+    others = (f"{key}={value}" for key, value in (settings | {"data.emotions": "[joy, fear]"}).items())
+    other = trials.crossval_trial("kfold", 3, overrides=[*others])
+    assert re.fullmatch(r"demo_kfold_3_[0-9a-f]{8}", trials.named_after(other, plan(other)).name)
 
 
 def test_tables_of_several_settings_say_which_and_share_no_baseline(write, demo, tmp_path, capsys):
@@ -509,6 +512,13 @@ def test_tables_of_several_settings_say_which_and_share_no_baseline(write, demo,
     for number in (0, 8):
         assert f"data.training_utterances = {number}: CkTIM with 1 TAB, seed 0: 3 of 3 folds" in out
     (folder,) = {split.parents[1] for split in tmp_path.glob("results/*/*/split.json")}
+    for number, utterances in ((1, 0), (2, 8)):
+        metrics = read_json(folder / f"pooled_{number}_metrics.json")
+        about = [metrics[key] for key in ("network", "seed", "settings")]
+        assert about == [["CkTIM with 1 TAB"], [0], [{"data.training_utterances": utterances}]]
     with pytest.raises(SystemExit):
         baseline_main([str(folder)])
     assert "not all trained on the same utterances" in capsys.readouterr().err
+    main([str(path), 'grid=[{"data.training_utterances": [8]}]'])
+    now = {f"pooled_{file}" for file in ("confusion_matrix.png", "metrics.json", "predictions.csv")}
+    assert {one.name for one in folder.glob("pooled*")} == now  # none of the two before
