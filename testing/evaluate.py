@@ -6,7 +6,9 @@ if __name__ == "__main__":  # first, for the imports below take seconds
     run_command("testing.evaluate")
 
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,11 +22,11 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
 from dataloader.advice import speakers_of
-from dataloader.corpora.find import ABOUT_CORPUS, HEARD, find_corpus
+from dataloader.corpora.find import ABOUT_CORPUS, HEARD, OWN, find_corpus
 from dataloader.corpora.utterance import Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
-from dataloader.identity import copies, identified_corpus
-from dataloader.loaders import Batch, Data, allowed_emotions
+from dataloader.identity import copies, identified_corpus, recorded
+from dataloader.loaders import Batch, Data, allowed_emotions, as_recorded
 from dataloader.splits import is_unknown
 from models.cktim import count_parameters
 from models.losses import among, cross_entropy
@@ -79,11 +81,24 @@ class Evaluation:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie: the run directory, or a folder of it for other recordings."""
-        if self.metrics.get("protocol") == [CHANGED]:
-            return self.run.path / "changed-recordings"
-        across = "protocol" in self.metrics
-        return self.run.path / f"cross-corpus_{self.corpus.name}" if across else self.run.path
+        """Where its files lie: the run directory, or a folder of it for other recordings.
+
+        Where that one has results on still others, a key of the recordings and their emotions is in its name.
+        """
+        if "protocol" not in self.metrics:
+            return self.run.path
+        changed = self.metrics["protocol"] == [CHANGED]
+        folder = self.run.path / ("changed-recordings" if changed else f"cross-corpus_{self.corpus.name}")
+        (key,) = self.metrics["recordings"]
+        with suppress(UserError):  # no results there, or damaged ones
+            if runs.read_test_metrics(folder / self.metrics_file).get("recordings") != [key]:
+                return folder.with_name(f"{folder.name}_{key[-8:]}")
+        return folder
+
+    @property
+    def metrics_file(self) -> str:
+        """The name of its file of metrics."""
+        return f"{self.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
 
     def calibrated(self) -> "Evaluation":
         """The same answers, as sure as testing.predict's: by the temperature of the run's calibration."""
@@ -150,6 +165,7 @@ def evaluate(
         evaluation.metrics["missing_emotions"] = missing
     if changed:
         evaluation.metrics["protocol"] = [CHANGED]
+        evaluation.metrics["recordings"] = [runs.recordings_key(recorded(utterances))]
     save(evaluation, training, validation)
     return evaluation
 
@@ -169,16 +185,16 @@ def evaluate_or_recall(
         return evaluate(run_dir, overrides, fallback, everything, changed=changed)
     except CorpusError as error:
         run = load_run(run_dir, overrides, fallback)
-        recorded = runs.read_run(run.path)
-        if everything or recorded.test is None or not (run.path / runs.PREDICTIONS_FILE).exists():
+        earlier = runs.read_run(run.path)
+        if everything or earlier.test is None or not (run.path / runs.PREDICTIONS_FILE).exists():
             raise
         warn(f"{error} Without it only what {run.path.name} recorded when it was evaluated can be shown.")
     table, (targets, _), probabilities = read_predictions(run.path, run.emotions)
     names = table[["true", "speaker", "sentence", "utterance"]].itertuples(index=False, name=None)
     utterances = tuple(Utterance(Path(name[-1]), *name) for name in names)
-    corpus = Corpus(recorded.corpus, "", utterances, run.emotions)
+    corpus = Corpus(earlier.corpus, "", utterances, run.emotions)
     answers = utterances, targets, probabilities
-    return Evaluation(run, corpus, True, *answers, dict(recorded.test), recalled=True)
+    return Evaluation(run, corpus, True, *answers, dict(earlier.test), recalled=True)
 
 
 def read_predictions(run_dir: Path, emotions: Sequence[str]) -> tuple[DataFrame, np.ndarray, np.ndarray]:
@@ -224,8 +240,9 @@ def evaluate_across(
 
     All recordings of these count, and the network chooses among these alone. Of the overrides, `data.root`,
     `data.columns` and `data.labels` are about the other corpus. The results lie in the run's folder
-    `cross-corpus_NAME`, the metrics with `protocol`, `corpus` and `trained_on`. A UserError where the run was
-    trained on that corpus or on recordings of it, or both share fewer than two emotions.
+    `cross-corpus_NAME` (see Evaluation.folder), the metrics with `protocol`, `corpus`, `trained_on` and
+    `recordings`. A UserError where the run was trained on that corpus (one of the user's own is known by its
+    recordings, not its name) or on recordings of it, or both share fewer than two emotions.
     """
     about_it = "data.root", "data.labels", "data.columns"
     places = [override for override in overrides if override.partition("=")[0].strip() in about_it]
@@ -237,7 +254,9 @@ def evaluate_across(
     trained_on, corpus = runs.read_run(run.path).corpus, find_corpus(data)
     for warning in corpus.warnings:
         warn(warning)
-    if corpus.name.removesuffix(HEARD) in (one.removesuffix(HEARD) for one in trained_on.split("+")):
+    same_name = corpus.name.removesuffix(HEARD) in (one.removesuffix(HEARD) for one in trained_on.split("+"))
+    known_by_sound = corpus.name.startswith(OWN) and run.split and run.split.recordings
+    if same_name and not known_by_sound:
         raise UserError(f"{run.path} was trained on {trained_on}: a test across corpora needs another one.")
     shared = tuple(emotion for emotion in run.emotions if emotion in corpus.emotions)
     if len(shared) < 2:
@@ -246,11 +265,17 @@ def evaluate_across(
             f"({', '.join(run.words[one] for one in shared) or 'none'}); a "
             "test needs at least two."
         )
+    unknown = Counter(corpus.words[one.emotion] for one in corpus.utterances if one.emotion not in shared)
+    if unknown:
+        left_out = f"{many(unknown.total(), 'utterance')} of {corpus.name} left out"
+        emotions = (f"{word} ({count})" for word, count in unknown.items())
+        warn(f"{left_out}, for the run does not know the emotion: {', '.join(emotions)}")
     chosen = tuple(utterance for utterance in corpus.utterances if utterance.emotion in shared)
     corpus = identified_corpus(replace(corpus, emotions=shared, utterances=chosen), data.cache_dir, progress)
     _check_strangers(run, corpus, progress)
     evaluation = _answer(run, corpus, *_everything(run, corpus, progress))
     evaluation.metrics.update(protocol=["cross-corpus"], corpus=[corpus.name], trained_on=[trained_on])
+    evaluation.metrics["recordings"] = [runs.recordings_key(recorded(evaluation.utterances))]
     save(evaluation, None, None)
     return evaluation
 
@@ -265,6 +290,7 @@ def _check_strangers(run: LoadedRun, corpus: Corpus, progress: bool) -> None:
     own: tuple[Utterance, ...] = ()
     try:
         trained_on = find_corpus(corpus_settings(run.config.data, run.split), demo=run.split.corpus == "demo")
+        trained_on = as_recorded(trained_on, run.split)
         own = identified_corpus(trained_on, run.config.data.cache_dir, progress).utterances
     except CorpusError as error:
         noticed = "only exact" if run.split.recordings else "no"
@@ -400,9 +426,8 @@ def save(evaluation: Evaluation, training: History | None, validation: History |
         run_dir.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {run_dir}: {error.strerror or error}.") from error
-    metrics_file = run_dir / f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
     writings = [
-        partial(write_json, metrics_file, metrics, indent=4),
+        partial(write_json, run_dir / evaluation.metrics_file, metrics, indent=4),
         partial(write_atomically, run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation)),
         partial(save_figure, confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE),
     ]
@@ -451,6 +476,9 @@ def scores_table(evaluation: Evaluation) -> Table:
     if missing := evaluation.metrics.get("missing_emotions"):
         note += f" Emotions without any utterance: {', '.join(without_codes(missing, evaluation.run.words))}."
     notes = [*(trust_in_words(evaluation.metrics) if evaluation.is_test else ()), note]
+    if "trained_on" in metrics:
+        shared = ", ".join(evaluation.run.words[one] for one in evaluation.corpus.emotions)
+        notes.append(f"An answer is one of the emotions that the run knows and the corpus has: {shared}.")
     return Table.of(("measure", "value", "95 % interval"), rows, evaluation.title, notes)
 
 

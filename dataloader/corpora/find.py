@@ -23,6 +23,7 @@ from utils.files import expanded
 # Keys of `data` that say, with demo_dir, what find_corpus finds.
 ABOUT_CORPUS = ("corpus", "root", "columns", "emotions", "labels", "min_utterances")
 HEARD = "-heard"  # ends the name of a corpus with the emotions that listeners heard
+OWN = ("table-", "folder-")  # begin the names of a user's own
 
 
 def find_corpus(data: DataConfig, demo: bool = True) -> Corpus:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,13 @@ from testing.evaluate import (
     trust_in_words,
 )
 from testing.explain import explain
+from testing.export import real_utterances
 from testing.load_run import load_run, predict, recorded_test_set
 from testing.predict import main as recognise
+from training.resume import check_same_data, prepare_resumed
 from utils.emotions import EMOTIONS, ENGLISH
 from utils.errors import UserError
+from utils.files import write_json
 from utils.metrics import History, read_json, scores
 from utils.runs import read_run
 
@@ -270,7 +274,10 @@ def emodb(tmp_path_factory) -> Path:
 def test_across_corpora_the_shared_emotions_count(run_dir, emodb, capsys):
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
     main([str(run_dir), "--corpus", "emodb", f"data.root={emodb}"])
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    assert "4 utterances of EMO-DB left out, for the run does not know the emotion: boredom (4)" in warned
+    shared = "disgust, joy, neutral, fear, anger, sadness"
+    assert f"one of the emotions that the run knows and the corpus has: {shared}." in printed
     folder = run_dir / "cross-corpus_EMO-DB"
     assert "EMO-DB corpus, cross-corpus" in printed and f"Written into {folder}" in printed
     assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == before
@@ -315,6 +322,55 @@ def test_across_corpora_needs_another_corpus_with_two_emotions_at_least(run_dir,
         evaluate_across(run_dir, "folder", [f"data.root={tmp_path / 'mine'}"], progress=False)
     with pytest.raises(SystemExit):
         main([str(run_dir), "--corpus", "emodb", "--all"])
+
+
+def own_corpus(kind: str, root: Path, first: int) -> Path:
+    """Three speakers' recordings, from pitch number `first` on, as a folder `data` or a table `data.csv`."""
+    rows = ["path,emotion,speaker"]
+    for number, (speaker, emotion, take) in enumerate(product("abc", ("angry", "sad", "calm"), "12")):
+        path = root / "data" / speaker / emotion / f"{take}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = 0.1 * np.random.default_rng([first, number]).standard_normal(4_000)
+        soundfile.write(path, 0.1 * np.sin(0.01 * (first + number) * np.arange(4_000)) + noise, 16_000)
+        rows.append(f"{path.relative_to(root).as_posix()},{emotion},{speaker}")
+    (root / "data.csv").write_text("\n".join(rows))
+    return root / ("data.csv" if kind == "table" else "data")
+
+
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_a_users_own_corpora_are_known_by_their_recordings(train_tiny, tmp_path, kind):
+    ours, others = (own_corpus(kind, tmp_path / name, first) for name, first in (("A", 10), ("B", 50)))
+    run_dir = train_tiny({"corpus": kind, "root": ours, "test_fraction": 0.34, "validation_fraction": 0.34})
+    across = evaluate_across(run_dir, kind, [f"data.root={others}"], progress=False)
+    assert across.metrics["corpus"] == across.metrics["trained_on"] == [f"{kind}-data"]
+    kept = (across.folder / "predictions.csv").read_bytes()
+    third = own_corpus(kind, tmp_path / "C", 90)
+    for more in ([f"data.root={third}"], [f"data.root={others}", "data.labels={calm: angry}"]):
+        for _ in range(2):  # a repeat writes over its own
+            another = evaluate_across(run_dir, kind, more, progress=False)
+            assert re.fullmatch(rf"{across.folder.name}_[0-9a-f]{{8}}", another.folder.name)
+    assert across.folder == run_dir / f"cross-corpus_{kind}-data"
+    assert (across.folder / "predictions.csv").read_bytes() == kept
+    assert len(list(run_dir.glob("cross-corpus*/predictions.csv"))) == 3
+    with pytest.raises(UserError, match=r"trained or validated on \d+ of 18 recordings"):
+        evaluate_across(run_dir, kind, [f"data.root={ours}"], progress=False)
+    before = evaluate(run_dir, progress=False)
+    renamed = ours.rename(ours.with_stem("other"))
+    place = [f"data.root={renamed}"]
+    np.testing.assert_array_equal(
+        evaluate(run_dir, place, progress=False).probabilities, before.probabilities
+    )
+    run = load_run(run_dir, place)
+    check_same_data(run_dir, prepare_resumed(run.config, run_dir, progress=False))
+    assert real_utterances(run) and calibrate(run_dir, place, progress=False)
+    with pytest.raises(UserError, match=r"of the recorded split in .* changed"):
+        evaluate(run_dir, [f"data.root={others}"], progress=False)
+    split = read_json(run_dir / "split.json")
+    write_json(run_dir / "split.json", split | {"recordings": {}})  # of an earlier version: by its name
+    with pytest.raises(UserError, match=f"from the corpus {kind}-data, but"):
+        evaluate(run_dir, [f"data.root={renamed}"], progress=False)
+    with pytest.raises(UserError, match=f"was trained on {kind}-data"):
+        evaluate_across(run_dir, kind, [f"data.root={others}"], progress=False)
 
 
 LARGE_HELD_OUT = {"validation_fraction": 0.3, "test_fraction": 0.3}

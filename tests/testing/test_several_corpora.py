@@ -1,6 +1,7 @@
 """A run on several corpora: answers among the emotions of each, and scores of each."""
 
 import csv
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from testing.calibration import calibrate
 from testing.evaluate import evaluate, evaluate_across, main
+from training.resume import check_same_data, prepare_resumed
 from utils.errors import UserError
 from utils.metrics import read_json
 
@@ -100,3 +102,13 @@ def test_what_listeners_heard_is_another_task_but_no_other_corpus(train_tiny, tm
             places = [f"data.root={root}", f"data.labels={override}"]
             with pytest.raises(UserError, match="was trained on CREMA-D"):
                 evaluate_across(run, "cremad", places, progress=False)
+
+
+def test_a_users_own_among_several_may_be_renamed(run, roots, tmp_path):
+    before = evaluate(run, progress=False)
+    moved = roots | {"folder": Path(shutil.copytree(roots["folder"], tmp_path / "other"))}
+    place = "data.root={" + ", ".join(f"{name}: {root}" for name, root in moved.items()) + "}"
+    after = evaluate(run, [place], progress=False)
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+    assert after.utterances[-1].path.is_relative_to(moved["folder"])
+    check_same_data(run, prepare_resumed(after.run.config, run, progress=False))
