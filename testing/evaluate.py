@@ -397,7 +397,11 @@ def trust_in_words(metrics: Mapping[str, Any]) -> list[str]:
     tested, trained = (metrics.get(key) for key in ("speakers", "speakers_trained_on"))
     voices = "Whether the test speakers were trained on is not known."
     if metrics.get("protocol") == ["cross-corpus"]:
-        voices = f"The test speakers are those of another corpus than {metrics['trained_on'][0]}."
+        both_own = metrics["corpus"][0].startswith(OWN) and any(
+            own in metrics["trained_on"][0] for own in OWN
+        )
+        if not both_own:  # else they may have speakers in common
+            voices = f"The test speakers are those of another corpus than {metrics['trained_on'][0]}."
     elif tested:
         known = f"{len(trained or ())} of the {len(tested)} test speakers were trained on: this"
         voices = f"{known} {'does not measure' if trained else 'measures'} unknown voices."

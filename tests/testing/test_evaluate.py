@@ -343,6 +343,7 @@ def test_a_users_own_corpora_are_known_by_their_recordings(train_tiny, tmp_path,
     run_dir = train_tiny({"corpus": kind, "root": ours, "test_fraction": 0.34, "validation_fraction": 0.34})
     across = evaluate_across(run_dir, kind, [f"data.root={others}"], progress=False)
     assert across.metrics["corpus"] == across.metrics["trained_on"] == [f"{kind}-data"]
+    assert trust_in_words(across.metrics)[0] == "Whether the test speakers were trained on is not known."
     kept = (across.folder / "predictions.csv").read_bytes()
     third = own_corpus(kind, tmp_path / "C", 90)
     for more in ([f"data.root={third}"], [f"data.root={others}", "data.labels={calm: angry}"]):
