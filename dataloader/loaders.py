@@ -19,7 +19,7 @@ from dataloader.augment.waveforms import (
     training_pool,
     variants_each,
 )
-from dataloader.corpora.find import OWN, find_corpus
+from dataloader.corpora.find import find_corpus
 from dataloader.corpora.utterance import Corpus, Utterance
 from dataloader.features.cache import MOST_IN_MEMORY
 from dataloader.features.extract import Features, load_features
@@ -126,12 +126,12 @@ def prepare_data(
             `subsets` (with `features.normalise: speaker` of any) can no longer be read, or has changed.
     """
     use_huge_pages()
-    corpus = find_corpus(config.data, demo=split is None or split.corpus == "demo")
+    recorded_name = split.corpus if split and split.recordings else ""
+    corpus = find_corpus(config.data, split is None or split.corpus == "demo", recorded_name)
     if emotions is not None:
         corpus = replace(corpus, emotions=tuple(emotions))
     for warning in corpus.warnings:
         warn(warning)
-    corpus = as_recorded(corpus, split) if split else corpus
     if split is not None and split.corpus != corpus.name:
         problem = f"the split was drawn from the corpus {split.corpus}, but {corpus.root} holds {corpus.name}"
         raise UserError(f"{problem}: let data.root name the corpus of that run.")
@@ -169,31 +169,6 @@ def _leaks(split: Split, same: Mapping[str, str]) -> list[str]:
         for name, of in same.items()
         if name in subset_of and of in subset_of and subset_of[name] != subset_of[of]
     ]
-
-
-def as_recorded(corpus: Corpus, split: Split) -> Corpus:
-    """A user's own table or folder under the name that a split recorded for it, whatever it has by now.
-
-    Any other corpus stays as it is, and so do all where the split has no fingerprints to know them by.
-    """
-    several = bool(corpus.utterances[0].corpus)
-    now, then = (name.split("+") if several else [name] for name in (corpus.name, split.corpus))
-    kinds = [[next(filter(name.startswith, OWN), name) for name in names] for names in (now, then)]
-    if kinds[0] != kinds[1] or not split.recordings:
-        return corpus
-    if not several:
-        return replace(corpus, name=split.corpus)
-    former = dict(zip(now, then, strict=True))
-
-    def renamed(one: Utterance) -> Utterance:
-        was, speaker, sentence, name = (
-            former[one.corpus] + text.removeprefix(one.corpus)
-            for text in (one.corpus, one.speaker, one.sentence, one.name)
-        )
-        return replace(one, corpus=was, speaker=speaker, sentence=sentence, own_name=name)
-
-    utterances = tuple(sorted(map(renamed, corpus.utterances), key=lambda one: one.name))
-    return replace(corpus, name=split.corpus, utterances=utterances)
 
 
 def _as_named(split: Split, names: set[str]) -> Split:

@@ -26,7 +26,7 @@ from dataloader.corpora.find import ABOUT_CORPUS, HEARD, OWN, find_corpus
 from dataloader.corpora.utterance import Corpus, CorpusError, Utterance
 from dataloader.features.extract import load_features
 from dataloader.identity import copies, identified_corpus, recorded
-from dataloader.loaders import Batch, Data, allowed_emotions, as_recorded
+from dataloader.loaders import Batch, Data, allowed_emotions
 from dataloader.splits import is_unknown
 from models.cktim import count_parameters
 from models.losses import among, cross_entropy
@@ -91,14 +91,10 @@ class Evaluation:
         folder = self.run.path / ("changed-recordings" if changed else f"cross-corpus_{self.corpus.name}")
         (key,) = self.metrics["recordings"]
         with suppress(UserError):  # no results there, or damaged ones
-            if runs.read_test_metrics(folder / self.metrics_file).get("recordings") != [key]:
+            file = folder / f"{self.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
+            if runs.read_test_metrics(file).get("recordings") != [key]:
                 return folder.with_name(f"{folder.name}_{key[-8:]}")
         return folder
-
-    @property
-    def metrics_file(self) -> str:
-        """The name of its file of metrics."""
-        return f"{self.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
 
     def calibrated(self) -> "Evaluation":
         """The same answers, as sure as testing.predict's: by the temperature of the run's calibration."""
@@ -289,8 +285,8 @@ def _check_strangers(run: LoadedRun, corpus: Corpus, progress: bool) -> None:
         return
     own: tuple[Utterance, ...] = ()
     try:
-        trained_on = find_corpus(corpus_settings(run.config.data, run.split), demo=run.split.corpus == "demo")
-        trained_on = as_recorded(trained_on, run.split)
+        place, name = corpus_settings(run.config.data, run.split), run.split.corpus
+        trained_on = find_corpus(place, name == "demo", name)
         own = identified_corpus(trained_on, run.config.data.cache_dir, progress).utterances
     except CorpusError as error:
         noticed = "only exact" if run.split.recordings else "no"
@@ -397,10 +393,8 @@ def trust_in_words(metrics: Mapping[str, Any]) -> list[str]:
     tested, trained = (metrics.get(key) for key in ("speakers", "speakers_trained_on"))
     voices = "Whether the test speakers were trained on is not known."
     if metrics.get("protocol") == ["cross-corpus"]:
-        both_own = metrics["corpus"][0].startswith(OWN) and any(
-            own in metrics["trained_on"][0] for own in OWN
-        )
-        if not both_own:  # else they may have speakers in common
+        own = [any(kind in metrics[key][0] for kind in OWN) for key in ("corpus", "trained_on")]
+        if not all(own):  # else they may have speakers in common
             voices = f"The test speakers are those of another corpus than {metrics['trained_on'][0]}."
     elif tested:
         known = f"{len(trained or ())} of the {len(tested)} test speakers were trained on: this"
@@ -426,12 +420,13 @@ def describe_device(model: nn.Module) -> str:
 def save(evaluation: Evaluation, training: History | None, validation: History | None) -> None:
     """Write metrics, predictions and both plots into evaluation.folder, each also where another fails."""
     run_dir, metrics = evaluation.folder, evaluation.metrics
+    metrics_file = run_dir / f"{evaluation.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"
     try:
         run_dir.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {run_dir}: {error.strerror or error}.") from error
     writings = [
-        partial(write_json, run_dir / evaluation.metrics_file, metrics, indent=4),
+        partial(write_json, metrics_file, metrics, indent=4),
         partial(write_atomically, run_dir / runs.PREDICTIONS_FILE, predictions_csv(evaluation)),
         partial(save_figure, confusion_figure(evaluation), run_dir / runs.CONFUSION_PLOT_FILE),
     ]

@@ -37,7 +37,6 @@ from torch import Tensor, nn
 from dataloader.audio import LEVEL, TRIM_DB, condition, fit_length, read_audio
 from dataloader.corpora.find import find_corpus
 from dataloader.features.extract import MFCC
-from dataloader.loaders import as_recorded
 from models.causal_conv import choose_algorithm, direct_conv
 from models.ckconv import CKConv
 from models.cktim import count_parameters
@@ -262,8 +261,8 @@ def real_utterances(run: LoadedRun, recordings: Sequence[str | Path] = ()) -> li
     rate = run.config.features.sample_rate
     if recordings:
         return [read_audio(path, rate) for path in recordings]
-    split, corpus = run.split, find_corpus(corpus_settings(run.config.data, run.split))
-    corpus = as_recorded(corpus, split) if split else corpus
+    split, place = run.split, corpus_settings(run.config.data, run.split)
+    corpus = find_corpus(place, recorded_name=split.corpus if split else "")
     if split and corpus.name != split.corpus:
         raise UserError(
             f"an export is checked on real utterances, and the corpus of {run.path}, {split.corpus}, is not "

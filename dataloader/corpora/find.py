@@ -26,7 +26,7 @@ HEARD = "-heard"  # ends the name of a corpus with the emotions that listeners h
 OWN = ("table-", "folder-")  # begin the names of a user's own
 
 
-def find_corpus(data: DataConfig, demo: bool = True) -> Corpus:
+def find_corpus(data: DataConfig, demo: bool = True, recorded_name: str = "") -> Corpus:
     """Find the corpus that `data.corpus` names, or several and combine them: each is the first of
 
     1. `data.root`, a folder or a zip, or its entry for this corpus,
@@ -35,7 +35,8 @@ def find_corpus(data: DataConfig, demo: bool = True) -> Corpus:
     4. for EMOVO alone, the demo corpus in `data.demo_dir`, which is made where it is not there yet; with
        `demo` false never.
 
-    A place that 1 or 2 names must exist (CorpusError): the demo corpus never replaces a mistyped path.
+    A place that 1 or 2 names must exist (CorpusError): the demo corpus never replaces a mistyped path. A
+    user's own table or folder gets the name that a run recorded for it (`recorded_name`), if there is one.
     """
     names = [data.corpus] if isinstance(data.corpus, str) else data.corpus
     if len(names) > 1 and not isinstance(data.root, dict | None):
@@ -63,7 +64,18 @@ def find_corpus(data: DataConfig, demo: bool = True) -> Corpus:
         corpora.append(read_corpus(name, place, labels, data.columns))
     if not isinstance(data.labels, str):
         corpora = relabel(corpora, data.labels)
+    corpora = _as_recorded(corpora, recorded_name)
     return leave_out_rare(keep_emotions(combine(corpora), data.emotions), data.min_utterances)
+
+
+def _as_recorded(corpora: Sequence[Corpus], recorded_name: str) -> Sequence[Corpus]:
+    """The corpora under their recorded names, where these differ only in how the user's own are called."""
+    names = recorded_name.split("+") if len(corpora) > 1 else [recorded_name]
+    sides = [one.name for one in corpora], names
+    now, then = ([next(filter(name.startswith, OWN), name) for name in side] for side in sides)
+    if now != then or any(mark in recorded_name for mark in "/\\"):  # a name may become a file's
+        return corpora
+    return [replace(one, name=name) for one, name in zip(corpora, names, strict=True)]
 
 
 def read_corpus(

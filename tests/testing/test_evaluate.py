@@ -367,6 +367,9 @@ def test_a_users_own_corpora_are_known_by_their_recordings(train_tiny, tmp_path,
     with pytest.raises(UserError, match=r"of the recorded split in .* changed"):
         evaluate(run_dir, [f"data.root={others}"], progress=False)
     split = read_json(run_dir / "split.json")
+    write_json(run_dir / "split.json", split | {"corpus": f"{kind}-/../../out"})  # by somebody else
+    with pytest.raises(UserError, match=f"from the corpus {kind}-/../../out, but"):
+        evaluate(run_dir, place, progress=False)
     write_json(run_dir / "split.json", split | {"recordings": {}})  # of an earlier version: by its name
     with pytest.raises(UserError, match=f"from the corpus {kind}-data, but"):
         evaluate(run_dir, [f"data.root={renamed}"], progress=False)
