@@ -343,7 +343,7 @@ def _silence(levels: Sequence[float]) -> float:
 
 def _named(recordings: Any) -> Iterator[tuple[str, Path | Failure | Pair]]:
     """Recordings to be enrolled, or one, each with a name: waveforms, and the files in the folders named."""
-    is_pair = isinstance(recordings, tuple) and isinstance(recordings[-1], Real)  # a waveform and its rate
+    is_pair = isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], Real)
     if is_pair or isinstance(recordings, str | Path):
         recordings = [recordings]
     for number, one in enumerate(recordings, start=1):

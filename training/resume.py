@@ -141,11 +141,13 @@ def go_on(run_dir: Path, config: Config) -> None:
         longer = recorded.train.model_copy(update={"num_epochs": config.train.num_epochs})
         save_config(recorded.model_copy(update={"train": longer}), run_dir / runs.PARAMETERS_FILE)
     tested = runs.CALIBRATION_FILE, runs.ENROLMENT_FILE, runs.PREDICTIONS_FILE, runs.CONFUSION_PLOT_FILE
-    found = [run_dir / name for name in tested if (run_dir / name).is_file()]
-    for path in (found := [*found, *run_dir.glob(f"*{runs.TEST_METRICS_SUFFIX}")]):
+    places = [run_dir, *run_dir.glob("cross-corpus_*"), *run_dir.glob("changed-recordings*")]
+    patterns = *tested, f"*{runs.TEST_METRICS_SUFFIX}"
+    found = [path for place in places for pattern in patterns for path in place.glob(pattern)]
+    for path in found:
         path.unlink()
     if found:
-        names = ", ".join(path.name for path in found)
+        names = ", ".join(path.relative_to(run_dir).as_posix() for path in found)
         warn(f"{names}: removed, for they are about the weights as they were before the training went on")
 
 

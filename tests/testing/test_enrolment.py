@@ -215,7 +215,7 @@ def test_recordings_that_cannot_be_used_are_named(recognizer, stranger, tmp_path
         assert printed.count(f"{part} ") == 1, part
     expected = recognizer.enrol(few).recognise_file(few[0]).answer
     assert enrolled.recognise_file(few[0]).answer == expected
-    for nothing in ([], [bad]):
+    for nothing in ([], (), [bad]):
         with pytest.raises(UserError, match="no recording is left"):
             recognizer.enrol(nothing)
     for wrong in ([sound(0, 100)], [None]):

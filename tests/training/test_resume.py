@@ -259,8 +259,16 @@ def test_what_was_measured_of_weights_goes_with_them(stopped, data, capsys):
     run_dir, settings = stopped
     for name in ("calibration.json", "predictions.csv", "CkTIM_test_metrics.json", "mine.txt"):
         (run_dir / name).write_text("{}")
+    folders = "cross-corpus_CREMA-D", "changed-recordings_1a"
+    others = [run_dir / name / "predictions.csv" for name in folders]
+    for path in others:
+        path.parent.mkdir()
+        path.touch()
     train(settings, data, run_dir, progress=False, resume=True)
-    assert "CkTIM_test_metrics.json: removed" in capsys.readouterr().err
+    assert not any(path.exists() for path in others)
+    assert (
+        "CkTIM_test_metrics.json" in (said := capsys.readouterr().err) and "predictions.csv: removed" in said
+    )
     left = {path.name for path in run_dir.iterdir()}
     assert "mine.txt" in left and not left & {
         "calibration.json",
