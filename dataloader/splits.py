@@ -183,7 +183,7 @@ def _leave_one_out(utterances: Sequence[Utterance], data: DataConfig, seed: int)
     protocol, attribute = data.protocol, LEFT_OUT[data.protocol]
     by_value = _names_by(attribute, utterances)
     values = list(by_value)
-    _check_known(by_value, protocol, attribute)
+    check_known(utterances, attribute, protocol, "Choose data.protocol=kfold.")
     num_validation = _share(len(values), data.validation_fraction)
     if len(values) < num_validation + 2:
         few = f"{len(values)} {attribute}s are too few to test on 1, validate on {num_validation}"
@@ -213,7 +213,7 @@ def _speaker_kfold(
     """
     fold, folds = data.fold, data.folds
     by_speaker = _names_by("speaker", everyone)
-    _check_known(by_speaker, data.protocol, "speaker")
+    check_known(everyone, "speaker", data.protocol, "Choose data.protocol=kfold.")
     _check_fold(data, folds, f"data.folds is {folds}")
     least = 3 if data.validate_on == "unheard" else 2
     if not least <= folds <= len(by_speaker):
@@ -507,11 +507,11 @@ def is_unknown(value: str) -> bool:
     return value.rpartition("/")[2] == UNKNOWN  # or CORPUS/unknown
 
 
-def _check_known(by_value: dict[str, list[str]], protocol: str, attribute: str) -> None:
+def check_known(utterances: Utterances, attribute: str, asked_by: str, remedy: str) -> None:
     """Raise a UserError where a corpus does not name the speaker (sentence) of some utterances."""
-    if unknown := list(filter(is_unknown, by_value)):
-        problem = f"{protocol}: the corpus does not name the {attribute} of {some(by_value[unknown[0]])}"
-        raise UserError(f"{problem}. Choose data.protocol=kfold.")
+    if unknown := sorted(one.name for one in utterances if is_unknown(getattr(one, attribute))):
+        problem = f"{asked_by}: the corpus does not name the {attribute} of {some(unknown)}"
+        raise UserError(f"{problem}. {remedy}")
 
 
 def _drawn(names: Iterable[str], salt: int | str) -> list[str]:

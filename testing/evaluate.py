@@ -88,7 +88,8 @@ class Evaluation:
         if "protocol" not in self.metrics:
             return self.run.path
         changed = self.metrics["protocol"] == [CHANGED]
-        folder = self.run.path / ("changed-recordings" if changed else f"cross-corpus_{self.corpus.name}")
+        name = runs.CHANGED_RECORDINGS if changed else f"{runs.CROSS_CORPUS}{self.corpus.name}"
+        folder = self.run.path / name
         (key,) = self.metrics["recordings"]
         with suppress(UserError):  # no results there, or damaged ones
             file = folder / f"{self.run.config.model.name}{runs.TEST_METRICS_SUFFIX}"

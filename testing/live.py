@@ -24,7 +24,7 @@ import numpy as np
 from dataloader import audio
 from dataloader.decode import decoded_live
 from testing.pipes import STANDARD_INPUT, name_of
-from testing.predict import Recognizer, find_files, without_overrides
+from testing.predict import Recognizer, without_overrides
 from testing.predictions import clock
 from testing.stream import Moment, Stream
 from utils.errors import UserError
@@ -149,7 +149,7 @@ def main(options: Namespace) -> None:
         audio.check_rate(options.rate, name_of(STANDARD_INPUT))
     recognizer = Recognizer(run_dir, overrides, options.sure)
     if options.same_speaker:
-        recognizer = recognizer.enrol(find_files(options.same_speaker))
+        recognizer = recognizer.enrol(options.same_speaker)
     recognizer.check_norm()
     raw_format = None if options.rate is None else (options.rate, options.channels)
     opened = file(paths[0]) if paths else microphone()

@@ -139,7 +139,6 @@ class Recognizer:
             if prior:
                 raise UserError(f"prior = {prior}: {problem}. Calibrate it: {remedy}")
             warn(f"{problem}, so few recordings make an uncertain norm: {remedy}")
-            prior = 0.0
         self._check_process()
         every = dict(_named(recordings))
         found = []

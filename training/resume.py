@@ -141,7 +141,7 @@ def go_on(run_dir: Path, config: Config) -> None:
         longer = recorded.train.model_copy(update={"num_epochs": config.train.num_epochs})
         save_config(recorded.model_copy(update={"train": longer}), run_dir / runs.PARAMETERS_FILE)
     tested = runs.CALIBRATION_FILE, runs.ENROLMENT_FILE, runs.PREDICTIONS_FILE, runs.CONFUSION_PLOT_FILE
-    places = [run_dir, *run_dir.glob("cross-corpus_*"), *run_dir.glob("changed-recordings*")]
+    places = [run_dir, *run_dir.glob(f"{runs.CROSS_CORPUS}*"), *run_dir.glob(f"{runs.CHANGED_RECORDINGS}*")]
     patterns = *tested, f"*{runs.TEST_METRICS_SUFFIX}"
     found = [path for place in places for pattern in patterns for path in place.glob(pattern)]
     for path in found:

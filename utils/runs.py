@@ -30,6 +30,8 @@ VALIDATION_METRICS_FILE = "validation_metrics.json"
 EPOCHS_FILE = "epochs.csv"  # both, for spreadsheets; nothing reads it back
 TEST_METRICS_SUFFIX = "_test_metrics.json"  # after the network's name
 PREDICTIONS_FILE = "predictions.csv"
+# Begin the names of folders with the same files, of tests on another corpus and on changed recordings.
+CROSS_CORPUS, CHANGED_RECORDINGS = "cross-corpus_", "changed-recordings"
 RESUME_FILE = "resume.pt"  # what an unfinished training needs to go on
 CALIBRATION_FILE = "calibration.json"  # by testing.calibration
 ENROLMENT_FILE = "enrolment.json"  # by testing.enrolment

@@ -18,9 +18,8 @@ from dataloader.features.cache import cache_key, cached_rows
 from dataloader.features.normalise import SpeakerNorm, normalise
 from dataloader.features.prosody import check_prosody, power, prosody
 from dataloader.identity import identified_corpus
-from dataloader.splits import is_unknown
+from dataloader.splits import check_known
 from utils.config import FeaturesConfig
-from utils.errors import UserError, some
 from utils.files import expanded
 from utils.progress import warn
 
@@ -142,8 +141,12 @@ def load_features(
     The cache is one file per corpus and settings. A damaged one is made anew. A folder that cannot be written
     only costs the cache, where the frames find room in memory. A recording that cannot be used is skipped,
     with a warning that says why; an emotion without any is a UserError. A speaker's mean is over the
-    recordings whose names `only` has.
+    recordings whose names `only` has; where one of these has no speaker, that is a UserError, too.
     """
+    if features.normalise == "speaker":
+        normed = (one for one in corpus.utterances if only is None or one.name in only)
+        remedy = "Name them, or set features.normalise=none."
+        check_known(normed, "speaker", "features.normalise=speaker", remedy)
     extract = Extractor(features)
     kept: dict[Utterance, torch.Tensor] = {}  # made while fingerprints were taken, not to decode twice
     most = MOST_KEPT // (4 * features.num_features * features.frames)
@@ -175,10 +178,6 @@ def load_features(
         rows = [row for row, utterance in enumerate(utterances) if utterance.name in only]
         frames, utterances = frames[rows], tuple(utterances[row] for row in rows)
     speakers = [utterance.speaker for utterance in utterances]
-    nameless = [one.name for one in utterances if is_unknown(one.speaker)]
-    if features.normalise == "speaker" and nameless:
-        problem = f"features.normalise=speaker: the corpus does not name the speaker of {some(nameless)}"
-        raise UserError(f"{problem}. Name them, or set features.normalise=none.")
     frames, functionals, norms = normalise(frames, speakers, features)
     return Features(frames, functionals, utterances, skipped, norms)
 

@@ -169,7 +169,7 @@ def test_a_corpus_by_speaker(build):
 
 def test_speakers_without_a_name_have_no_norm(build, monkeypatch):
     """Else all of them would be taken for one speaker."""
-    monkeypatch.setattr("dataloader.features.extract.is_unknown", lambda speaker: speaker == "f1")
+    monkeypatch.setattr("dataloader.splits.is_unknown", lambda speaker: speaker == "f1")
     settings = {"signal_length": 8_192, "n_mfcc": 4, "prosody": True}
     assert prepare_data(build(features=settings), progress=False)
     with pytest.raises(UserError, match=r"does not name the speaker of .*normalise=none"):
